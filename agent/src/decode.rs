@@ -1,0 +1,81 @@
+//! Ring bytes to [`Event`]: the only place that reads raw records. Total: any bytes give an event or an error.
+
+use inferscope_abi::{CloseEvent, ExecEvent, ExitEvent, ForkEvent, Header, Kind, PayloadHeader};
+
+/// One record of the ring, payload bytes borrowed.
+#[derive(Debug)]
+pub enum Event<'a> {
+    Exec(ExecEvent),
+    Fork(ForkEvent),
+    Exit(Box<ExitEvent>),
+    Payload(Payload<'a>),
+    Close(CloseEvent),
+}
+
+/// Bytes that a watched process moved, with where and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Payload<'a> {
+    pub head: PayloadHeader,
+    /// The captured bytes: the first `head.captured` of the `head.length` that this record stands for.
+    pub data: &'a [u8],
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum DecodeError {
+    #[error("record of {got} bytes is shorter than the {want} of its kind")]
+    Short { got: usize, want: usize },
+    #[error("unknown record kind {0}")]
+    Kind(u32),
+    #[error("payload record claims {claimed} captured bytes and holds {held}")]
+    Payload { claimed: u32, held: usize },
+    #[error("payload record has direction {0}")]
+    Direction(u8),
+}
+
+/// Plain integers and byte arrays without padding: every bit pattern is a value.
+///
+/// # Safety
+/// Implement only for such `#[repr(C)]` types.
+unsafe trait Wire: Copy {}
+// SAFETY: the ABI crate defines these as integers and byte arrays with explicit padding.
+unsafe impl Wire for Header {}
+// SAFETY: as above.
+unsafe impl Wire for ExecEvent {}
+// SAFETY: as above.
+unsafe impl Wire for ForkEvent {}
+// SAFETY: as above.
+unsafe impl Wire for ExitEvent {}
+// SAFETY: as above.
+unsafe impl Wire for PayloadHeader {}
+// SAFETY: as above.
+unsafe impl Wire for CloseEvent {}
+
+fn take<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
+    if bytes.len() < size_of::<T>() {
+        return Err(DecodeError::Short { got: bytes.len(), want: size_of::<T>() });
+    }
+    // SAFETY: the length was checked, the read is unaligned, and every bit pattern of a `Wire` type is valid.
+    Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// Decodes one record.
+pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
+    let header: Header = take(bytes)?;
+    Ok(match Kind::try_from(header.kind).map_err(DecodeError::Kind)? {
+        Kind::Exec => Event::Exec(take(bytes)?),
+        Kind::Fork => Event::Fork(take(bytes)?),
+        Kind::Exit => Event::Exit(Box::new(take(bytes)?)),
+        Kind::Close => Event::Close(take(bytes)?),
+        Kind::Payload => {
+            let head: PayloadHeader = take(bytes)?;
+            let rest = &bytes[size_of::<PayloadHeader>()..];
+            let data = rest
+                .get(..head.captured as usize)
+                .ok_or(DecodeError::Payload { claimed: head.captured, held: rest.len() })?;
+            if head.direction > 1 {
+                return Err(DecodeError::Direction(head.direction));
+            }
+            Event::Payload(Payload { head, data })
+        }
+    })
+}

@@ -1,0 +1,6 @@
+//! inferscope's agent: kernel events to finished requests to metrics. `pipeline.rs` is the map.
+
+pub mod decode;
+pub mod discover;
+pub mod poll;
+pub mod session;

@@ -1,0 +1,1 @@
+//! Timed sources, each on its own thread.

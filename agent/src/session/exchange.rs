@@ -1,0 +1,116 @@
+//! What the session layer hands on: one finished HTTP exchange with its instants, and what its bodies said if they
+//! were an LLM dialect's. No prompt or completion text is in it, and none may be added.
+
+use inferscope_abi::Snapshot;
+
+/// Which side of the connection the watched process is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    Server,
+    Client,
+}
+
+/// An instant of an exchange, with the service's counters as they stood.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// CLOCK_MONOTONIC nanoseconds.
+    pub at_ns: u64,
+    pub snapshot: Snapshot,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ending {
+    /// The response was complete.
+    Complete,
+    /// The client went away, or closed before the response was complete.
+    Cancelled,
+    /// The connection was reset, or the server closed it, before the response was complete.
+    Reset,
+    /// The watched process ended before the response was complete.
+    ProcessExit,
+}
+
+/// One request and its response.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    pub role: Role,
+    pub tgid: u32,
+    pub service: u32,
+    /// The listening side's port: local in the server role, remote in the client role. 0 for unix sockets.
+    pub server_port: u16,
+    pub method: String,
+    /// Path without the query string.
+    pub path: String,
+    /// 0 when no response line was seen.
+    pub status: u16,
+    /// First byte of the request line.
+    pub start: Mark,
+    /// Last byte of the request.
+    pub request_end: Option<Mark>,
+    /// First byte of the response (1xx responses aside).
+    pub first_byte: Option<Mark>,
+    /// First chunk with content; streamed responses only.
+    pub first_content: Option<Mark>,
+    /// Last chunk with content; streamed responses only.
+    pub last_content: Option<Mark>,
+    pub end: Mark,
+    pub ending: Ending,
+    /// Body and head bytes on the wire.
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    /// Chunks with content.
+    pub content_chunks: u64,
+    /// Gaps between content chunks, summed up while streaming: for the histogram of inter-chunk latency.
+    pub chunk_gaps: GapCounts,
+    /// `traceparent` header of the request, if valid.
+    pub traceparent: Option<String>,
+    /// `x-request-id` header of the request or of the response.
+    pub request_id: Option<String>,
+    pub llm: Option<LlmExchange>,
+}
+
+/// What the dialect's parser took out of the two bodies.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LlmExchange {
+    /// Dialect of the wire, e.g. `openai_chat`.
+    pub dialect: &'static str,
+    /// `gen_ai.operation.name`: chat, text_completion, embeddings, ...
+    pub operation: &'static str,
+    /// The engine that the exchange itself gives away (a field or header that only one engine writes), if any.
+    pub engine: Option<&'static str>,
+    pub request_model: Option<String>,
+    pub response_model: Option<String>,
+    /// `id` in the response body.
+    pub id: Option<String>,
+    /// Whether the response was streamed.
+    pub stream: bool,
+    pub input_tokens: Option<u64>,
+    pub output_tokens: Option<u64>,
+    pub cached_tokens: Option<u64>,
+    pub finish_reason: Option<String>,
+    /// Type of an error object in the body or in the stream, e.g. `invalid_request_error`. Never its message.
+    pub error: Option<String>,
+}
+
+/// Upper edges in seconds of the inter-chunk histogram; one more bucket takes the rest.
+pub const GAP_EDGES: [f64; 16] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 10.0];
+
+/// A histogram of gaps in constant memory, kept per exchange.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GapCounts {
+    pub buckets: [u32; GAP_EDGES.len() + 1],
+    pub sum_ns: u64,
+    pub max_ns: u64,
+}
+
+impl GapCounts {
+    pub fn add(&mut self, gap_ns: u64) {
+        let seconds = gap_ns as f64 / 1e9;
+        let at = GAP_EDGES.iter().position(|edge| seconds <= *edge).unwrap_or(GAP_EDGES.len());
+        self.buckets[at] += 1;
+        self.sum_ns += gap_ns;
+        self.max_ns = self.max_ns.max(gap_ns);
+    }
+}

@@ -1,0 +1,4 @@
+//! Connections to messages to LLM exchanges.
+#![forbid(unsafe_code)]
+
+pub mod exchange;

@@ -1,0 +1,153 @@
+//! The records of the ring buffer. Each begins with a [`Header`]; `kind` says what follows.
+
+use crate::Snapshot;
+
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A process ran a new program: [`ExecEvent`].
+    Exec = 1,
+    /// A watched process made a process (not a thread): [`ForkEvent`].
+    Fork = 2,
+    /// The last thread of a watched process ended: [`ExitEvent`].
+    Exit = 3,
+    /// Bytes that a watched process moved through an HTTP connection: [`PayloadHeader`] and the bytes.
+    Payload = 4,
+    /// A connection that carried payload was closed or shut down: [`CloseEvent`].
+    Close = 5,
+}
+pub const KINDS: [(Kind, &str); 5] = [
+    (Kind::Exec, "exec"),
+    (Kind::Fork, "fork"),
+    (Kind::Exit, "exit"),
+    (Kind::Payload, "payload"),
+    (Kind::Close, "close"),
+];
+
+impl TryFrom<u32> for Kind {
+    type Error = u32;
+    fn try_from(n: u32) -> Result<Self, u32> {
+        match n {
+            1 => Ok(Kind::Exec),
+            2 => Ok(Kind::Fork),
+            3 => Ok(Kind::Exit),
+            4 => Ok(Kind::Payload),
+            5 => Ok(Kind::Close),
+            other => Err(other),
+        }
+    }
+}
+
+/// The head of every record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    pub kind: u32,
+    pub tgid: u32,
+    pub tid: u32,
+    pub reserved: u32,
+    /// When the event was taken.
+    pub at_ns: u64,
+}
+
+pub const FILENAME_BYTES: usize = 104;
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExecEvent {
+    pub header: Header,
+    /// 1 when the process was watched already.
+    pub watched: u32,
+    pub filename_len: u32,
+    /// The path given to execve(2), cut.
+    pub filename: [u8; FILENAME_BYTES],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ForkEvent {
+    /// The parent is the header's process.
+    pub header: Header,
+    pub child_tgid: u32,
+    pub service: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExitEvent {
+    pub header: Header,
+    /// As wait(2) has it: `code >> 8` is the exit code, `code & 0x7f` the signal.
+    pub exit_code: u32,
+    pub service: u32,
+    /// The final sums; the map entry is gone.
+    pub process: crate::Process,
+}
+
+/// The process read these bytes.
+pub const DIR_RX: u8 = 0;
+/// The process wrote these bytes.
+pub const DIR_TX: u8 = 1;
+
+pub const FAMILY_UNIX: u8 = 1;
+pub const FAMILY_INET: u8 = 2;
+pub const FAMILY_INET6: u8 = 10;
+
+/// This record is the first of its connection that was captured; `offset` restarts at 0 at a message boundary.
+pub const PAYLOAD_FIRST: u16 = 1;
+/// More records of the same system call follow.
+pub const PAYLOAD_MORE: u16 = 2;
+
+/// Data of one record; a call that moved more makes several.
+pub const PAYLOAD_BYTES: usize = 8192;
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PayloadHeader {
+    pub header: Header,
+    /// When the system call began; `header.at_ns` is when it returned.
+    pub enter_ns: u64,
+    /// Inode of the socket: the connection's identity while it lives.
+    pub socket: u64,
+    /// Position in the stream of this direction of this record's first byte, counted from the first captured byte.
+    pub offset: u64,
+    /// Bytes that follow this header.
+    pub captured: u32,
+    /// Bytes of the stream that this record stands for: the captured ones and, after them, those left out.
+    pub length: u32,
+    pub service: u32,
+    pub fd: u32,
+    pub direction: u8,
+    pub family: u8,
+    pub flags: u16,
+    pub local_port: u16,
+    pub remote_port: u16,
+    pub remote_address: [u8; 16],
+    pub snapshot: Snapshot,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CloseEvent {
+    pub header: Header,
+    pub socket: u64,
+    pub service: u32,
+    /// A `CLOSE_*`.
+    pub reason: u32,
+}
+/// close(2) of the last descriptor.
+pub const CLOSE_CLOSED: u32 = 0;
+/// A read returned 0: the peer has finished sending.
+pub const CLOSE_EOF: u32 = 1;
+/// shutdown(2) of the sending side.
+pub const CLOSE_SHUTDOWN_WRITE: u32 = 2;
+/// A call failed with ECONNRESET, EPIPE or the like.
+pub const CLOSE_RESET: u32 = 3;
+
+const _: () = {
+    assert!(size_of::<Header>() == 24 && align_of::<Header>() == 8);
+    assert!(size_of::<ExecEvent>() == 136);
+    assert!(size_of::<ForkEvent>() == 32);
+    assert!(size_of::<ExitEvent>() == 32 + size_of::<crate::Process>());
+    assert!(size_of::<PayloadHeader>() == 88 + size_of::<Snapshot>() && size_of::<PayloadHeader>() % 8 == 0);
+    assert!(size_of::<CloseEvent>() == 40);
+};

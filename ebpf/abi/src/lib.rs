@@ -1,0 +1,16 @@
+//! The wire types between the kernel programs and the agent: integers and byte arrays only, padding explicit,
+//! sizes asserted here. Times are CLOCK_MONOTONIC nanoseconds, sizes are bytes, ids are the kernel's (host namespace).
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+mod counters;
+mod event;
+mod loss;
+mod offsets;
+mod syscall;
+
+pub use counters::*;
+pub use event::*;
+pub use loss::*;
+pub use offsets::*;
+pub use syscall::*;

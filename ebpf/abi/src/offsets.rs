@@ -1,0 +1,73 @@
+//! What the agent tells the kernel programs before they load: where fields of kernel structs lie (from the running
+//! kernel's BTF) and the operator's settings. One read-only global, `CONFIG`; the verifier treats it as constants.
+
+/// Offsets in bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offsets {
+    pub task_pid: u32,
+    pub task_tgid: u32,
+    /// `__state` since 5.14, `state` before.
+    pub task_state: u32,
+    pub task_exit_code: u32,
+    pub task_signal: u32,
+    pub task_files: u32,
+    /// Byte that holds the bit-field `in_iowait`, and its mask in that byte.
+    pub task_in_iowait: u32,
+    pub task_in_iowait_mask: u32,
+    /// `signal_struct.live`, an atomic_t.
+    pub signal_live: u32,
+    pub files_fdt: u32,
+    pub fdt_max_fds: u32,
+    pub fdt_fd: u32,
+    pub file_inode: u32,
+    pub file_private_data: u32,
+    /// `f_ref` since 6.13 (one reference reads 0), `f_count` before (one reference reads 1).
+    pub file_count: u32,
+    pub file_count_of_one: u32,
+    pub inode_mode: u32,
+    pub inode_ino: u32,
+    pub socket_sk: u32,
+    pub socket_type: u32,
+    pub sock_family: u32,
+    pub sock_dport: u32,
+    pub sock_num: u32,
+    pub sock_daddr: u32,
+    pub sock_v6_daddr: u32,
+    pub binprm_filename: u32,
+    pub request_data_len: u32,
+    /// pt_regs: the first six arguments of a system call.
+    pub regs_args: [u32; 6],
+}
+
+/// Values for absent fields.
+pub const NO_OFFSET: u32 = u32::MAX;
+
+/// The read-only global `CONFIG` of the kernel programs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub offsets: Offsets,
+    /// Position of `prev_state` among sched_switch's arguments (5.18 and later), or [`NO_OFFSET`].
+    pub switch_prev_state_arg: u32,
+    /// Position of the `struct request *` among block_rq_issue's arguments: 0 since 5.11, 1 before.
+    pub block_issue_request_arg: u32,
+    /// Bytes of one call's payload that are captured from its beginning; a multiple of the record size.
+    pub capture_head_bytes: u32,
+    /// Bytes captured from its end when it is longer than that.
+    pub capture_tail_bytes: u32,
+    /// Ring fill in bytes from which the agent is woken at once.
+    pub wake_bytes: u32,
+    pub reserved: u32,
+    /// The agent itself, never watched.
+    pub agent_tgid: u32,
+    /// Class of each system call number: a `SYS_*` of [`crate::syscall`].
+    pub syscall_class: [u8; crate::SYSCALL_NUMBERS],
+}
+
+const _: () = assert!(size_of::<Offsets>() == 4 * 33);
+
+/// Watched-or-not, one byte per possible tgid, in rows: value of the array WATCHED, index `tgid / WATCH_ROW`.
+/// An array look-up is inlined by the kernel, so an unwatched process pays two nanoseconds.
+pub const WATCH_ROW: usize = 64;
+pub type WatchRow = [u8; WATCH_ROW];
