@@ -2,3 +2,5 @@
 #![forbid(unsafe_code)]
 
 pub mod exchange;
+pub mod ndjson;
+pub mod sse;
