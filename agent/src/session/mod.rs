@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod exchange;
+pub mod llm;
 pub mod ndjson;
 pub mod sse;
