@@ -1,21 +1,18 @@
-//! One connection: where each direction stands, the requests in flight in their order, and how they end when the
-//! connection does. `request.rs` and `response.rs` follow the two directions. A place in the stream that is not
-//! certain any more gives up what is in flight: no record at all rather than a wrong one.
+//! One connection: where each direction stands and the requests in flight in their order. `request.rs` and
+//! `response.rs` follow the two directions, `closing.rs` ends what is left. A place in the stream that is not certain
+//! any more gives up what is in flight: no record at all rather than a wrong one.
 
 use std::collections::VecDeque;
 
-use inferscope_abi::{
-    CLOSE_CLOSED, CLOSE_EOF, CLOSE_RESET, CLOSE_SHUTDOWN_WRITE, CloseEvent, DIR_RX, FAMILY_UNIX, PAYLOAD_FIRST,
-    PayloadHeader, Snapshot,
-};
+use inferscope_abi::{DIR_RX, FAMILY_UNIX, PAYLOAD_FIRST, PayloadHeader, Snapshot};
 
 use super::Limits;
-use super::body::Body;
-use super::exchange::{Ending, Exchange, Mark, Role};
+use super::closing::Gone;
+use super::exchange::{Exchange, Mark, Role};
 use super::http1::{self, Begins};
 use super::open::Open;
 use super::request::RequestSide;
-use super::response::{ResponseSide, ResponseState};
+use super::response::ResponseSide;
 use super::stats::{Fault, Stats};
 use crate::decode::Payload;
 
@@ -23,7 +20,24 @@ use crate::decode::Payload;
 pub(super) struct Context<'a> {
     pub limits: &'a Limits,
     pub stats: &'a mut Stats,
+    /// Sockets whose payload is of no more use.
+    pub useless: &'a mut Useless,
     pub out: &'a mut dyn FnMut(Exchange),
+}
+
+/// Sockets to leave out of the capture, until the owner asks for them.
+#[derive(Default)]
+pub(super) struct Useless(pub Vec<u64>);
+
+impl Useless {
+    const MOST: usize = 1024;
+
+    /// What finds no room is ignored here all the same; it only costs its capture.
+    fn add(&mut self, socket: u64) {
+        if self.0.len() < Self::MOST {
+            self.0.push(socket);
+        }
+    }
 }
 
 /// When and by whom the bytes of one record were moved.
@@ -63,6 +77,7 @@ enum Step {
 }
 
 pub(super) struct Connection {
+    socket: u64,
     pub role: Role,
     pub server_port: u16,
     /// Who moved the last bytes.
@@ -75,8 +90,10 @@ pub(super) struct Connection {
     pub in_flight: VecDeque<Box<Open>>,
     /// A request was seen to come before the response to the one before it was out.
     pub pipelined: bool,
-    /// When the peer was first seen to be gone.
-    gone_ns: Option<u64>,
+    /// The last response bytes without a request in flight.
+    pub unasked_ns: u64,
+    /// Set when the peer was seen to be gone.
+    pub gone: Option<Gone>,
 }
 
 impl Connection {
@@ -91,6 +108,7 @@ impl Connection {
         let role = if p.head.direction == DIR_RX { Role::Server } else { Role::Client };
         let port = if role == Role::Server { p.head.local_port } else { p.head.remote_port };
         Some(Connection {
+            socket: p.head.socket,
             role,
             server_port: if p.head.family == FAMILY_UNIX { 0 } else { port },
             tgid: p.head.header.tgid,
@@ -100,7 +118,8 @@ impl Connection {
             response: ResponseSide::new(first),
             in_flight: VecDeque::new(),
             pipelined: false,
-            gone_ns: None,
+            unasked_ns: 0,
+            gone: None,
         })
     }
 
@@ -109,6 +128,9 @@ impl Connection {
         self.tgid = p.head.header.tgid;
         if self.step == Step::Ignored {
             return;
+        }
+        if p.head.direction == DIR_RX {
+            self.gone = self.gone.filter(|gone| gone.reset);
         }
         let is_request = (p.head.direction == DIR_RX) == (self.role == Role::Server);
         let moment = Moment::of(&p.head);
@@ -193,20 +215,27 @@ impl Connection {
         self.drop_in_flight(cx);
         if unpaired {
             cx.stats.fault(Fault::Pipelined);
-            self.ignore(cx);
+            self.give_up(cx);
         }
     }
 
-    fn drop_in_flight(&mut self, cx: &mut Context<'_>) {
+    pub fn drop_in_flight(&mut self, cx: &mut Context<'_>) {
         cx.stats.exchanges_lost += self.in_flight.len() as u64;
         self.in_flight = VecDeque::new();
         self.request.reset();
         self.response.reset();
     }
 
+    /// Parses nothing more on this connection.
     pub fn ignore(&mut self, cx: &mut Context<'_>) {
         self.drop_in_flight(cx);
         self.step = Step::Ignored;
+    }
+
+    /// Nothing that comes on this connection can be used.
+    pub fn give_up(&mut self, cx: &mut Context<'_>) {
+        self.ignore(cx);
+        cx.useless.add(self.socket);
     }
 
     /// Takes the oldest request off; a request body that still comes belongs to nobody then.
@@ -219,72 +248,5 @@ impl Connection {
             }
         }
         open
-    }
-
-    /// True when the connection is over.
-    pub fn close(&mut self, event: &CloseEvent, cx: &mut Context<'_>) -> bool {
-        let at_ns = event.header.at_ns;
-        match (self.role, event.reason) {
-            (Role::Server, CLOSE_EOF) | (Role::Client, CLOSE_RESET) => {
-                // Half a close: the response can still be written, or read from the socket's buffer.
-                self.gone_ns.get_or_insert(at_ns);
-            }
-            (Role::Server, CLOSE_RESET) => self.end_all(Ending::Cancelled, false, at_ns, cx),
-            (Role::Server, CLOSE_SHUTDOWN_WRITE | CLOSE_CLOSED) => match self.gone_ns {
-                Some(gone_ns) => self.end_all(Ending::Cancelled, false, gone_ns, cx),
-                None => self.end_all(Ending::Reset, true, at_ns, cx),
-            },
-            (Role::Client, CLOSE_EOF) => self.end_all(Ending::Reset, true, at_ns, cx),
-            (Role::Client, CLOSE_CLOSED) => match self.gone_ns {
-                Some(gone_ns) => self.end_all(Ending::Reset, false, gone_ns, cx),
-                None => self.end_all(Ending::Cancelled, false, at_ns, cx),
-            },
-            _ => {}
-        }
-        event.reason == CLOSE_CLOSED
-    }
-
-    /// The last thread of a process that used the connection has ended.
-    pub fn process_exit(&mut self, tgid: u32, at_ns: u64, cx: &mut Context<'_>) {
-        self.in_flight.retain(|open| {
-            let theirs = open.exchange.tgid == tgid;
-            cx.stats.exchanges_lost += u64::from(!theirs);
-            theirs
-        });
-        self.end_all(Ending::ProcessExit, false, at_ns, cx);
-    }
-
-    /// The kernel began anew on this socket without a close that was seen.
-    pub fn replaced(&mut self, cx: &mut Context<'_>) {
-        if self.ends_with_connection()
-            && let Some(open) = self.pop_front()
-        {
-            (cx.out)(open.finish(Ending::Complete));
-        }
-        self.drop_in_flight(cx);
-    }
-
-    /// Whether the front's response ends properly where the server's stream does.
-    fn ends_with_connection(&self) -> bool {
-        matches!(self.response.state, ResponseState::Body(Body::UntilClose))
-    }
-
-    /// Ends everything in flight. `server_closed`: the server's stream was seen to end in order.
-    fn end_all(&mut self, ending: Ending, server_closed: bool, at_ns: u64, cx: &mut Context<'_>) {
-        if self.step == Step::In && self.request.has_partial_head() {
-            cx.stats.fault(Fault::HeadCutShort);
-        }
-        if server_closed
-            && self.ends_with_connection()
-            && let Some(mut open) = self.pop_front()
-        {
-            let end = open.exchange.end;
-            open.response_end(end);
-            (cx.out)(open.finish(Ending::Complete));
-        }
-        while let Some(open) = self.pop_front() {
-            (cx.out)(open.cut_off(ending, at_ns));
-        }
-        self.ignore(cx);
     }
 }

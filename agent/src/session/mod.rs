@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod closing;
 mod connection;
 pub mod exchange;
 mod head;
@@ -19,7 +20,7 @@ use inferscope_abi::{CloseEvent, PAYLOAD_FIRST};
 use rustc_hash::FxHashMap;
 
 use crate::decode::Payload;
-use connection::{Connection, Context};
+use connection::{Connection, Context, Useless};
 use exchange::{Exchange, Role};
 pub use stats::{FAULTS, Fault, Stats};
 
@@ -37,9 +38,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            connections: 16_384,
+            connections: 8192,
             in_flight_per_connection: 32,
-            head_bytes: 64 * 1024,
+            head_bytes: 32 * 1024,
             idle_ns: 15 * 60 * 1_000_000_000,
         }
     }
@@ -60,16 +61,17 @@ pub struct InFlight {
 pub struct Sessions {
     limits: Limits,
     stats: Stats,
+    useless: Useless,
     connections: FxHashMap<u64, Connection>,
 }
 
 impl Sessions {
     pub fn new(limits: Limits) -> Self {
-        Sessions { limits, stats: Stats::default(), connections: FxHashMap::default() }
+        Sessions { limits, stats: Stats::default(), useless: Useless::default(), connections: FxHashMap::default() }
     }
 
     pub fn payload(&mut self, p: &Payload<'_>, out: &mut impl FnMut(Exchange)) {
-        let mut cx = Context { limits: &self.limits, stats: &mut self.stats, out };
+        let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };
         if let Some(known) = self.connections.get_mut(&p.head.socket) {
             if p.head.flags & PAYLOAD_FIRST == 0 {
                 return known.payload(p, &mut cx);
@@ -84,13 +86,13 @@ impl Sessions {
         cx.stats.connections += 1;
         new.payload(p, &mut cx);
         if self.connections.len() >= self.limits.connections {
-            self.make_room();
+            self.make_room(out);
         }
         self.connections.insert(p.head.socket, new);
     }
 
     pub fn close(&mut self, event: &CloseEvent, out: &mut impl FnMut(Exchange)) {
-        let mut cx = Context { limits: &self.limits, stats: &mut self.stats, out };
+        let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };
         let over = self.connections.get_mut(&event.socket).is_some_and(|known| known.close(event, &mut cx));
         if over {
             self.connections.remove(&event.socket);
@@ -98,7 +100,7 @@ impl Sessions {
     }
 
     pub fn process_exit(&mut self, tgid: u32, at_ns: u64, out: &mut impl FnMut(Exchange)) {
-        let mut cx = Context { limits: &self.limits, stats: &mut self.stats, out };
+        let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };
         self.connections.retain(|_, connection| {
             let theirs = connection.tgid == tgid || connection.in_flight.iter().any(|open| open.exchange.tgid == tgid);
             if theirs {
@@ -109,13 +111,13 @@ impl Sessions {
     }
 
     /// Forgets connections that have been idle for too long. A request on one of them later is taken up again.
-    pub fn tick(&mut self, now_ns: u64, _out: &mut impl FnMut(Exchange)) {
-        let (limits, stats) = (&self.limits, &mut self.stats);
+    pub fn tick(&mut self, now_ns: u64, out: &mut impl FnMut(Exchange)) {
+        let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };
         self.connections.retain(|_, connection| {
-            let keep = now_ns.saturating_sub(connection.last_ns) <= limits.idle_ns;
+            connection.tick(now_ns, &mut cx);
+            let keep = now_ns.saturating_sub(connection.last_ns) <= cx.limits.idle_ns;
             if !keep {
-                stats.evictions += 1;
-                stats.exchanges_lost += connection.in_flight.len() as u64;
+                connection.evict(&mut cx);
             }
             keep
         });
@@ -125,7 +127,7 @@ impl Sessions {
     }
 
     /// Forgets a sixteenth of the connections: first those without a request in flight, the longest idle first.
-    fn make_room(&mut self) {
+    fn make_room(&mut self, out: &mut impl FnMut(Exchange)) {
         let mut order: Vec<(bool, u64, u64)> = self
             .connections
             .iter()
@@ -136,12 +138,18 @@ impl Sessions {
         }
         let count = (order.len() / 16).max(1);
         order.select_nth_unstable(count - 1);
+        let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };
         for (_, _, socket) in &order[..count] {
-            if let Some(connection) = self.connections.remove(socket) {
-                self.stats.evictions += 1;
-                self.stats.exchanges_lost += connection.in_flight.len() as u64;
+            if let Some(mut connection) = self.connections.remove(socket) {
+                connection.evict(&mut cx);
             }
         }
+    }
+
+    /// Sockets found since the last call whose payload is of no more use (HTTP/2, upgraded, or lost for good): the
+    /// kernel side may stop its capture until they are closed.
+    pub fn take_useless(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.useless.0)
     }
 
     /// The requests in flight now.

@@ -82,7 +82,7 @@ impl Connection {
         match http1::request(found.bytes())? {
             Request::Http2 => {
                 cx.stats.http2 += 1;
-                self.ignore(cx);
+                self.give_up(cx);
             }
             Request::Http1(_) if self.in_flight.len() >= cx.limits.in_flight_per_connection => {
                 return Err(Fault::InFlight);
@@ -90,6 +90,10 @@ impl Connection {
             Request::Http1(head) => {
                 let bytes = found.bytes().len() as u64;
                 self.open_exchange(head, bytes, &found, moment);
+                // Another thread's record of the response can come before that of the request.
+                if found.start().at_ns <= self.unasked_ns {
+                    return Err(Fault::ResponseUnasked);
+                }
             }
         }
         Ok(rest)

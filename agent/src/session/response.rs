@@ -55,13 +55,13 @@ impl Connection {
         cx: &mut Context<'_>,
     ) -> Result<(), Fault> {
         if matches!(self.response.state, ResponseState::Seek { .. }) && !self.response_found(data, moment) {
-            return self.unasked(data, cx);
+            return self.unasked(data, moment, cx);
         }
         self.watch_order(data, moment)?;
         while !data.is_empty() && self.is_followed() {
             data = match self.response.state {
                 ResponseState::Body(_) => self.response_body(data, moment, cx)?,
-                _ if self.in_flight.is_empty() => return self.unasked(data, cx),
+                _ if self.in_flight.is_empty() => return self.unasked(data, moment, cx),
                 _ => self.response_head(data, moment, cx)?,
             };
         }
@@ -79,7 +79,7 @@ impl Connection {
     }
 
     /// Response bytes that no request in flight can have caused. Harmless, unless they answer one that is half read.
-    fn unasked(&mut self, data: &[u8], cx: &mut Context<'_>) -> Result<(), Fault> {
+    fn unasked(&mut self, data: &[u8], moment: &Moment<'_>, cx: &mut Context<'_>) -> Result<(), Fault> {
         let data = head::after_empty_lines(data);
         if data.is_empty() {
             return Ok(());
@@ -90,6 +90,9 @@ impl Connection {
         cx.stats.fault(Fault::ResponseUnasked);
         cx.stats.bytes_skipped += data.len() as u64;
         self.response.state = ResponseState::Seek { doubtful: !self.in_flight.is_empty() };
+        if self.in_flight.is_empty() {
+            self.unasked_ns = moment.begin_ns;
+        }
         Ok(())
     }
 
@@ -139,7 +142,7 @@ impl Connection {
             After::Tunnel => {
                 cx.stats.upgraded += 1;
                 self.response_complete(moment, cx);
-                self.ignore(cx);
+                self.give_up(cx);
             }
         }
         Ok(rest)

@@ -31,12 +31,16 @@ const ROWS: &[Row] = &[
         &[(CLOSE_SHUTDOWN_WRITE, Some((Ending::Complete, 200))), (CLOSE_EOF, None), (CLOSE_CLOSED, None)],
     ),
     // The same as the caller sees it.
-    (Role::Client, LENGTH, &[(CLOSE_EOF, Some((Ending::Reset, 200))), (CLOSE_CLOSED, None)]),
+    (Role::Client, LENGTH, &[(CLOSE_EOF, None), (CLOSE_CLOSED, Some((Ending::Reset, 200)))]),
     (Role::Client, LENGTH, &[(CLOSE_RESET, None), (CLOSE_CLOSED, Some((Ending::Reset, 200)))]),
     (Role::Client, LENGTH, &[(CLOSE_CLOSED, Some((Ending::Cancelled, 200)))]),
-    (Role::Client, LENGTH, &[(CLOSE_SHUTDOWN_WRITE, None), (CLOSE_EOF, Some((Ending::Reset, 200)))]),
-    (Role::Client, "", &[(CLOSE_EOF, Some((Ending::Reset, 0)))]),
-    (Role::Client, CLOSES, &[(CLOSE_EOF, Some((Ending::Complete, 200))), (CLOSE_CLOSED, None)]),
+    (
+        Role::Client,
+        LENGTH,
+        &[(CLOSE_SHUTDOWN_WRITE, None), (CLOSE_EOF, None), (CLOSE_CLOSED, Some((Ending::Reset, 200)))],
+    ),
+    (Role::Client, "", &[(CLOSE_EOF, None), (CLOSE_CLOSED, Some((Ending::Reset, 0)))]),
+    (Role::Client, CLOSES, &[(CLOSE_EOF, None), (CLOSE_CLOSED, Some((Ending::Complete, 200)))]),
     (Role::Client, CLOSES, &[(CLOSE_CLOSED, Some((Ending::Cancelled, 200)))]),
     (Role::Client, CLOSES, &[(CLOSE_RESET, None), (CLOSE_CLOSED, Some((Ending::Reset, 200)))]),
 ];
@@ -65,6 +69,37 @@ fn half_a_close_does_not_end_a_request() {
     let mut wire = Wire::client();
     wire.request(get("/a")).close(CLOSE_RESET).response(OK).close(CLOSE_CLOSED);
     assert_eq!(wire.said(), ["GET /a 200 Complete"], "the response was in the socket's buffer");
+}
+
+#[test]
+fn a_read_of_nothing_is_not_the_end() {
+    let mut wire = Wire::server();
+    wire.request(get("/a")).response(OK).close(CLOSE_EOF).request(get("/b")).response(LENGTH).close(CLOSE_CLOSED);
+    assert_eq!(wire.said(), ["GET /a 200 Complete", "GET /b 200 Reset"]);
+    let mut wire = Wire::client();
+    wire.request(get("/a")).close(CLOSE_EOF).response(LENGTH).close(CLOSE_CLOSED);
+    assert_eq!(wire.said(), ["GET /a 200 Cancelled"]);
+}
+
+#[test]
+fn a_caller_that_keeps_a_dead_socket() {
+    let mut wire = Wire::client();
+    wire.request(get("/a")).response(LENGTH).close(CLOSE_EOF);
+    let told = wire.now;
+    let mut out = Vec::new();
+    wire.sessions.tick(told + 1_000_000_000, &mut |x| out.push(x));
+    assert!(out.is_empty());
+    wire.sessions.tick(told + 60_000_000_000, &mut |x| out.push(x));
+    assert_eq!((out.len(), out[0].ending, out[0].end.at_ns), (1, Ending::Reset, told));
+}
+
+#[test]
+fn a_client_that_left_is_not_forgotten_with_its_connection() {
+    let mut wire = Wire::server();
+    wire.request(get("/a")).response(LENGTH).close(CLOSE_EOF);
+    let mut out = Vec::new();
+    wire.sessions.tick(u64::MAX, &mut |x| out.push(x.ending));
+    assert_eq!((out, wire.sessions.connections()), (vec![Ending::Cancelled], 0));
 }
 
 #[test]

@@ -234,6 +234,21 @@ fn the_process_that_writes_the_response_owns_the_record() {
 }
 
 #[test]
+fn a_response_whose_record_overtakes_its_request() {
+    let mut wire = Wire::client();
+    wire.request(get("/a")).response(OK);
+    // Another thread reads the response before the one that wrote the request is back from its call.
+    let enter_ns = wire.now + CALL_NS;
+    wire.now += 10 * CALL_NS;
+    wire.response(OK);
+    let request = get("/b");
+    wire.record(true, request.as_bytes(), request.len() as u64, enter_ns, 0);
+    wire.request(get("/c")).response(OK);
+    assert_eq!(wire.said(), ["GET /a 200 Complete", "GET /c 200 Complete"]);
+    assert_eq!(wire.sessions.stats().exchanges_lost, 1);
+}
+
+#[test]
 fn what_is_in_flight_can_be_asked_for() {
     let mut wire = Wire::server();
     wire.request(chat(true));
@@ -254,4 +269,6 @@ fn http2_and_upgrades_are_counted() {
     wire.request(get("/ws")).response("HTTP/1.1 101 Switching\r\n\r\n");
     let stats = wire.sessions.stats();
     assert_eq!((stats.http2, stats.upgraded, stats.connections), (1, 1, 2));
+    assert_eq!(wire.sessions.take_useless(), [1, 2]);
+    assert!(wire.sessions.take_useless().is_empty());
 }
