@@ -3,4 +3,5 @@
 pub mod decode;
 pub mod discover;
 pub mod poll;
+pub mod probe;
 pub mod session;
