@@ -121,8 +121,8 @@ impl LlmParser {
     }
 
     /// The final response's head; a body starts after it.
-    pub fn response_head(&mut self, _status: u16, headers: &[httparse::Header<'_>]) {
-        self.response.head(Framing::of(headers));
+    pub fn response_head(&mut self, status: u16, headers: &[httparse::Header<'_>]) {
+        self.response.head(Framing::of(headers), status);
         let figures = &mut self.response.figures;
         for header in headers {
             let number = || std::str::from_utf8(header.value).ok()?.trim().parse::<u64>().ok();
