@@ -77,6 +77,11 @@ impl NvmlHandle {
     pub fn snapshot(&self) -> Arc<GpuSnapshot> {
         self.cell.snapshot()
     }
+
+    /// The first news, good or bad, waited for at most `patience`: for `inferscope check`. Still `Starting` when that is over.
+    pub fn first(&self, patience: Duration) -> Arc<GpuSnapshot> {
+        self.cell.first(patience)
+    }
 }
 
 impl Drop for NvmlHandle {

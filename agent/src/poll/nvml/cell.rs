@@ -56,9 +56,26 @@ impl Cell {
         Arc::clone(&state.snapshot)
     }
 
+    /// Waits until there is news after `Starting`, be it good or bad, for at most `patience`.
+    pub fn first(&self, patience: Duration) -> Arc<GpuSnapshot> {
+        let until = Instant::now() + patience;
+        let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let snapshot = self.snapshot();
+            let left = until.saturating_duration_since(Instant::now());
+            if snapshot.health != NvmlHealth::Starting || left.is_zero() {
+                return snapshot;
+            }
+            // A hang wakes nobody, so look again now and then.
+            let nap = left.min(Duration::from_millis(50));
+            (run, _) = self.wake.wait_timeout(run, nap).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// Publishes a finished round.
     pub fn publish(&self, snapshot: GpuSnapshot) {
         self.write(|state| state.snapshot = Arc::new(snapshot));
+        self.wake.notify_all();
     }
 
     /// Says that there is no NVML now. Devices go, counters stay.
@@ -70,6 +87,7 @@ impl Cell {
             snapshot.health = NvmlHealth::Absent { reason };
             state.snapshot = Arc::new(snapshot);
         });
+        self.wake.notify_all();
     }
 
     /// Runs `body`, an NVML call; readers see it as hung once it is overdue.

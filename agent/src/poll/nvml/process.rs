@@ -72,7 +72,8 @@ impl Processes {
             self.last_seen_us = now_us.saturating_sub(1_000_000);
         }
         let since = self.last_seen_us;
-        let samples = calls.ask(memory, "nvmlDeviceGetProcessUtilization", || device.process_utilization_stats(since));
+        let samples =
+            list(calls, memory, "nvmlDeviceGetProcessUtilization", || device.process_utilization_stats(since));
         match samples {
             Ok(samples) => self.take(&samples, now_us),
             Err(Miss::Nothing) => {}
@@ -123,12 +124,12 @@ impl Processes {
 }
 
 /// A list, asked a second time when it grew between the question for its size and the question for its content.
-fn list(
+fn list<T>(
     calls: &mut Calls<'_>,
     memory: &mut CallMemory,
     call: &'static str,
-    body: impl Fn() -> Result<Vec<ProcessInfo>, NvmlError>,
-) -> Result<Vec<ProcessInfo>, Miss> {
+    body: impl Fn() -> Result<Vec<T>, NvmlError>,
+) -> Result<Vec<T>, Miss> {
     calls.ask(memory, call, || match body() {
         Err(NvmlError::InsufficientSize(_)) => body(),
         answer => answer,

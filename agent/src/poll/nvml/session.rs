@@ -24,6 +24,7 @@ use super::xid::XidCount;
 struct Carried {
     rounds: u64,
     errors: CallErrors,
+    /// By UUID, or by index where the UUID is not known.
     xids: FxHashMap<String, XidCount>,
     /// The last reading of each GPU by index, for its name when it gives no handle any more.
     readings: Vec<DeviceReading>,
@@ -101,7 +102,7 @@ fn play(cell: &Cell, options: &NvmlOptions, carried: &mut Carried, nvml: &Nvml, 
         return End::Gone(calls.failure.map_or("the device count cannot be read".into(), |(_, error)| error));
     };
     let mut gpus = enumerate(&mut calls, nvml, count, carried);
-    let (mut started, mut first) = (Instant::now(), 0);
+    let (mut started, mut first, mut lost_since) = (Instant::now(), 0, None);
     carried.errors = calls.errors;
     loop {
         let mut calls = begin(carried, started, 1);
@@ -114,8 +115,9 @@ fn play(cell: &Cell, options: &NvmlOptions, carried: &mut Carried, nvml: &Nvml, 
         }
         publish(cell, carried, &mut snapshot, calls.failure.take());
         let any_lost = gpus.iter().any(|gpu| gpu.as_ref().is_none_or(GpuSource::lost));
+        lost_since = if any_lost { lost_since.or(Some(started)) } else { None };
         let changed = recount.is_ok_and(|now| now != count);
-        if changed || any_lost && began.elapsed() >= options.retry_interval {
+        if changed || lost_since.is_some_and(|since| since.elapsed() >= options.retry_interval) {
             return End::Reopen;
         }
         first = if gpus.is_empty() { 0 } else { (first + 1) % gpus.len() };
@@ -182,7 +184,8 @@ fn round(
             continue;
         };
         let was_lost = gpu.lost();
-        let xid = carried.xids.entry(gpu.uuid().to_owned()).or_default();
+        let who = if gpu.uuid().is_empty() { index.to_string() } else { gpu.uuid().to_owned() };
+        let xid = carried.xids.entry(who).or_default();
         match gpu.read(calls, options.slow_interval, xid) {
             Some(reading) => carried.readings[index] = reading,
             None if calls.session_over.is_none() => calls.fail("round", "deadline"),
