@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use nvml_wrapper::Device;
 use nvml_wrapper::enums::device::UsedGpuMemory;
@@ -14,15 +14,20 @@ use rustc_hash::FxHashMap;
 use super::calls::{CallMemory, Calls, Miss};
 use super::snapshot::{ProcessKind, ProcessReading, ProcessUtilization};
 
-/// How long a mean stands when no newer sample comes; drivers sample up to once a second.
+/// How long a mean stands when no newer sample comes. Drivers sample each process for itself, up to once a second.
 const HOLD: Duration = Duration::from_millis(1500);
-/// A sample stamped further ahead than this is garbage, and would blind us to all later ones.
+/// After so long without a new sample, ask for all that the driver has: its clock may have been set back.
+const RESYNC: Duration = Duration::from_secs(10);
+/// A stamp further ahead of the last one than the time gone by and this is garbage, and would blind us to all later ones.
 const AHEAD_US: u64 = 60_000_000;
 
-/// What the next round needs to know.
+/// What the next round needs to know. Stamps are microseconds of a clock that differs between drivers (Unix time, or since
+/// boot), so they are compared with each other only.
 #[derive(Debug, Default)]
 pub(super) struct Processes {
     last_seen_us: u64,
+    /// When stamps were last taken over; `None` before the first answer.
+    heard: Option<Instant>,
     held: FxHashMap<u32, (Instant, ProcessUtilization)>,
 }
 
@@ -66,16 +71,14 @@ impl Processes {
         memory: &mut CallMemory,
         device: &Device<'_>,
     ) {
-        let now_us = unix_us();
-        if self.last_seen_us == 0 || self.last_seen_us > now_us + AHEAD_US {
-            // At first, and after the wall clock was set back: only what is recent.
-            self.last_seen_us = now_us.saturating_sub(1_000_000);
-        }
-        let since = self.last_seen_us;
+        let resync = self.heard.is_none_or(|heard| heard.elapsed() > RESYNC);
+        let since = if resync { 0 } else { self.last_seen_us };
         let samples =
             list(calls, memory, "nvmlDeviceGetProcessUtilization", || device.process_utilization_stats(since));
         match samples {
-            Ok(samples) => self.take(&samples, now_us),
+            Ok(samples) if resync => self.synchronise(&samples),
+            Ok(samples) => self.take(&samples),
+            Err(Miss::Nothing) if resync => self.heard = Some(Instant::now()),
             Err(Miss::Nothing) => {}
             Err(_) => return,
         }
@@ -85,42 +88,49 @@ impl Processes {
         }
     }
 
-    /// Replaces what is held by the means of new samples. Samples that cannot be true are left out.
-    fn take(&mut self, samples: &[ProcessUtilizationSample], now_us: u64) {
+    /// Takes over the newest stamp and no values: an answer to "everything" averages over long ago.
+    fn synchronise(&mut self, samples: &[ProcessUtilizationSample]) {
+        let newest = samples.iter().filter(|sample| credible(sample)).map(|sample| sample.timestamp).max();
+        self.last_seen_us = newest.unwrap_or(self.last_seen_us);
+        self.heard = Some(Instant::now());
+    }
+
+    /// Takes over the means of new samples. Samples that cannot be true are left out.
+    fn take(&mut self, samples: &[ProcessUtilizationSample]) {
+        let gone_by = self.heard.map_or(0, |heard| heard.elapsed().as_micros() as u64);
+        let latest = match self.last_seen_us {
+            0 => u64::MAX,
+            last => last.saturating_add(gone_by + AHEAD_US),
+        };
+        let fresh = self.last_seen_us + 1..=latest;
         let mut sums: FxHashMap<u32, (f64, ProcessUtilization)> = FxHashMap::default();
-        for sample in samples {
-            let shares = [sample.sm_util, sample.mem_util, sample.enc_util, sample.dec_util];
-            let late = sample.timestamp <= self.last_seen_us || sample.timestamp > now_us + AHEAD_US;
-            if late || sample.pid == 0 || shares.iter().any(|share| *share > 100) {
-                continue;
-            }
+        let now = Instant::now();
+        for sample in samples.iter().filter(|sample| credible(sample) && fresh.contains(&sample.timestamp)) {
             let (count, sum) = sums.entry(sample.pid).or_default();
             *count += 1.0;
             sum.sm += f64::from(sample.sm_util) / 100.0;
             sum.memory += f64::from(sample.mem_util) / 100.0;
             sum.encoder += f64::from(sample.enc_util) / 100.0;
             sum.decoder += f64::from(sample.dec_util) / 100.0;
+            self.last_seen_us = self.last_seen_us.max(sample.timestamp);
+            self.heard = Some(now);
         }
-        let stamps = samples.iter().map(|sample| sample.timestamp).filter(|stamp| *stamp <= now_us + AHEAD_US);
-        self.last_seen_us = stamps.max().unwrap_or(0).max(self.last_seen_us);
-        if sums.is_empty() {
-            return;
-        }
-        // The driver has sampled: who is not among the samples was idle.
-        let now = Instant::now();
-        self.held = sums
-            .into_iter()
-            .map(|(pid, (count, sum))| {
-                let mean = ProcessUtilization {
-                    sm: sum.sm / count,
-                    memory: sum.memory / count,
-                    encoder: sum.encoder / count,
-                    decoder: sum.decoder / count,
-                };
-                (pid, (now, mean))
-            })
-            .collect();
+        self.held.extend(sums.into_iter().map(|(pid, (count, sum))| {
+            let mean = ProcessUtilization {
+                sm: sum.sm / count,
+                memory: sum.memory / count,
+                encoder: sum.encoder / count,
+                decoder: sum.decoder / count,
+            };
+            (pid, (now, mean))
+        }));
     }
+}
+
+/// Some drivers fill their answer up with uninitialised samples.
+fn credible(sample: &ProcessUtilizationSample) -> bool {
+    let shares = [sample.sm_util, sample.mem_util, sample.enc_util, sample.dec_util];
+    sample.pid != 0 && sample.timestamp != 0 && shares.iter().all(|share| *share <= 100)
 }
 
 /// A list, asked a second time when it grew between the question for its size and the question for its content.
@@ -160,10 +170,6 @@ fn merge(processes: &mut Vec<ProcessReading>, kind: ProcessKind, infos: Vec<Proc
     }
 }
 
-fn unix_us() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,31 +178,39 @@ mod tests {
         ProcessUtilizationSample { pid, timestamp, sm_util, mem_util: 0, enc_util: 0, dec_util: 0 }
     }
 
-    #[test]
-    fn several_samples_are_averaged_and_garbage_is_left_out() {
-        let mut processes = Processes { last_seen_us: 100, ..Processes::default() };
-        let far = 1_000 + AHEAD_US + 1;
-        processes.take(
-            &[
-                sample(7, 101, 20),
-                sample(7, 102, 40),
-                sample(7, 103, 4_000_000),
-                sample(0, 104, 9),
-                sample(8, far, 5),
-                sample(9, 50, 5),
-            ],
-            1_000,
-        );
-        assert!((processes.held[&7].1.sm - 0.3).abs() < 1e-12);
-        assert_eq!((processes.held.len(), processes.last_seen_us), (1, 104));
+    fn listening_since(last_seen_us: u64) -> Processes {
+        Processes { last_seen_us, heard: Some(Instant::now()), ..Processes::default() }
     }
 
     #[test]
-    fn a_process_missing_from_new_samples_is_idle() {
+    fn several_samples_are_averaged_and_garbage_is_left_out() {
+        let mut processes = listening_since(100);
+        let far = 101 + 2 * AHEAD_US;
+        let garbage =
+            [sample(7, 104, 4_000_000), sample(0, 105, 9), sample(8, far, 5), sample(9, 50, 5), sample(9, 0, 5)];
+        processes.take(&[&[sample(7, 101, 20), sample(7, 102, 40)], &garbage[..]].concat());
+        assert!((processes.held[&7].1.sm - 0.3).abs() < 1e-12);
+        assert_eq!((processes.held.len(), processes.last_seen_us), (1, 102));
+    }
+
+    #[test]
+    fn a_process_missing_from_one_answer_keeps_its_mean() {
+        let mut processes = listening_since(100);
+        processes.take(&[sample(7, 101, 20), sample(8, 101, 30)]);
+        processes.take(&[sample(8, 201, 40)]);
+        assert!((processes.held[&7].1.sm - 0.2).abs() < 1e-12 && (processes.held[&8].1.sm - 0.4).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_first_answer_gives_the_clock_only() {
         let mut processes = Processes::default();
-        processes.take(&[sample(7, 101, 20), sample(8, 101, 30)], 1_000);
-        processes.take(&[sample(8, 201, 30)], 1_000);
-        assert!(!processes.held.contains_key(&7) && processes.held.contains_key(&8));
+        processes.synchronise(&[sample(7, 500, 90), sample(8, 400, 10), sample(0, 900, 1)]);
+        assert_eq!((processes.last_seen_us, processes.held.len()), (500, 0));
+        // A clock that was set back is followed.
+        processes.synchronise(&[sample(7, 300, 90)]);
+        assert_eq!(processes.last_seen_us, 300);
+        processes.synchronise(&[]);
+        assert_eq!(processes.last_seen_us, 300);
     }
 
     #[test]

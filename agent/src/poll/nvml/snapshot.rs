@@ -215,7 +215,7 @@ pub struct ProcessReading {
 }
 
 /// A process's share of a GPU's engines: the mean of the driver's samples since the last round, ratios.
-/// A round without a new sample keeps the last mean for up to 1.5 s, as drivers sample up to once a second; then it is zero.
+/// Without a new sample the last mean stands for 1.5 s, as drivers sample each process for itself up to once a second; then it is zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct ProcessUtilization {
     pub sm: f64,
