@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::config::{Config, ConfigError, LogLevel, Overrides};
-use crate::discover::Rules;
+use crate::config::{Config, ConfigError, Log, LogLevel, Overrides};
+use crate::discover::{Include, Rules};
 
 /// Watches LLM inference servers from the kernel: time to first token, tokens, and why a request was as slow as it was.
 #[derive(Clone, Debug, Parser)]
@@ -150,12 +150,14 @@ impl RunArgs {
 impl AttachArgs {
     /// The defaults, with this process as the only one watched.
     pub fn config(&self, log: &LogArgs) -> Config {
-        let mut config = Config::default();
-        config.discover = Rules { enabled: false, ..Rules::default() };
-        config.discover.include.pids.push(self.pid);
+        let include = Include { pids: vec![self.pid], ..Include::default() };
         // Requests go to standard output: the log says only what went wrong.
-        config.log.level = log.level().unwrap_or(LogLevel::Warn);
-        config
+        let level = log.level().unwrap_or(LogLevel::Warn);
+        Config {
+            discover: Rules { enabled: false, include, ..Rules::default() },
+            log: Log { level, ..Log::default() },
+            ..Config::default()
+        }
     }
 }
 

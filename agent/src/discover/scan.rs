@@ -17,6 +17,46 @@ use super::{DiscoverError, Discovery, Found, UNKNOWN_ENGINE, model, version};
 /// Why a process belongs to a service.
 type Verdict = (Option<&'static Engine>, Evidence);
 
+/// The first look at a process: one read and one link.
+struct Look<'a> {
+    proc_root: &'a Path,
+    pid: u32,
+    argv: Vec<String>,
+    exe: Option<PathBuf>,
+}
+
+impl<'a> Look<'a> {
+    /// `None` for processes without a command line: kernel threads, zombies, and those that have ended.
+    fn at(proc_root: &'a Path, pid: u32) -> Option<Self> {
+        let argv = process::argv(proc_root, pid)?;
+        let exe = process::exe(proc_root, pid).map(|(exe, _)| exe);
+        Some(Look { proc_root, pid, argv, exe })
+    }
+
+    fn command(&self) -> Command<'_> {
+        Command::read(self.exe.as_deref(), &self.argv, || process::cwd(self.proc_root, self.pid))
+    }
+
+    /// Empty where the kernel does not tell.
+    fn exe(&self) -> &str {
+        self.exe.as_deref().and_then(Path::to_str).unwrap_or_default()
+    }
+
+    fn engine(&self, command: &Command<'_>, sockets: &mut Sockets) -> Option<(&'static Engine, Evidence)> {
+        if let Some(found) = classify(command) {
+            return Some(found);
+        }
+        if !hints_at_library(&self.argv) {
+            return None;
+        }
+        let libraries = process::mapped_files(self.proc_root, self.pid);
+        let engine = by_library(libraries.iter().map(String::as_str))?;
+        let listeners = sockets.of(self.proc_root, self.pid);
+        let listens = listeners.iter().any(|listener| matches!(listener, Listener::Tcp(_)));
+        listens.then_some((engine, Evidence::Library))
+    }
+}
+
 impl Discovery {
     /// All services of the host, oldest first. Costs about 20 us per process of the host.
     pub fn scan(&mut self) -> Vec<Found> {
@@ -125,7 +165,8 @@ impl Discovery {
     }
 
     fn is_excluded(&self, pid: u32) -> bool {
-        self.with_command(pid, |command, exe| self.rules.excludes(command, exe)).unwrap_or(false)
+        let Some(look) = Look::at(&self.proc_root, pid) else { return false };
+        self.rules.excludes(&look.command(), look.exe())
     }
 
     /// Whether a process belongs to a service, by the rules or by the engine that it runs.
@@ -133,18 +174,18 @@ impl Discovery {
         if pid == std::process::id() {
             return None;
         }
-        let (excluded, included) = self
-            .with_command(pid, |command, exe| (self.rules.excludes(command, exe), self.rules.includes(command, exe)))?;
+        let look = Look::at(&self.proc_root, pid)?;
+        let command = look.command();
         let given = self.rules.include.pids.contains(&pid);
-        if excluded && !given {
+        if !given && self.rules.excludes(&command, look.exe()) {
             return None;
         }
-        let recognised = if self.rules.enabled || given || included { self.recognise(pid, sockets) } else { None };
+        let wanted = given || self.rules.includes(&command, look.exe());
+        let recognised = if self.rules.enabled || wanted { look.engine(&command, sockets) } else { None };
         if let Some((engine, evidence)) = recognised {
             return Some((Some(engine), evidence));
         }
-        let wanted = given || included || self.listens_on_included(pid, sockets);
-        wanted.then_some((None, Evidence::Given))
+        (wanted || self.listens_on_included(pid, sockets)).then_some((None, Evidence::Given))
     }
 
     fn listens_on_included(&self, pid: u32, sockets: &mut Sockets) -> bool {
@@ -155,25 +196,8 @@ impl Discovery {
 
     /// The engine that a process runs, by its command line, else by its libraries.
     fn recognise(&self, pid: u32, sockets: &mut Sockets) -> Option<(&'static Engine, Evidence)> {
-        let argv = process::argv(&self.proc_root, pid)?;
-        if let Some(found) = self.with_command(pid, |command, _| classify(command))? {
-            return Some(found);
-        }
-        if !hints_at_library(&argv) {
-            return None;
-        }
-        let libraries = process::mapped_files(&self.proc_root, pid);
-        let engine = by_library(libraries.iter().map(String::as_str))?;
-        let listens = sockets.of(&self.proc_root, pid).iter().any(|listener| matches!(listener, Listener::Tcp(_)));
-        listens.then_some((engine, Evidence::Library))
-    }
-
-    /// Reads a process's command line and shows it to `look`, with the executable's path.
-    fn with_command<T>(&self, pid: u32, look: impl FnOnce(&Command<'_>, &str) -> T) -> Option<T> {
-        let argv = process::argv(&self.proc_root, pid)?;
-        let exe = process::exe(&self.proc_root, pid).map(|(exe, _)| exe);
-        let command = Command::read(exe.as_deref(), &argv, || process::cwd(&self.proc_root, pid));
-        Some(look(&command, exe.as_deref().and_then(Path::to_str).unwrap_or_default()))
+        let look = Look::at(&self.proc_root, pid)?;
+        look.engine(&look.command(), sockets)
     }
 
     fn describe(&mut self, verdict: Verdict, process: Process, tree: &Tree, sockets: &mut Sockets) -> Found {
@@ -225,29 +249,24 @@ impl Discovery {
     }
 
     fn told_port(&self, engine: &Engine, process: &Process) -> Option<u16> {
-        model::port(engine, &Command::read(process.exe.as_deref(), &process.argv, no_cwd))
+        model::port(engine, &Command::read(process.exe.as_deref(), &process.argv, || None))
     }
 
     /// The root's model, else the first that a child names (TGI's launcher, Ollama's runners).
     fn model(&self, engine: &Engine, process: &Process, children: &[u32]) -> Option<String> {
-        let read = |pid: u32, argv: &[String], exe: Option<&Path>| {
-            let command = Command::read(exe, argv, no_cwd);
-            let engine = classify(&command).map_or(engine, |(engine, _)| engine);
-            model::model(engine, &command).or_else(|| model::ollama_model(&self.proc_root, pid, engine, &command))
+        let read = |pid: u32, engine: &Engine, command: &Command<'_>| {
+            model::model(engine, command).or_else(|| model::ollama_model(&self.proc_root, pid, engine, command))
         };
-        read(process.pid, &process.argv, process.exe.as_deref()).or_else(|| {
+        let command = Command::read(process.exe.as_deref(), &process.argv, || None);
+        read(process.pid, engine, &command).or_else(|| {
             children.iter().find_map(|&child| {
-                let argv = process::argv(&self.proc_root, child)?;
-                let exe = process::exe(&self.proc_root, child).map(|(exe, _)| exe);
-                let is_engine = classify(&Command::read(exe.as_deref(), &argv, no_cwd)).is_some();
-                is_engine.then(|| read(child, &argv, exe.as_deref())).flatten()
+                let look = Look::at(&self.proc_root, child)?;
+                let command = look.command();
+                let (engine, _) = classify(&command)?;
+                read(child, engine, &command)
             })
         })
     }
-}
-
-fn no_cwd() -> Option<PathBuf> {
-    None
 }
 
 fn put_first(ports: &mut Vec<u16>, port: u16) {
