@@ -6,3 +6,4 @@ pub mod decode;
 pub mod discover;
 pub mod poll;
 pub mod session;
+pub mod probe;

@@ -1,0 +1,38 @@
+//! `cargo xtask setup`: installs what is missing and says what it does and for how long; run twice, it does nothing.
+//!
+//! Whatever needs root says the command to type instead of asking for a password.
+
+pub mod apt;
+pub mod bpf;
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::step;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only this part; may be given several times
+    #[arg(long, value_enum)]
+    only: Vec<Part>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// The compiler and the linker of the kernel programs
+    Bpf,
+}
+
+const PARTS: [Part; 1] = [Part::Bpf];
+
+pub fn run(args: &Args) -> Result<()> {
+    let started = Instant::now();
+    for part in PARTS.into_iter().filter(|part| args.only.is_empty() || args.only.contains(part)) {
+        match part {
+            Part::Bpf => bpf::ensure()?,
+        }
+    }
+    println!("set-up is complete after {}", step::seconds(started.elapsed()));
+    Ok(())
+}
