@@ -76,6 +76,11 @@ impl Running {
         Ok(stdin.flush()?)
     }
 
+    /// Closes the child's standard input: whatever it still waits for there, it gets.
+    pub fn hush(&mut self) {
+        self.child.stdin = None;
+    }
+
     pub fn signal(&self, signal: i32) {
         // SAFETY: the child has not been waited for, so its pid is still its own.
         unsafe { libc::kill(self.child.id() as i32, signal) };

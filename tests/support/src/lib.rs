@@ -20,3 +20,4 @@ pub mod schedstat;
 pub mod server;
 pub mod transport;
 mod wire;
+pub mod workload;
