@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::step;
+use crate::{step, vm};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -22,15 +22,22 @@ pub struct Args {
 pub enum Part {
     /// The compiler and the linker of the kernel programs
     Bpf,
+    /// qemu, busybox and the guest kernels
+    Vm,
 }
 
-const PARTS: [Part; 1] = [Part::Bpf];
+const PARTS: [Part; 2] = [Part::Bpf, Part::Vm];
+const VM_PACKAGES: [&str; 6] = ["qemu-system-x86", "busybox-static", "zstd", "lz4", "xz-utils", "binutils"];
 
 pub fn run(args: &Args) -> Result<()> {
     let started = Instant::now();
     for part in PARTS.into_iter().filter(|part| args.only.is_empty() || args.only.contains(part)) {
         match part {
             Part::Bpf => bpf::ensure()?,
+            Part::Vm => {
+                apt::ensure(&VM_PACKAGES, "1 minute")?;
+                vm::ensure()?;
+            }
         }
     }
     println!("set-up is complete after {}", step::seconds(started.elapsed()));
