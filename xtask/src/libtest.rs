@@ -1,6 +1,6 @@
 //! Counts of test cases, read from what the standard test harness prints.
 //!
-//! A test that cannot run on this host prints a line `skipped: REASON` and returns; it counts as skipped, not passed.
+//! A test that cannot run on this host prints `SKIPPED NAME: REASON` and returns; it counts as skipped, not passed.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -53,7 +53,7 @@ impl Counts {
 
 /// Why tests said that they could not run.
 pub fn reasons(output: &str) -> Vec<&str> {
-    output.lines().filter_map(|line| line.trim().strip_prefix("skipped: ")).collect()
+    output.lines().filter_map(|line| line.split_once("SKIPPED ")).map(|(_, said)| said.trim()).collect()
 }
 
 impl AddAssign for Counts {
@@ -74,14 +74,14 @@ impl fmt::Display for Counts {
 mod tests {
     use super::*;
 
-    const TWO: &str = "running 2 tests\nskipped: no BTF on this kernel\n\
+    const TWO: &str = "running 2 tests\ntest a ... SKIPPED a: no BTF on this kernel\n\
         test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s\n\
         test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s\n";
 
     #[test]
     fn sums_over_test_binaries() {
         assert_eq!(Counts::of(TWO, false), Counts { passed: 3, failed: 2, skipped: 2 });
-        assert_eq!(reasons(TWO), ["no BTF on this kernel"]);
+        assert_eq!(reasons(TWO), ["a: no BTF on this kernel"]);
     }
 
     #[test]

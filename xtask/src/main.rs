@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod http;
 mod libtest;
 mod paths;
 mod process;
+mod servers;
 mod setup;
 mod step;
 mod vm;
@@ -29,6 +31,8 @@ enum Command {
     Setup(setup::Args),
     /// Build target/release/inferscope
     Build(build::Args),
+    /// Real LLM servers on the CPU: install, start, stop
+    Servers(servers::Args),
     /// Run programs on Debian's stock kernels, 5.10 to 7.3, in qemu
     Vm(vm::Args),
 }
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Setup(args) => setup::run(&args),
         Command::Build(args) => build::run(&args).map(|_| ()),
+        Command::Servers(args) => servers::run(&args),
         Command::Vm(args) => vm::run(args),
     };
     let Err(error) = done else { return ExitCode::SUCCESS };

@@ -66,7 +66,7 @@ fn jobs(agent: &Path, dir: &Path) -> Result<Vec<Job>> {
         if !process::succeeds(Command::new("strip").args(["--strip-debug", "-o"]).args([&small, &binary])) {
             fs::copy(&binary, &small).with_context(|| format!("cannot copy {}", binary.display()))?;
         }
-        let args = ["--test-threads=1", "--show-output"].map(String::from).to_vec();
+        let args = vec!["--test-threads=1".to_owned()];
         jobs.push(Job { name, binary: small, args });
     }
     Ok(jobs)
