@@ -66,6 +66,11 @@ pub enum DiscoverError {
     NotThere(u32),
 }
 
+/// All descendants of a process of this host, ascending.
+pub fn descendants(pid: u32) -> Vec<u32> {
+    tree::Tree::read(std::path::Path::new("/proc")).descendants(pid)
+}
+
 impl Discovery {
     /// Looks at this host's /proc.
     pub fn new(rules: Rules) -> Self {
