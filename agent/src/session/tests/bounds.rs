@@ -29,8 +29,8 @@ fn idle_connections_are_forgotten_and_taken_up_again() {
     assert_eq!(wire.sessions.connections(), 1);
     wire.sessions.tick(idle + 1, &mut |_| ());
     assert_eq!((wire.sessions.connections(), wire.sessions.stats().evictions), (0, 1));
-    wire.request(get("/b")).response(OK);
-    assert_eq!(wire.said(), ["GET /a 200 Complete", "GET /b 200 Complete"]);
+    wire.request(get("/b")).response(OK).request(get("/c")).response(OK);
+    assert_eq!(wire.said(), ["GET /a 200 Complete", "GET /c 200 Complete"]);
 }
 
 #[test]

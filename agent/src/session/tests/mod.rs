@@ -6,6 +6,7 @@ mod endings;
 mod instants;
 mod loss;
 mod messages;
+mod never_wrong;
 
 use inferscope_abi::{
     CloseEvent, DIR_RX, DIR_TX, FAMILY_INET, Header, Kind, PAYLOAD_FIRST, PAYLOAD_MORE, PayloadHeader, Snapshot,

@@ -1,0 +1,143 @@
+//! The promise of the whole layer: with records lost at random, what comes out is right to the nanosecond, or does
+//! not come out.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::session::exchange::Ending;
+
+/// One exchange as it was on the wire.
+#[derive(Clone, Debug)]
+struct Planned {
+    chunked: bool,
+    interim: bool,
+    posts: bool,
+    size: usize,
+    /// Most bytes of a call.
+    call: usize,
+    /// The next request is read before the last call of this response has returned.
+    crossed: bool,
+}
+
+impl Planned {
+    fn request(&self, i: usize) -> String {
+        if self.posts { post(&format!("/{i}"), "", &"q".repeat(self.size)) } else { get(&format!("/{i}")) }
+    }
+
+    fn response(&self, i: usize) -> String {
+        let interim = if self.interim { "HTTP/1.1 102 Processing\r\n\r\n" } else { "" };
+        let body = "r".repeat(self.size);
+        if !self.chunked {
+            return format!(
+                "{interim}HTTP/1.1 200 OK\r\nx-request-id: {i}\r\ncontent-length: {}\r\n\r\n{body}",
+                self.size
+            );
+        }
+        let chunks: String =
+            body.as_bytes().chunks(9).map(|c| format!("{:x}\r\n{}\r\n", c.len(), "r".repeat(c.len()))).collect();
+        format!("{interim}HTTP/1.1 200 OK\r\nx-request-id: {i}\r\ntransfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n")
+    }
+}
+
+fn planned() -> impl Strategy<Value = Planned> {
+    (any::<[bool; 3]>(), 0usize..60, prop_oneof![Just(10_000usize), 5usize..80], prop::bool::weighted(0.3)).prop_map(
+        |([chunked, interim, posts], size, call, crossed)| Planned { chunked, interim, posts, size, call, crossed },
+    )
+}
+
+/// A call of the wire: direction, bytes, entry and return.
+struct Moved {
+    request: bool,
+    bytes: Vec<u8>,
+    enter_ns: u64,
+    at_ns: u64,
+}
+
+/// Start, end and sizes that the exchange must have.
+#[derive(Debug, PartialEq, Eq)]
+struct Truth {
+    start_ns: u64,
+    end_ns: u64,
+    request_bytes: u64,
+    response_bytes: u64,
+}
+
+fn moves(plan: &[Planned], role: Role) -> (Vec<Moved>, Vec<Truth>) {
+    let (mut moved, mut truths) = (Vec::<Moved>::new(), Vec::new());
+    let mut now = 1_000_000;
+    let mut crossed = false;
+    for (i, planned) in plan.iter().enumerate() {
+        let (request, response) = (planned.request(i), planned.response(i));
+        let first = moved.len();
+        for (is_request, bytes) in [(true, &request), (false, &response)] {
+            for call in bytes.as_bytes().chunks(planned.call) {
+                now += 1000;
+                moved.push(Moved { request: is_request, bytes: call.to_vec(), enter_ns: now - 500, at_ns: now });
+            }
+        }
+        if std::mem::take(&mut crossed) {
+            // The record of the call before comes after this request's first; both calls overlap in time.
+            moved.swap(first - 1, first);
+            let (request_at, request_enter) = (moved[first - 1].at_ns, moved[first - 1].enter_ns);
+            moved[first].at_ns = request_at + 1;
+            moved[first].enter_ns = request_enter - 100;
+            let last: &mut Truth = truths.last_mut().expect("one before");
+            last.end_ns = request_at + 1;
+        }
+        // A client has its response before it sends on.
+        crossed = planned.crossed && role == Role::Server;
+        let start = moved[first.saturating_sub(1)..]
+            .iter()
+            .find(|m| m.request && m.bytes.starts_with(&request.as_bytes()[..1]));
+        let start = start.expect("its own first call");
+        truths.push(Truth {
+            start_ns: if role == Role::Server { start.at_ns } else { start.enter_ns },
+            end_ns: now,
+            request_bytes: request.len() as u64,
+            response_bytes: response.len() as u64,
+        });
+    }
+    (moved, truths)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+    #[test]
+    fn lost_records_never_make_a_wrong_one(
+        plan in prop::collection::vec(planned(), 1..12),
+        server in any::<bool>(),
+        lost in prop::collection::vec(prop::bool::weighted(0.15), 1..60),
+        lossless in any::<bool>(),
+    ) {
+        let role = if server { Role::Server } else { Role::Client };
+        let (moved, truths) = moves(&plan, role);
+        let mut wire = Wire::new(role);
+        for (call, lost) in moved.iter().zip(lost.iter().cycle()) {
+            wire.now = call.at_ns;
+            if *lost && !lossless {
+                wire.lost(call.request, call.bytes.len() as u64);
+                wire.first = false;
+            } else {
+                wire.record(call.request, &call.bytes, call.bytes.len() as u64, call.enter_ns, 0);
+            }
+        }
+        for x in &wire.out {
+            let i: usize = x.path[1..].parse().expect("a number");
+            prop_assert_eq!(x.request_id.clone(), Some(i.to_string()), "{:?}", wire.failures());
+            // A body whose last record was lost looks like one that the server did not wait for, and says so.
+            let whole = x.request_end.is_some();
+            prop_assert!(x.request_bytes <= truths[i].request_bytes);
+            let request_bytes = if whole { x.request_bytes } else { truths[i].request_bytes };
+            let response_bytes = x.response_bytes;
+            let got = Truth { start_ns: x.start.at_ns, end_ns: x.end.at_ns, request_bytes, response_bytes };
+            prop_assert_eq!(&got, &truths[i]);
+            prop_assert_eq!((x.status, x.ending), (200, Ending::Complete));
+        }
+        if lossless {
+            prop_assert_eq!(wire.out.len(), plan.len(), "{:?}", wire.failures());
+            prop_assert!(wire.out.iter().all(|x| x.request_end.is_some()));
+        }
+        let stats = wire.sessions.stats();
+        prop_assert!(wire.out.len() as u64 + stats.exchanges_lost + wire.sessions.in_flight().count() as u64 <= plan.len() as u64);
+    }
+}
