@@ -141,3 +141,29 @@ proptest! {
         prop_assert!(wire.out.len() as u64 + stats.exchanges_lost + wire.sessions.in_flight().count() as u64 <= plan.len() as u64);
     }
 }
+
+#[test]
+fn a_loss_costs_the_exchanges_around_it() {
+    for role in [Role::Server, Role::Client] {
+        for crossed in [false, true] {
+            let shape = Planned { chunked: true, interim: false, posts: true, size: 50, call: 60, crossed };
+            let plan = vec![shape; 1000];
+            let (moved, _) = moves(&plan, role);
+            let mut wire = Wire::new(role);
+            let mut losses = 0;
+            for (n, call) in moved.iter().enumerate() {
+                wire.now = call.at_ns;
+                if n % 97 == 96 {
+                    losses += 1;
+                    wire.lost(call.request, call.bytes.len() as u64);
+                } else {
+                    wire.record(call.request, &call.bytes, call.bytes.len() as u64, call.enter_ns, 0);
+                }
+            }
+            let missing = plan.len() - wire.out.len();
+            assert!(missing <= 2 * losses, "{missing} of {losses} losses, {role:?}, {:?}", wire.failures());
+            let counted: u64 = wire.failures().iter().map(|(_, n)| n).sum();
+            assert!(missing as u64 <= counted + wire.sessions.stats().exchanges_lost, "{:?}", wire.failures());
+        }
+    }
+}
