@@ -93,6 +93,8 @@ pub struct LlmExchange {
     pub finish_reason: Option<String>,
     /// Type of an error object in the body or in the stream, e.g. `invalid_request_error`. Never its message.
     pub error: Option<String>,
+    /// Documents in the response (events, lines or the whole body) that were not JSON, each left out.
+    pub parse_failures: u32,
 }
 
 /// Upper edges in seconds of the inter-chunk histogram; one more bucket takes the rest.

@@ -9,9 +9,11 @@ pub mod exchange;
 mod head;
 mod http1;
 pub mod llm;
+pub mod ndjson;
 mod open;
 mod request;
 mod response;
+pub mod sse;
 mod stats;
 #[cfg(test)]
 mod tests;
