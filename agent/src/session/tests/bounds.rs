@@ -61,6 +61,22 @@ fn more_requests_than_the_limit() {
 }
 
 #[test]
+fn ten_megabytes_of_one_line() {
+    for role in [Role::Server, Role::Client] {
+        let mut wire = Wire::new(role);
+        let line = vec![b'A'; 10 << 20];
+        wire.request("GET / HTTP/1.1\r\nx: ").request(&line);
+        assert_eq!(wire.failures(), [("head_too_long", 1)]);
+        wire.request(get("/a")).response("HTTP/1.1 200 OK\r\nx: ").response(&line);
+        assert_eq!(wire.failures(), [("head_too_long", 2)]);
+        let stats = wire.sessions.stats();
+        assert!(stats.bytes_skipped > 19 << 20, "{stats:?}");
+        wire.request(get("/b")).response(OK);
+        assert_eq!(wire.said(), ["GET /b 200 Complete"]);
+    }
+}
+
+#[test]
 fn nothing_is_held_without_room() {
     let mut wire = Wire::server();
     wire.sessions = Sessions::new(Limits { connections: 0, in_flight_per_connection: 0, head_bytes: 0, idle_ns: 0 });
