@@ -16,7 +16,7 @@ use super::response::{ResponseSide, ResponseState};
 use super::stats::{Fault, Stats};
 use crate::decode::Payload;
 
-/// A connection that loses its place so often without one complete exchange speaks something else.
+/// A connection that fails to read as HTTP so often without one complete exchange speaks something else.
 const BARREN: u8 = 8;
 
 /// What a connection needs from its owner while it takes an event.
@@ -97,7 +97,7 @@ pub(super) struct Connection {
     pub unasked_ns: u64,
     /// Whether the response to a request that was given up may still come.
     doubted: bool,
-    /// Times that the place was lost since the last complete exchange.
+    /// Times that what came was not HTTP, since the last complete exchange.
     pub barren: u8,
     /// Set when the peer was seen to be gone.
     pub gone: Option<Gone>,
@@ -243,7 +243,9 @@ impl Connection {
     fn lose(&mut self, fault: Fault, is_request: bool, cx: &mut Context<'_>) {
         cx.stats.fault(fault);
         cx.stats.resyncs += 1;
-        self.barren = self.barren.saturating_add(1);
+        if !fault.is_loss() {
+            self.barren = self.barren.saturating_add(1);
+        }
         // Requests that were really sent ahead leave an unknown number of responses to come. More than two in flight
         // are no sign of it where responses were lost.
         let unpaired = self.pipelined || fault == Fault::InFlight || is_request && self.in_flight.len() > 2;

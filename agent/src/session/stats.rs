@@ -34,6 +34,13 @@ pub enum Fault {
     MidConnection,
 }
 
+impl Fault {
+    /// Whether bytes are missing, rather than wrong.
+    pub(super) fn is_loss(self) -> bool {
+        matches!(self, Fault::GapInHead | Fault::GapInChunk | Fault::OffsetBack | Fault::MidConnection)
+    }
+}
+
 /// Every fault with its label, in the order of their numbers.
 pub const FAULTS: [(Fault, &str); 17] = [
     (Fault::RequestHead, "request_head"),
