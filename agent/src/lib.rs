@@ -7,5 +7,6 @@ pub mod decode;
 pub mod discover;
 pub mod poll;
 pub mod probe;
+pub mod top;
 pub mod ps;
 pub mod session;
