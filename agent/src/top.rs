@@ -10,7 +10,7 @@ mod sample;
 mod scrape;
 mod text;
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TrySendError, sync_channel};
@@ -41,7 +41,7 @@ pub fn run(args: &TopArgs) -> Result<()> {
     }
     let ended = ended_by_signal()?;
     let scrapes = scrape_on_thread(target.clone(), args.interval)?;
-    if args.plain || !std::io::stdout().is_terminal() {
+    if args.plain || !io::stdout().is_terminal() {
         return stream(&target, &scrapes, &ended);
     }
     live::run(&target, &scrapes, &ended)
@@ -58,7 +58,7 @@ fn once(target: &Target, interval: Duration) -> Result<()> {
     history.add(Instant::now(), scrape(target)?);
     thread::sleep(interval);
     history.add(Instant::now(), scrape(target)?);
-    Ok(write_table(&history.rows(), &mut std::io::stdout().lock())?)
+    Ok(write_table(&history.rows(), &mut io::stdout().lock())?)
 }
 
 /// A plain table at every scrape, for pipes and logs.
@@ -69,15 +69,23 @@ fn stream(target: &Target, scrapes: &Receiver<Scraped>, ended: &AtomicBool) -> R
         match scraped {
             Ok(snapshot) => {
                 history.add(at, snapshot);
-                let mut out = std::io::stdout().lock();
-                write_table(&history.rows(), &mut out)?;
-                writeln!(out)?;
-                out.flush()?;
+                match print(&history) {
+                    // The reader has seen enough, as `head` does.
+                    Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+                    printed => printed?,
+                }
             }
             Err(error) => eprintln!("{target}: {error}"),
         }
     }
     Ok(())
+}
+
+fn print(history: &History) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    write_table(&history.rows(), &mut out)?;
+    writeln!(out)?;
+    out.flush()
 }
 
 /// Scrapes at every interval until the receiver is gone. A result that nobody has taken yet is not queued twice.

@@ -95,7 +95,7 @@ fn a_scan_finds_roots_and_their_children() {
         [
             ("vllm-Qwen3-8B", 101, &[102, 103, 104][..], &[8000][..]),
             ("llama_cpp-x", 202, &[], &[]),
-            ("ollama-llama3", 300, &[301], &[11434, 40001]),
+            ("ollama-11434", 300, &[301], &[11434, 40001]),
         ]
     );
     assert_eq!(found[2].model.as_deref(), Some("llama3"));
@@ -125,6 +125,8 @@ fn the_operators_rules_hold() {
         include: Include { pids: vec![101], exe: vec!["app.py".into()], ports: vec![11434] },
         service: vec![NameRule { name: "notes".into(), port: Some(9000), ..NameRule::default() }],
     };
+    let discovery = tree.discovery(rules.clone());
+    assert!(discovery.worth_a_look(b"/srv/app.py") && !discovery.worth_a_look(b"/bin/ls"));
     let names: Vec<String> = tree.discovery(rules.clone()).scan().into_iter().map(|f| f.service).collect();
     assert_eq!(names, ["vllm-Qwen3-8B", "ollama-11434", "notes"]);
     let rules = Rules { enabled: true, include: Include::default(), ..rules };

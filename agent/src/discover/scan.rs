@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashMap;
 
-use super::classify::{Evidence, by_library, classify, hints_at_library};
-use super::command::Command;
+use super::classify::{Evidence, by_library, classify, hints_at_library, worth_a_look};
+use super::command::{Command, base_name};
 use super::engine::Engine;
 use super::process::{self, Process};
 use super::rules::Subject;
 use super::sockets::{Listener, Sockets};
 use super::tree::{self, Tree};
-use super::{DiscoverError, Discovery, Found, UNKNOWN_ENGINE, model, version};
+use super::{DiscoverError, Discovery, Found, UNKNOWN_ENGINE, model, pattern, version};
 
 /// Why a process belongs to a service.
 type Verdict = (Option<&'static Engine>, Evidence);
@@ -144,6 +144,17 @@ impl Discovery {
         true
     }
 
+    /// Whether an exec of this path could be worth an [`inspect`](Self::inspect): [`worth_a_look`] and the rules.
+    pub fn worth_a_look(&self, filename: &[u8]) -> bool {
+        let included = || {
+            let path = String::from_utf8_lossy(filename);
+            let fits =
+                |pattern: &String| pattern::matches(pattern, &path) || pattern::matches(pattern, base_name(&path));
+            self.rules.include.exe.iter().any(fits)
+        };
+        (self.rules.enabled && worth_a_look(filename)) || included()
+    }
+
     /// All descendants of a process, ascending.
     pub fn descendants(&self, pid: u32) -> Vec<u32> {
         Tree::read(&self.proc_root).descendants(pid)
@@ -209,7 +220,8 @@ impl Discovery {
         if let Some(port) = told.or(default).filter(|port| ports.contains(port)) {
             put_first(&mut ports, port);
         }
-        let model = engine.and_then(|engine| self.model(engine, &process, &children));
+        let own_model = engine.and_then(|engine| self.own_model(engine, &process));
+        let model = own_model.clone().or_else(|| engine.and_then(|_| self.childs_model(&children)));
         let version = engine.and_then(|engine| version::version(&self.proc_root, &process, engine));
         let engine_name = engine.map_or(UNKNOWN_ENGINE, |engine| engine.name);
         let mut expected = ports.clone();
@@ -217,7 +229,13 @@ impl Discovery {
             put_first(&mut expected, port);
         }
         let exe = process.exe.as_ref().and_then(|exe| exe.to_str()).unwrap_or_default();
-        let subject = Subject { engine: engine_name, model: model.as_deref(), exe, ports: &expected };
+        let subject = Subject {
+            engine: engine_name,
+            model: model.as_deref(),
+            own_model: own_model.as_deref(),
+            exe,
+            ports: &expected,
+        };
         let service = self.names.of(&process, &self.rules.service, &subject);
         Found {
             service,
@@ -252,20 +270,23 @@ impl Discovery {
         model::port(engine, &Command::read(process.exe.as_deref(), &process.argv, || None))
     }
 
-    /// The root's model, else the first that a child names (TGI's launcher, Ollama's runners).
-    fn model(&self, engine: &Engine, process: &Process, children: &[u32]) -> Option<String> {
-        let read = |pid: u32, engine: &Engine, command: &Command<'_>| {
-            model::model(engine, command).or_else(|| model::ollama_model(&self.proc_root, pid, engine, command))
-        };
+    fn own_model(&self, engine: &Engine, process: &Process) -> Option<String> {
         let command = Command::read(process.exe.as_deref(), &process.argv, || None);
-        read(process.pid, engine, &command).or_else(|| {
-            children.iter().find_map(|&child| {
-                let look = Look::at(&self.proc_root, child)?;
-                let command = look.command();
-                let (engine, _) = classify(&command)?;
-                read(child, engine, &command)
-            })
+        self.model_of(process.pid, engine, &command)
+    }
+
+    /// The first model that a child names, where the root names none: Ollama's runners, TGI's router.
+    fn childs_model(&self, children: &[u32]) -> Option<String> {
+        children.iter().find_map(|&child| {
+            let look = Look::at(&self.proc_root, child)?;
+            let command = look.command();
+            let (engine, _) = classify(&command)?;
+            self.model_of(child, engine, &command)
         })
+    }
+
+    fn model_of(&self, pid: u32, engine: &Engine, command: &Command<'_>) -> Option<String> {
+        model::model(engine, command).or_else(|| model::ollama_model(&self.proc_root, pid, engine, command))
     }
 }
 

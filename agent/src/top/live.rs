@@ -120,7 +120,7 @@ impl View {
             (None, true) => "paused",
             (None, false) => "",
         };
-        let requests: f64 = self.rows.iter().filter_map(|row| row.requests_per_s).sum();
+        let requests: f64 = self.rows.iter().filter_map(|row| row.requests_per_s).fold(0.0, |sum, rate| sum + rate);
         let text = format!("inferscope  {}  {} services  {requests:.1} req/s  {state}", self.target, self.rows.len());
         let style = Style::new().add_modifier(Modifier::BOLD);
         Line::from(text).style(if self.error.is_some() { style.fg(Color::Red) } else { style })
