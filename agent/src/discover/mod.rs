@@ -5,7 +5,9 @@
 mod classify;
 mod command;
 mod container;
+mod describe;
 mod engine;
+mod judge;
 mod model;
 mod names;
 mod pattern;
