@@ -15,7 +15,7 @@ use ratatui::widgets::{Cell, Paragraph, Table};
 
 use super::Scraped;
 use super::history::History;
-use super::row::{HEAD, LEGEND, Row, Sort};
+use super::row::{HEAD, LEAST_MISSED, LEGEND, Row, Sort};
 use super::scrape::Target;
 
 /// How long a key or a scrape waits at most to be seen.
@@ -107,7 +107,7 @@ impl View {
         if self.rows.is_empty() {
             frame.render_widget(Paragraph::new("no service is watched yet"), middle);
         } else {
-            frame.render_widget(self.table(), middle);
+            frame.render_widget(self.table(middle.width), middle);
         }
         let keys = Line::from("q quit   s sort   p pause").style(Style::new().add_modifier(Modifier::DIM));
         let legend = Line::from(LEGEND).style(Style::new().add_modifier(Modifier::DIM));
@@ -126,31 +126,55 @@ impl View {
         Line::from(text).style(if self.error.is_some() { style.fg(Color::Red) } else { style })
     }
 
-    fn table(&self) -> Table<'_> {
+    fn table(&self, width: u16) -> Table<'_> {
         let cells: Vec<[String; HEAD.len()]> = self.rows.iter().map(Row::cells).collect();
-        let widths = (0..HEAD.len()).map(|column| {
+        let widths: [usize; HEAD.len()] = std::array::from_fn(|column| {
             let widest = cells.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-            let width = widest.max(HEAD[column].len()) as u16;
-            // A narrow terminal takes from the names first.
-            if column == 0 { Constraint::Max(width) } else { Constraint::Length(width) }
+            widest.max(HEAD[column].len())
         });
-        let widths: Vec<Constraint> = widths.collect();
-        let head = HEAD.iter().enumerate().map(|(column, title)| {
+        let columns = fitting(&widths, width.into());
+        let head = columns.iter().map(|&column| {
             let style = Style::new().add_modifier(Modifier::BOLD);
-            let style = if *title == self.sort.title() { style.add_modifier(Modifier::UNDERLINED) } else { style };
-            aligned(column, (*title).to_owned()).style(style)
+            let is_sorted = HEAD[column] == self.sort.title();
+            aligned(column, HEAD[column]).style(if is_sorted {
+                style.add_modifier(Modifier::UNDERLINED)
+            } else {
+                style
+            })
         });
         let head = ratatui::widgets::Row::new(head);
-        let rows = cells.into_iter().map(|row| {
-            ratatui::widgets::Row::new(row.into_iter().enumerate().map(|(column, text)| aligned(column, text)))
-        });
-        Table::new(rows, widths).header(head).column_spacing(2)
+        let rows: Vec<_> = cells
+            .iter()
+            .map(|row| ratatui::widgets::Row::new(columns.iter().map(|&column| aligned(column, &row[column]))))
+            .collect();
+        // A screen that is still too narrow takes from the names first.
+        let constraint = |column: usize| match column {
+            0 => Constraint::Max(widths[0] as u16),
+            _ => Constraint::Length(widths[column] as u16),
+        };
+        Table::new(rows, columns.iter().map(|&column| constraint(column))).header(head).column_spacing(GAP as u16)
     }
 }
 
-fn aligned(column: usize, text: String) -> Cell<'static> {
+/// Spaces between columns.
+const GAP: usize = 2;
+
+/// The columns that fit into a width, the least missed left out.
+fn fitting(widths: &[usize], width: usize) -> Vec<usize> {
+    let mut columns: Vec<usize> = (0..widths.len()).collect();
+    let needed = |columns: &[usize]| columns.iter().map(|&column| widths[column] + GAP).sum::<usize>() - GAP;
+    for title in LEAST_MISSED {
+        if needed(&columns) <= width {
+            break;
+        }
+        columns.retain(|&column| HEAD[column] != title);
+    }
+    columns
+}
+
+fn aligned(column: usize, text: &str) -> Cell<'static> {
     let alignment = if column == 0 { Alignment::Left } else { Alignment::Right };
-    Cell::from(Text::from(text).alignment(alignment))
+    Cell::from(Text::from(text.to_owned()).alignment(alignment))
 }
 
 #[cfg(test)]
@@ -182,6 +206,16 @@ mod tests {
         for word in HEAD.iter().chain(&["12.3ms", "1.50s*", "4.0 req/s", "2 services", "q quit", "127.0.0.1:9770"]) {
             assert!(screen.contains(word), "{word} is not on\n{screen}");
         }
+    }
+
+    #[test]
+    fn a_narrow_screen_keeps_what_matters() {
+        let screen = screen(&view(), 64, 10);
+        for word in ["SERVICE", "REQ/S", "TTFT95", "TPOT50", "OUT/S"] {
+            assert!(screen.contains(word), "{word} is not on\n{screen}");
+        }
+        assert!(!screen.contains("GPUMEM"), "{screen}");
+        assert!(LEAST_MISSED.iter().all(|title| HEAD.contains(title)));
     }
 
     #[test]

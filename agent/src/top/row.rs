@@ -36,12 +36,15 @@ pub const HEAD: [&str; 14] = [
     "GPU", "GPUMEM",
 ];
 
+/// Columns that a narrow screen does without, first to go first.
+pub const LEAST_MISSED: [&str; 9] = ["REQS", "GPUMEM", "IN/S", "GPU", "FLIGHT", "TTFT50", "RUNQ", "CPU", "ERRORS"];
+
 /// What the marks mean.
 pub const LEGEND: &str =
     "quantiles of the last 30 s, * since start; CPU in cores; RUNQ: share of wanted CPU time spent waiting";
 
 impl Row {
-    /// The cells of the line, in the order of [`HEAD`].
+    /// The cells of the line, in the order of the head.
     pub fn cells(&self) -> [String; 14] {
         [
             self.service.clone(),
@@ -115,7 +118,7 @@ impl Sort {
         }
     }
 
-    /// The column's title in [`HEAD`].
+    /// The column's title.
     pub fn title(self) -> &'static str {
         match self {
             Sort::Service => "SERVICE",
