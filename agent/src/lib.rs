@@ -3,10 +3,13 @@
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod correlate;
 pub mod decode;
 pub mod discover;
+pub mod export;
 pub mod poll;
 pub mod probe;
 pub mod top;
 pub mod ps;
+pub mod services;
 pub mod session;

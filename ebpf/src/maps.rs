@@ -10,7 +10,7 @@ use inferscope_abi::{
     WatchRow,
 };
 
-use crate::probe::Walk;
+use crate::probe::{Call, Walk};
 
 /// Set by the agent before the programs load; constant for the verifier.
 #[unsafe(no_mangle)]
@@ -69,6 +69,7 @@ pub struct Scratch {
     pub head: PayloadHeader,
     pub data: [u8; 2 * PAYLOAD_BYTES],
     pub walk: Walk,
+    pub call: Call,
 }
 
 /// Used by the sys_exit program alone: the kernel does not run one program twice at a time on one CPU.

@@ -25,4 +25,4 @@ mod sched;
 mod socket;
 mod syscall;
 
-pub use socket::Walk;
+pub use socket::{Call, Walk};

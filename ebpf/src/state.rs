@@ -56,22 +56,21 @@ unsafe fn enter(sum: *mut StateSum, now: u64) {
     }
 }
 
-/// Ends the state that a thread is in; how long it lasted, if that is known.
+/// Ends the state that a thread is in.
 ///
 /// # Safety
 /// `thread` and `sums` point to map values.
 #[inline(always)]
-pub unsafe fn close(thread: *mut Thread, sums: Sums, now: u64) -> Option<u64> {
+pub unsafe fn close(thread: *mut Thread, sums: Sums, now: u64) {
     // SAFETY: by contract.
     unsafe {
         let from = (*thread).state as usize;
         if from >= STATES {
-            return None;
+            return;
         }
         (*thread).state = STATE_UNKNOWN;
         leave((&raw mut (*sums.process).counters.states).cast::<StateSum>().add(from), now);
         leave((&raw mut (*sums.service).states).cast::<StateSum>().add(from), now);
-        Some(now.wrapping_sub((*thread).since_ns))
     }
 }
 

@@ -76,7 +76,8 @@ pub fn end_group(leader: u32, mut alive: impl FnMut() -> bool) {
 
 /// `kill` is a shell builtin, so this needs neither unsafe code nor a package.
 fn signal_group(signal: &str, leader: u32) {
-    let script = format!("kill -{signal} -- -{leader}");
+    // `-s` and `--` are what dash and bash both understand.
+    let script = format!("kill -s {signal} -- -{leader}");
     // It fails when the group is gone, which is what is wanted.
     let _ = Command::new("sh").args(["-c", &script]).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }

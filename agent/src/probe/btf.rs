@@ -115,7 +115,8 @@ impl Btf {
         if offset == 0 {
             return Ok(None);
         }
-        let rest = self.bytes.get(self.strings + offset as usize..).ok_or(BtfError::Malformed("a name lies outside"))?;
+        let rest =
+            self.bytes.get(self.strings + offset as usize..).ok_or(BtfError::Malformed("a name lies outside"))?;
         let end = rest.iter().position(|b| *b == 0).ok_or(BtfError::Malformed("a name without an end"))?;
         Ok(std::str::from_utf8(&rest[..end]).ok())
     }

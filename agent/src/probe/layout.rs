@@ -54,7 +54,9 @@ impl Layout {
         )?;
         let byte = |structure: &str, path: &[&str]| field(&btf, structure, path).map(|f| f.byte());
         let iowait = field(&btf, "task_struct", &["in_iowait"])?;
-        let state = btf.field("task_struct", &["__state"])?.map_or_else(|| byte("task_struct", &["state"]), |f| Ok(f.byte()))?;
+        let state = btf
+            .field("task_struct", &["__state"])?
+            .map_or_else(|| byte("task_struct", &["state"]), |f| Ok(f.byte()))?;
         let (file_count, file_count_of_one) = match btf.field("file", &["f_ref"])? {
             Some(field) => (field.byte(), 0),
             None => (byte("file", &["f_count"])?, 1),

@@ -102,7 +102,11 @@ fn why(error: &dyn std::error::Error) -> String {
     }
     // The verifier's log can be long; its last lines say what was wrong.
     let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
-    if lines.len() > 6 { format!("{} ... {}", lines[0], lines[lines.len() - 5..].join(" | ")) } else { lines.join(" | ") }
+    if lines.len() > 6 {
+        format!("{} ... {}", lines[0], lines[lines.len() - 5..].join(" | "))
+    } else {
+        lines.join(" | ")
+    }
 }
 
 fn tp_btf(ebpf: &mut Ebpf, name: &str, tracepoint: &str, btf: &Btf) -> Result<String, String> {

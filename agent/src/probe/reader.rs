@@ -28,11 +28,7 @@ pub struct CounterReader {
 
 impl CounterReader {
     pub(super) fn new(ebpf: &mut Ebpf, arrays: Arc<Arrays>) -> Result<Self> {
-        Ok(Self {
-            arrays,
-            syscalls: Arc::new(Mutex::new(take(ebpf, "SYSCALL")?)),
-            lost: Arc::new(take(ebpf, "LOST")?),
-        })
+        Ok(Self { arrays, syscalls: Arc::new(Mutex::new(take(ebpf, "SYSCALL")?)), lost: Arc::new(take(ebpf, "LOST")?) })
     }
 
     /// The sums of a watched process; None once it is gone.
@@ -49,10 +45,7 @@ impl CounterReader {
     /// Every (process, system call) pair. One system call per pair: for scrapes only.
     pub fn syscalls(&self) -> Vec<SyscallRow> {
         let map = self.syscalls.lock().unwrap_or_else(PoisonError::into_inner);
-        map.iter()
-            .filter_map(Result::ok)
-            .map(|(Wire(key), Wire(stats))| SyscallRow { key, stats })
-            .collect()
+        map.iter().filter_map(Result::ok).map(|(Wire(key), Wire(stats))| SyscallRow { key, stats }).collect()
     }
 
     /// Drops the rows of a process that has ended.

@@ -125,4 +125,3 @@ fn current_syscall(tgid: u32, tid: u32) -> Option<u32> {
     let text = std::fs::read_to_string(format!("/proc/{tgid}/task/{tid}/syscall")).ok()?;
     text.split_ascii_whitespace().next()?.parse::<i64>().ok().and_then(|n| u32::try_from(n).ok())
 }
-

@@ -23,7 +23,12 @@ const TASK_STOPPED: u32 = 0x0c;
 tracepoint!(sched_switch_btf, sched_switch_raw, "sched_switch", |ctx, R| {
     let at = config!(switch_prev_state_arg);
     let prev: *const u8 = ctx.arg(1);
-    let prev_state = if at == NO_OFFSET { None } else { Some(ctx.arg::<u64>(3) as u32) };
+    let prev_state = if at == NO_OFFSET {
+        // SAFETY: the hook's task.
+        unsafe { R::u32(prev, config!(offsets.task_state)) }
+    } else {
+        ctx.arg::<u64>(3) as u32
+    };
     switched::<R>(ctx.arg::<u64>(0) as u8 != 0, prev, ctx.arg(2), prev_state)
 });
 
@@ -32,7 +37,7 @@ tracepoint!(sched_wakeup_btf, sched_wakeup_raw, "sched_wakeup", |ctx, R| woken::
 tracepoint!(sched_new_btf, sched_new_raw, "sched_wakeup_new", |ctx, R| woken::<R>(ctx.arg(0)));
 
 #[inline(always)]
-fn switched<R: Read>(preempt: bool, prev: *const u8, next: *const u8, state: Option<u32>) {
+fn switched<R: Read>(preempt: bool, prev: *const u8, next: *const u8, state: u32) {
     // SAFETY: `prev` and `next` are the hook's tasks, offsets are constants.
     unsafe {
         let prev_tgid = R::u32(prev, config!(offsets.task_tgid));
@@ -44,12 +49,9 @@ fn switched<R: Read>(preempt: bool, prev: *const u8, next: *const u8, state: Opt
         }
         let now = now_ns();
         if prev_mark != 0 {
-            let state = match state {
-                Some(state) => state,
-                None => R::u32(prev, config!(offsets.task_state)),
-            };
-            let blocked = !preempt && state != TASK_RUNNING;
-            leave_cpu::<R>(prev, prev_tgid, prev_mark, blocked.then_some(state), now);
+            // A thread that is preempted may have set its state already; it is runnable all the same.
+            let state = if preempt { TASK_RUNNING } else { state };
+            leave_cpu::<R>(prev, prev_tgid, prev_mark, state, now);
         }
         if next_mark != 0 {
             let tid = R::u32(next, config!(offsets.task_pid));
@@ -61,28 +63,23 @@ fn switched<R: Read>(preempt: bool, prev: *const u8, next: *const u8, state: Opt
 /// # Safety
 /// `prev` is the hook's task.
 #[inline(always)]
-unsafe fn leave_cpu<R: Read>(prev: *const u8, tgid: u32, mark: u16, blocked: Option<u32>, now: u64) {
+unsafe fn leave_cpu<R: Read>(prev: *const u8, tgid: u32, mark: u16, task_state: u32, now: u64) {
     // SAFETY: by contract; the rest are map values.
     unsafe {
         let tid = R::u32(prev, config!(offsets.task_pid));
         let Some(sums) = watch::sums(mark) else { return };
         let Some(thread) = state::thread(tid, tgid) else { return };
-        let (to, switches, service_switches) = match blocked {
-            Some(state) => (
-                reason::<R>(prev, thread, state),
-                &raw mut (*sums.process).counters.voluntary_switches,
-                &raw mut (*sums.service).voluntary_switches,
-            ),
-            None => (
-                STATE_RUNQUEUE,
-                &raw mut (*sums.process).counters.involuntary_switches,
-                &raw mut (*sums.service).involuntary_switches,
-            ),
+        let to = if task_state == TASK_RUNNING {
+            state::add(&raw mut (*sums.process).counters.involuntary_switches, 1);
+            state::add(&raw mut (*sums.service).involuntary_switches, 1);
+            STATE_RUNQUEUE
+        } else {
+            state::add(&raw mut (*sums.process).counters.voluntary_switches, 1);
+            state::add(&raw mut (*sums.service).voluntary_switches, 1);
+            reason::<R>(prev, thread, task_state)
         };
         state::close(thread, sums, now);
         state::open(thread, sums, to, now);
-        state::add(switches, 1);
-        state::add(service_switches, 1);
     }
 }
 
@@ -119,9 +116,10 @@ fn enter_cpu(tid: u32, tgid: u32, mark: u16, now: u64) {
     // SAFETY: map values.
     unsafe {
         let waited = (*thread).state == STATE_RUNQUEUE as u32;
-        let delay = state::close(thread, sums, now);
+        let delay = now.wrapping_sub((*thread).since_ns);
+        state::close(thread, sums, now);
         state::open(thread, sums, STATE_ONCPU, now);
-        if let (true, Some(delay)) = (waited, delay) {
+        if waited {
             let bucket = opaque(runq_bucket(delay));
             if bucket < RUNQ_BUCKETS {
                 state::add((&raw mut (*sums.process).runq_delay).cast::<u64>().add(bucket), 1);

@@ -12,7 +12,7 @@ use crate::{
     config,
     emit::{self, header, lost},
     kernel::{now_ns, read},
-    maps::CONNECTION,
+    maps::{CONNECTION, SCRATCH, Scratch},
     watch,
 };
 
@@ -40,6 +40,7 @@ const SHUT_WR: u64 = 1;
 const SHUT_RDWR: u64 = 2;
 
 /// A call that returned, as far as payload goes.
+#[repr(C)]
 pub struct Call {
     pub pid_tgid: u64,
     pub class: u8,
@@ -50,7 +51,7 @@ pub struct Call {
     /// Bytes moved; messages for recvmmsg and sendmmsg.
     pub result: u64,
     /// The bytes were moved but not into the buffer (MSG_TRUNC).
-    pub blind: bool,
+    pub blind: u8,
     pub enter_ns: u64,
     pub at_ns: u64,
 }
@@ -163,6 +164,7 @@ pub unsafe fn returned(pid_tgid: u64, mark: u16, thread: *const Thread, class: u
     if flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
         return;
     }
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return };
     let call = Call {
         pid_tgid,
         class,
@@ -170,11 +172,13 @@ pub unsafe fn returned(pid_tgid: u64, mark: u16, thread: *const Thread, class: u
         buffer: thread.args[1],
         direction: if reads(class) { DIR_RX } else { DIR_TX },
         result: result as u64,
-        blind: flags & MSG_TRUNC != 0,
+        blind: u8::from(flags & MSG_TRUNC != 0),
         enter_ns: thread.syscall_since_ns,
         at_ns,
     };
-    moved(&call, mark);
+    // SAFETY: this CPU's scratch. From here on the call is what memory says: the ten kinds of call are one path.
+    unsafe { (*scratch).call = call };
+    moved(capture::forget(scratch), mark);
 }
 
 /// The stream of a captured connection ended in one way or another.
@@ -187,13 +191,15 @@ fn ended(pid_tgid: u64, mark: u16, fd: u64, reason: u32, at_ns: u64) {
 }
 
 #[inline(always)]
-fn moved(call: &Call, mark: u16) {
-    let Some(file) = current_file(u64::from(call.fd)) else { return };
+fn moved(scratch: *mut Scratch, mark: u16) {
+    // SAFETY: this CPU's scratch.
+    let Some(file) = current_file(u64::from(unsafe { (*scratch).call.fd })) else { return };
     let Some(inode) = socket_inode(file) else { return };
     let connection = match CONNECTION.get_ptr_mut(inode) {
         Some(connection) => connection,
         None => {
-            if !sniff::begins_http(call) {
+            // SAFETY: as above.
+            if !sniff::begins_http(unsafe { &(*scratch).call }) {
                 return;
             }
             let mut new = Connection::default();
@@ -208,6 +214,6 @@ fn moved(call: &Call, mark: u16) {
     };
     // SAFETY: a map value.
     if unsafe { (*connection).state } != CONNECTION_IGNORED {
-        capture::emit(call, mark, inode, connection);
+        capture::emit(scratch, mark, inode, connection);
     }
 }

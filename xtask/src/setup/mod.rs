@@ -4,12 +4,13 @@
 
 pub mod apt;
 pub mod bpf;
+pub mod python;
 
 use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::step;
+use crate::{servers, step, vm};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -22,15 +23,25 @@ pub struct Args {
 pub enum Part {
     /// The compiler and the linker of the kernel programs
     Bpf,
+    /// llama.cpp with a small real model (vLLM, which is large: `cargo xtask servers install vllm`)
+    Servers,
+    /// qemu, busybox and the guest kernels
+    Vm,
 }
 
-const PARTS: [Part; 1] = [Part::Bpf];
+const PARTS: [Part; 3] = [Part::Bpf, Part::Servers, Part::Vm];
+const VM_PACKAGES: [&str; 6] = ["qemu-system-x86", "busybox-static", "zstd", "lz4", "xz-utils", "binutils"];
 
 pub fn run(args: &Args) -> Result<()> {
     let started = Instant::now();
     for part in PARTS.into_iter().filter(|part| args.only.is_empty() || args.only.contains(part)) {
         match part {
             Part::Bpf => bpf::ensure()?,
+            Part::Servers => servers::install(servers::Engine::Llama)?,
+            Part::Vm => {
+                apt::ensure(&VM_PACKAGES, "1 minute")?;
+                vm::ensure()?;
+            }
         }
     }
     println!("set-up is complete after {}", step::seconds(started.elapsed()));

@@ -7,22 +7,24 @@ use core::arch::asm;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use inferscope_abi::{
-    CONNECTION_CAPTURED, CONNECTION_NEW, Connection, Counters, Kind, Lost, PAYLOAD_BYTES, PAYLOAD_FIRST, PAYLOAD_MORE,
-    PayloadHeader, STATES, SYS_READ, SYS_READV, SYS_RECVFROM, SYS_RECVMMSG, SYS_RECVMSG, SYS_SENDMMSG, SYS_SENDMSG,
-    SYS_SENDTO, SYS_WRITE, SYS_WRITEV,
+    CONNECTION_CAPTURED, CONNECTION_NEW, Connection, Counters, DIR_RX, Kind, Lost, PAYLOAD_BYTES, PAYLOAD_FIRST,
+    PAYLOAD_MORE, PayloadHeader, STATES, SYS_READ, SYS_READV, SYS_RECVFROM, SYS_RECVMMSG, SYS_RECVMSG, SYS_SENDMMSG,
+    SYS_SENDMSG, SYS_SENDTO, SYS_WRITE, SYS_WRITEV,
 };
 
 use super::Call;
 use crate::{
     config,
     emit::{self, header, lost},
-    kernel::read_user,
-    maps::{SCRATCH, Scratch},
+    kernel::{opaque, read_user},
+    maps::Scratch,
     watch,
 };
 
 /// Steps of the loop: buffers and messages and pieces of one call, taken together.
 const STEPS: u32 = 96;
+/// Messages of one recvmmsg or sendmmsg call that are added up.
+const MESSAGES: u64 = 32;
 const DATA: u64 = PAYLOAD_BYTES as u64;
 
 /// struct iovec, msghdr and mmsghdr of the 64-bit system call interface.
@@ -51,6 +53,8 @@ pub struct Walk {
     head_left: u64,
     skip_left: u64,
     total_left: u64,
+    /// Bytes left out so far that no record stands for yet.
+    skipped: u64,
     /// Bytes in the record that is being put together.
     filled: u64,
 }
@@ -69,6 +73,7 @@ impl Walk {
             head_left: 0,
             skip_left: 0,
             total_left: 0,
+            skipped: 0,
             filled: 0,
         };
         match call.class {
@@ -95,7 +100,7 @@ impl Walk {
     #[inline(always)]
     fn next_message(&mut self) -> Option<()> {
         self.header(self.message)?;
-        self.message_left = u64::from(read_user::<u32>(self.message + MMSGHDR_LEN)?);
+        self.message_left = message_bytes(self.message);
         self.left = 0;
         self.messages -= 1;
         self.message += MMSGHDR_BYTES;
@@ -129,6 +134,34 @@ pub fn first_buffer(call: &Call) -> Option<(u64, u64)> {
     None
 }
 
+/// Emits all records of the call in `scratch`.
+#[inline(always)]
+pub fn emit(scratch: *mut Scratch, mark: u16, inode: u64, connection: *mut Connection) {
+    let Some(sums) = watch::sums(mark) else { return };
+    // SAFETY: map values.
+    unsafe {
+        let call = &(*scratch).call;
+        let total = moved_bytes(call);
+        let first = (*connection).state == CONNECTION_NEW;
+        (*connection).state = CONNECTION_CAPTURED;
+        let moved =
+            if call.direction == DIR_RX { &raw mut (*connection).moved[0] } else { &raw mut (*connection).moved[1] };
+        let offset = *moved;
+        *moved = offset + total;
+        fill_head(&mut (*scratch).head, call, inode, &*connection);
+        (*scratch).head.offset = offset;
+        (*scratch).head.service = sums.service_index;
+        (*scratch).head.flags = if first { PAYLOAD_FIRST } else { 0 };
+        snapshot(&mut (*scratch).head, sums.service, call.at_ns);
+        (*scratch).walk = match Walk::new(call) {
+            Some(walk) => walk,
+            None => return,
+        };
+        plan(&mut (*scratch).walk, call.blind != 0, total);
+        copy(scratch);
+    }
+}
+
 /// Bytes that the call moved.
 #[inline(always)]
 fn moved_bytes(call: &Call) -> u64 {
@@ -136,35 +169,23 @@ fn moved_bytes(call: &Call) -> u64 {
         return call.result;
     }
     let mut total = 0;
-    for message in 0..32 {
+    for message in 0..MESSAGES {
         if message >= call.result {
             break;
         }
-        total += u64::from(read_user::<u32>(call.buffer + message * MMSGHDR_BYTES + MMSGHDR_LEN).unwrap_or(0));
+        total += message_bytes(call.buffer + message * MMSGHDR_BYTES);
     }
     total
 }
 
-/// Emits all records of a call.
+/// `msg_len` of a struct mmsghdr; 0 where it can't be read.
 #[inline(always)]
-pub fn emit(call: &Call, mark: u16, inode: u64, connection: *mut Connection) {
-    let Some(sums) = watch::sums(mark) else { return };
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return };
-    let total = moved_bytes(call);
-    let direction = call.direction as usize & 1;
-    // SAFETY: map values.
-    unsafe {
-        let first = (*connection).state == CONNECTION_NEW;
-        (*connection).state = CONNECTION_CAPTURED;
-        let offset = (*connection).moved[direction];
-        (*connection).moved[direction] = offset + total;
-        fill_head(&mut (*scratch).head, call, inode, &*connection);
-        (*scratch).head.offset = offset;
-        (*scratch).head.service = sums.service_index;
-        (*scratch).head.flags = if first { PAYLOAD_FIRST } else { 0 };
-        snapshot(&mut (*scratch).head, sums.service, call.at_ns);
-        copy(call, scratch, total);
-    }
+fn message_bytes(mmsghdr: u64) -> u64 {
+    let mut bytes = 0u32;
+    let from = (mmsghdr + MMSGHDR_LEN) as *const core::ffi::c_void;
+    // SAFETY: four bytes of stack, which the helper zeroes where it fails.
+    unsafe { bpf_probe_read_user((&raw mut bytes).cast(), 4, from) };
+    u64::from(bytes)
 }
 
 #[inline(always)]
@@ -195,11 +216,11 @@ unsafe fn snapshot(head: &mut PayloadHeader, service: *const Counters, now: u64)
 
 /// How the call's bytes are divided: captured from the beginning, left out, captured from the end.
 #[inline(always)]
-fn plan(walk: &mut Walk, call: &Call, total: u64) {
+fn plan(walk: &mut Walk, blind: bool, total: u64) {
     let head = u64::from(config!(capture_head_bytes));
     let tail = u64::from(config!(capture_tail_bytes));
     walk.total_left = total;
-    if call.blind {
+    if blind {
         walk.skip_left = total;
     } else if total <= head + tail {
         walk.head_left = total;
@@ -216,9 +237,11 @@ fn plan(walk: &mut Walk, call: &Call, total: u64) {
 /// # Safety
 /// `scratch` is this CPU's.
 #[inline(always)]
-unsafe fn flush(scratch: *mut Scratch, filled: u64, length: u64, more: bool) {
-    // SAFETY: by contract; the verifier needs the bound once more.
+unsafe fn flush(scratch: *mut Scratch, length: u64, more: bool) {
+    // SAFETY: by contract; the verifier needs the bound in the register that it is used from.
     unsafe {
+        let filled = (*scratch).walk.filled;
+        (*scratch).walk.filled = 0;
         let head = &mut (*scratch).head;
         head.captured = filled as u32;
         head.length = length as u32;
@@ -234,108 +257,100 @@ unsafe fn flush(scratch: *mut Scratch, filled: u64, length: u64, more: bool) {
 /// # Safety
 /// `scratch` is this CPU's.
 #[inline(always)]
-unsafe fn copy(call: &Call, mut scratch: *mut Scratch, total: u64) {
+unsafe fn copy(scratch: *mut Scratch) {
+    let mut scratch = scratch;
     // SAFETY: by contract.
     unsafe {
-        let mut walk = match Walk::new(call) {
-            Some(walk) => walk,
-            None => return flush(scratch, 0, total, false),
-        };
-        plan(&mut walk, call, total);
-        (*scratch).walk = walk;
         for _ in 0..STEPS {
-            // Memory is all that one step hands on to the next.
-            asm!("{0} = {0}", inlateout(reg) scratch);
-            if !step(scratch, &mut (*scratch).walk) {
+            scratch = forget(scratch);
+            if !step(scratch) {
                 break;
             }
         }
-        asm!("{0} = {0}", inlateout(reg) scratch);
-        let Walk { filled, total_left, .. } = (*scratch).walk;
-        if filled != 0 || total_left != 0 {
+        scratch = forget(scratch);
+        let Walk { filled, skipped, total_left, .. } = (*scratch).walk;
+        if filled != 0 || skipped != 0 || total_left != 0 {
             if total_left != 0 {
                 lost(Lost::IovecTail);
             }
-            flush(scratch, filled, filled + total_left, false);
+            flush(scratch, filled + skipped + total_left, false);
         }
     }
+}
+
+/// Makes compiler and verifier forget what they know of the scratch: memory is all that one step hands on to the next.
+#[inline(always)]
+pub fn forget(scratch: *mut Scratch) -> *mut Scratch {
+    let mut scratch = scratch;
+    // SAFETY: one register to itself.
+    unsafe { asm!("{0} = {0}", inlateout(reg) scratch) };
+    scratch
 }
 
 /// One piece, buffer or message; false at the end.
 #[inline(always)]
-unsafe fn step(scratch: *mut Scratch, walk: &mut Walk) -> bool {
-    if walk.total_left == 0 {
-        return false;
-    }
-    if walk.head_left == 0 && walk.skip_left != 0 {
-        // SAFETY: by contract.
-        unsafe { leave_out(scratch, walk) };
-        return true;
-    }
-    if walk.message_left == 0 {
-        return walk.messages != 0 && walk.next_message().is_some();
-    }
-    if walk.left == 0 {
-        return walk.iovs != 0 && walk.next_buffer().is_some();
-    }
+unsafe fn step(scratch: *mut Scratch) -> bool {
     // SAFETY: by contract.
-    unsafe { take(scratch, walk) }
-}
-
-/// Ends the record that is being put together; it stands for the bytes left out as well.
-#[inline(always)]
-unsafe fn leave_out(scratch: *mut Scratch, walk: &mut Walk) {
-    let (filled, skip) = (walk.filled, walk.skip_left);
-    walk.filled = 0;
-    walk.skip_left = 0;
-    walk.total_left -= skip;
-    walk.head_left = walk.total_left;
-    // SAFETY: by contract.
-    unsafe { flush(scratch, filled, filled + skip, walk.total_left != 0) };
-    // Past the bytes left out; where they end in another buffer than they began in, at most a few are walked.
-    let mut rest = skip;
-    for _ in 0..8 {
-        let pass = if rest < walk.left { rest } else { walk.left };
-        rest -= pass;
-        walk.base += pass;
-        walk.left -= pass;
-        walk.message_left -= pass;
-        if rest == 0 {
-            return;
-        }
-        if walk.iovs == 0 || walk.next_buffer().is_none() {
-            break;
-        }
-    }
-    (walk.message_left, walk.messages) = (0, 0);
-}
-
-/// Copies one piece behind what is gathered.
-#[inline(always)]
-unsafe fn take(scratch: *mut Scratch, walk: &mut Walk) -> bool {
-    let filled = walk.filled;
-    let room = DATA - (filled & (DATA - 1));
-    let mut piece = if walk.left < room { walk.left } else { room };
-    if walk.head_left < piece {
-        piece = walk.head_left;
-    }
-    // SAFETY: by contract; at most DATA bytes behind at most DATA bytes.
     unsafe {
-        let to = (&raw mut (*scratch).data).cast::<u8>().add((filled & (DATA - 1)) as usize);
-        if piece == 0 || bpf_probe_read_user(to.cast(), piece as u32, walk.base as *const core::ffi::c_void) != 0 {
-            lost(Lost::UserRead);
+        let walk = &mut (*scratch).walk;
+        if walk.total_left == 0 {
             return false;
         }
+        if walk.message_left == 0 {
+            return walk.messages != 0 && walk.next_message().is_some();
+        }
+        if walk.left == 0 {
+            return walk.iovs != 0 && walk.next_buffer().is_some();
+        }
+        let (piece, copied) = if walk.head_left == 0 && walk.skip_left != 0 {
+            let piece = if walk.left < walk.skip_left { walk.left } else { walk.skip_left };
+            walk.skip_left -= piece;
+            walk.skipped += piece;
+            (piece, false)
+        } else {
+            let room = DATA - (walk.filled & (DATA - 1));
+            let mut piece = if walk.left < room { walk.left } else { room };
+            if walk.skip_left != 0 && walk.head_left < piece {
+                piece = walk.head_left;
+            }
+            if !take(scratch, piece) {
+                return false;
+            }
+            (piece, true)
+        };
+        let walk = &mut (*scratch).walk;
         walk.base += piece;
         walk.left -= piece;
         walk.message_left -= piece;
-        walk.head_left -= piece;
         walk.total_left -= piece;
-        walk.filled = filled + piece;
-        if walk.filled >= DATA && (walk.head_left != 0 || walk.skip_left == 0) {
-            let more = walk.total_left != 0;
-            walk.filled = 0;
-            flush(scratch, DATA, DATA, more);
+        if copied {
+            walk.filled += piece;
+            walk.head_left = walk.head_left.saturating_sub(piece);
+        }
+        // A record ends when it is full, unless bytes left out follow, which it then stands for too.
+        let skip_done = !copied && walk.skip_left == 0;
+        let full = walk.filled >= DATA && (walk.skip_left == 0 || walk.head_left != 0);
+        if skip_done || full {
+            let length = walk.filled + walk.skipped;
+            walk.skipped = 0;
+            flush(scratch, length, (*scratch).walk.total_left != 0);
+        }
+        true
+    }
+}
+
+/// Copies one piece behind what is gathered: at most DATA bytes behind at most DATA bytes.
+#[inline(always)]
+unsafe fn take(scratch: *mut Scratch, piece: u64) -> bool {
+    // SAFETY: by contract.
+    unsafe {
+        let at = (*scratch).walk.filled & (DATA - 1);
+        let to = (&raw mut (*scratch).data).cast::<u8>().add(at as usize);
+        let from = (*scratch).walk.base as *const core::ffi::c_void;
+        let bytes = opaque(piece as usize) as u64;
+        if bytes == 0 || bytes > DATA || bpf_probe_read_user(to.cast(), bytes as u32, from) != 0 {
+            lost(Lost::UserRead);
+            return false;
         }
     }
     true

@@ -1,0 +1,1 @@
+//! GPU families at a scrape.

@@ -1,0 +1,1 @@
+//! Families from /proc at a scrape.
