@@ -1,18 +1,39 @@
-//! One scrape, summed up per service: the only file of `top` that knows metric names.
+//! One scrape, summed up per service: the only file of `top` that knows which metrics it reads.
 
 use std::collections::BTreeMap;
 
 use super::text::Sample;
+use crate::export::metrics;
 
-const REQUESTS: &str = "gen_ai_server_request_duration_seconds_count";
-const TTFT: &str = "gen_ai_server_time_to_first_token_seconds_bucket";
-const TPOT: &str = "gen_ai_server_time_per_output_token_seconds_bucket";
-const TOKENS: &str = "gen_ai_client_token_usage_sum";
-const IN_FLIGHT: &str = "http_server_active_requests";
-const ON_CPU: &str = "inferscope_process_oncpu_seconds_total";
-const RUN_QUEUE: &str = "inferscope_process_runqueue_seconds_total";
-const GPU_UTILIZATION: &str = "inferscope_process_gpu_utilization_ratio";
-const GPU_MEMORY: &str = "inferscope_process_gpu_memory_bytes";
+/// What a sample adds to.
+#[derive(Clone, Copy)]
+enum Part {
+    Requests,
+    Ttft,
+    Tpot,
+    Tokens,
+    InFlight,
+    OnCpu,
+    RunQueue,
+    GpuUtilization,
+    GpuMemory,
+    /// Shows that the service is watched.
+    Presence,
+}
+
+/// Family, suffix of the sample's name, and where it goes.
+const PARTS: [(&str, &str, Part); 10] = [
+    (metrics::REQUEST_DURATION.name, "_count", Part::Requests),
+    (metrics::REQUEST_TTFT.name, "_bucket", Part::Ttft),
+    (metrics::REQUEST_TPOT.name, "_bucket", Part::Tpot),
+    (metrics::TOKEN_USAGE.name, "_sum", Part::Tokens),
+    (metrics::HTTP_ACTIVE.name, "", Part::InFlight),
+    (metrics::PROCESS_ONCPU.name, "", Part::OnCpu),
+    (metrics::PROCESS_RUNQUEUE.name, "", Part::RunQueue),
+    (metrics::PROCESS_GPU_UTILIZATION.name, "", Part::GpuUtilization),
+    (metrics::PROCESS_GPU_MEMORY.name, "", Part::GpuMemory),
+    (metrics::SERVICE_INFO.name, "", Part::Presence),
+];
 
 /// A cumulative histogram: upper edges in seconds, ascending, and the count up to each.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,44 +67,46 @@ impl Snapshot {
     pub fn of(samples: &[Sample<'_>]) -> Self {
         let mut snapshot = Snapshot::default();
         for sample in samples.iter().filter(|sample| sample.value.is_finite()) {
-            let name = sample.label("service");
-            if name.is_empty() || !is_known(sample.name) {
-                continue;
+            let service = sample.label("service");
+            if let Some(part) = part_of(sample.name).filter(|_| !service.is_empty()) {
+                snapshot.services.entry(service.to_owned()).or_default().add(part, sample);
             }
-            snapshot.services.entry(name.to_owned()).or_default().add(sample);
         }
         snapshot
     }
 }
 
-fn is_known(name: &str) -> bool {
-    [REQUESTS, TTFT, TPOT, TOKENS, IN_FLIGHT, ON_CPU, RUN_QUEUE, GPU_UTILIZATION, GPU_MEMORY].contains(&name)
+fn part_of(name: &str) -> Option<Part> {
+    PARTS.iter().find(|(family, suffix, _)| name.strip_prefix(family) == Some(suffix)).map(|(_, _, part)| *part)
 }
 
 impl Service {
-    fn add(&mut self, sample: &Sample<'_>) {
+    fn add(&mut self, part: Part, sample: &Sample<'_>) {
         let value = sample.value;
         let by_pid = |map: &mut BTreeMap<String, f64>| *map.entry(sample.label("pid").to_owned()).or_default() += value;
-        match sample.name {
-            REQUESTS => {
+        match part {
+            Part::Requests => {
                 self.requests += value;
                 if !sample.label("error_type").is_empty() {
                     self.errors += value;
                 }
             }
-            TTFT => self.ttft.add(sample),
-            TPOT => self.tpot.add(sample),
-            TOKENS => match sample.label("gen_ai_token_type") {
+            Part::Ttft => self.ttft.add(sample),
+            Part::Tpot => self.tpot.add(sample),
+            Part::Tokens => match sample.label("gen_ai_token_type") {
                 "input" => self.input_tokens += value,
                 "output" => self.output_tokens += value,
                 _ => {}
             },
-            IN_FLIGHT => self.in_flight += value,
-            ON_CPU => by_pid(&mut self.on_cpu),
-            RUN_QUEUE => by_pid(&mut self.run_queue),
-            GPU_UTILIZATION => *self.gpu_utilization.get_or_insert_default() += value,
-            GPU_MEMORY => *self.gpu_memory.get_or_insert_default() += value,
-            _ => {}
+            Part::InFlight => self.in_flight += value,
+            Part::OnCpu => by_pid(&mut self.on_cpu),
+            Part::RunQueue => by_pid(&mut self.run_queue),
+            // The other units (memory, encoder, decoder) are shares of other things.
+            Part::GpuUtilization if matches!(sample.label("unit"), "" | "sm") => {
+                *self.gpu_utilization.get_or_insert_default() += value;
+            }
+            Part::GpuMemory => *self.gpu_memory.get_or_insert_default() += value,
+            Part::GpuUtilization | Part::Presence => {}
         }
     }
 }
@@ -145,17 +168,20 @@ inferscope_process_oncpu_seconds_total{service="a",pid="1",comm="x"} 1.5
 inferscope_process_oncpu_seconds_total{service="a",pid="2",comm="y"} 2
 inferscope_process_gpu_memory_bytes{service="a",pid="1",gpu="0"} 100
 inferscope_process_gpu_memory_bytes{service="a",pid="1",gpu="1"} 50
+inferscope_process_gpu_utilization_ratio{service="a",pid="1",unit="sm"} 0.25
+inferscope_process_gpu_utilization_ratio{service="a",pid="1",unit="memory"} 0.5
+inferscope_service_info{service="quiet",engine="vllm"} 1
 other{service="c"} 1
 http_server_active_requests 1
 http_server_active_requests{service="d"} NaN
 "#;
         let snapshot = Snapshot::of(&parse(text));
-        assert_eq!(snapshot.services.keys().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(snapshot.services.keys().collect::<Vec<_>>(), ["a", "b", "quiet"]);
         let a = &snapshot.services["a"];
         assert_eq!((a.requests, a.errors, a.input_tokens, a.output_tokens), (9.0, 2.0, 70.0, 90.0));
         assert_eq!(a.ttft, Buckets(vec![(0.1, 5.0), (f64::INFINITY, 9.0)]));
         assert_eq!(a.on_cpu.values().sum::<f64>(), 3.5);
-        assert_eq!((a.gpu_memory, a.gpu_utilization), (Some(150.0), None));
+        assert_eq!((a.gpu_memory, a.gpu_utilization), (Some(150.0), Some(0.25)));
     }
 
     #[test]
