@@ -13,6 +13,7 @@ pub mod export;
 pub mod pipeline;
 pub mod poll;
 pub mod probe;
+pub mod top;
 pub mod ps;
 pub mod registry;
 pub mod ring;

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::discover::{Evidence, Found};
+use crate::poll::nvml::GpuSnapshot;
 
 /// What a process uses of all GPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -39,7 +40,8 @@ pub struct Row<'a> {
     pub gpu: Option<GpuUse>,
 }
 
-/// Rows for the found services. `gpu_of` says what a process uses of the GPUs, `None` where it uses none.
+/// Rows for the found services. `gpu_of` says what a process uses of the GPUs ([`GpuUse::of`]),
+/// `None` where it uses none.
 pub fn rows<'a>(found: &'a [Found], gpu_of: impl Fn(u32) -> Option<GpuUse>) -> Vec<Row<'a>> {
     found.iter().map(|found| row(found, &gpu_of)).collect()
 }
@@ -69,6 +71,15 @@ fn row<'a>(found: &'a Found, gpu_of: &impl Fn(u32) -> Option<GpuUse>) -> Row<'a>
 }
 
 impl GpuUse {
+    /// What `pid` uses, summed over all GPUs of a snapshot; `None` if it uses none.
+    pub fn of(snapshot: &GpuSnapshot, pid: u32) -> Option<Self> {
+        let uses = snapshot.uses_of(pid).map(|(_, reading)| GpuUse {
+            memory_bytes: reading.used_memory_bytes,
+            utilization: reading.utilization.map(|utilization| utilization.sm),
+        });
+        uses.reduce(GpuUse::plus)
+    }
+
     fn plus(self, other: GpuUse) -> GpuUse {
         GpuUse {
             memory_bytes: self

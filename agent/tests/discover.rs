@@ -41,7 +41,7 @@ impl Tree {
     fn listens(&self, pid: u32, port: u16) -> &Self {
         let dir = self.0.path().join(pid.to_string());
         let line = format!("  0: 0100007F:{port:04X} 00000000:0000 0A 0:0 00:0 0 0 0 {port} 1 0\n");
-        fs::write(dir.join("net/tcp"), line).unwrap();
+        fs::write(dir.join("net/tcp"), format!("  sl  local_address rem_address st\n{line}")).unwrap();
         symlink(format!("socket:[{port}]"), dir.join("fd/3")).unwrap();
         self
     }
@@ -95,7 +95,7 @@ fn a_scan_finds_roots_and_their_children() {
         [
             ("vllm-Qwen3-8B", 101, &[102, 103, 104][..], &[8000][..]),
             ("llama_cpp-x", 202, &[], &[]),
-            ("ollama-llama3", 300, &[301], &[11434, 40001]),
+            ("ollama-11434", 300, &[301], &[11434, 40001]),
         ]
     );
     assert_eq!(found[2].model.as_deref(), Some("llama3"));
@@ -125,6 +125,8 @@ fn the_operators_rules_hold() {
         include: Include { pids: vec![101], exe: vec!["app.py".into()], ports: vec![11434] },
         service: vec![NameRule { name: "notes".into(), port: Some(9000), ..NameRule::default() }],
     };
+    let discovery = tree.discovery(rules.clone());
+    assert!(discovery.worth_a_look(b"/srv/app.py") && !discovery.worth_a_look(b"/bin/ls"));
     let names: Vec<String> = tree.discovery(rules.clone()).scan().into_iter().map(|f| f.service).collect();
     assert_eq!(names, ["vllm-Qwen3-8B", "ollama-11434", "notes"]);
     let rules = Rules { enabled: true, include: Include::default(), ..rules };
@@ -160,6 +162,22 @@ fn what_comes_later_is_seen_at_a_refresh() {
     let before = found.clone();
     assert!(!discovery.refresh(&mut found));
     assert_eq!(found, before);
+}
+
+#[test]
+fn services_that_have_ended_are_taken_out() {
+    let tree = a_busy_host();
+    let mut discovery = tree.discovery(Rules::default());
+    let mut found = discovery.scan();
+    let before = found.clone();
+    assert_eq!(discovery.refresh_all(&mut found), []);
+    assert_eq!(found, before);
+    fs::remove_dir_all(tree.0.path().join("202")).unwrap();
+    let ended: Vec<u32> = discovery.refresh_all(&mut found).into_iter().map(|found| found.process.pid).collect();
+    assert_eq!((ended, found.len()), (vec![202], 2));
+    // The name is free for the server's successor.
+    tree.process(500, 1, "/o/llama-server", &["llama-server", "-m", "x.gguf", "--port", "8082"]);
+    assert_eq!(discovery.inspect(500).map(|found| found.service), Some("llama_cpp-x".to_owned()));
 }
 
 /// A child that ends with the test.

@@ -185,6 +185,21 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn never_panics(argv in proptest::collection::vec("[-=:/.a-z\u{fc}]*", 0..6), exe in "\\PC*", bytes in proptest::collection::vec(0u8.., 0..120)) {
+            for first in ["python3", "ld-linux.so.2", "vllm", "ollama", "lmdeploy"] {
+                let argv: Vec<String> = std::iter::once(first.to_owned()).chain(argv.iter().cloned()).collect();
+                let command = Command::read(Some(exe.as_ref()), &argv, || None);
+                if let Some((engine, _)) = classify(&command) {
+                    super::super::model::model(engine, &command);
+                    super::super::model::port(engine, &command);
+                }
+            }
+            worth_a_look(&bytes);
+        }
+    }
+
     #[test]
     fn libraries_name_the_engine() {
         let name = |path: &str| by_library([path].into_iter()).map(|engine| engine.name);

@@ -143,6 +143,18 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn never_panics(text in ".*", tail in "\\PC*") {
+            let hostile = format!("0::/pod{tail}/docker-{tail}{ID}.scope/crio-{text}");
+            for text in [&text, &hostile] {
+                from_cgroup(text);
+                from_mountinfo(text);
+                from_mountinfo(&format!("1 2 3 /containers/{text}{ID}/"));
+            }
+        }
+    }
+
     #[test]
     fn mounts_give_the_container_away() {
         let line =

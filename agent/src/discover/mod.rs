@@ -5,7 +5,9 @@
 mod classify;
 mod command;
 mod container;
+mod describe;
 mod engine;
+mod judge;
 mod model;
 mod names;
 mod pattern;
@@ -18,8 +20,6 @@ mod version;
 
 use std::path::PathBuf;
 
-use serde::Serialize;
-
 pub use classify::{Evidence, worth_a_look};
 pub use container::Container;
 pub use engine::{ENGINES, Engine};
@@ -31,7 +31,7 @@ pub const UNKNOWN_ENGINE: &str = "unknown";
 
 /// A service: an inference server's root process and what is known about it now. Ports, model and children can come
 /// later than the process: see [`Discovery::refresh`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Unique among living services; stays with the process.
     pub service: String,

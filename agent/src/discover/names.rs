@@ -52,7 +52,7 @@ impl Names {
 fn default_name(process: &Process, subject: &Subject<'_>) -> String {
     let known = subject.engine != super::UNKNOWN_ENGINE;
     let program = if known { subject.engine } else { program_name(process) };
-    let what = match (subject.model.filter(|_| known), subject.ports.first()) {
+    let what = match (subject.own_model.filter(|_| known), subject.ports.first()) {
         (Some(model), _) => base_name(model).to_owned(),
         (None, Some(port)) => port.to_string(),
         (None, None) => process.pid.to_string(),
@@ -97,7 +97,8 @@ mod tests {
     #[test]
     fn names_are_unique_and_stay() {
         let mut names = Names::default();
-        let subject = |model, ports| Subject { engine: "vllm", model, exe: "/usr/bin/python3", ports };
+        let subject =
+            |model, ports| Subject { engine: "vllm", model, own_model: model, exe: "/usr/bin/python3", ports };
         assert_eq!(names.of(&process(1), &[], &subject(Some("Qwen/Qwen3-8B"), &[8000])), "vllm-Qwen3-8B");
         assert_eq!(names.of(&process(2), &[], &subject(Some("Qwen/Qwen3-8B"), &[8001])), "vllm-Qwen3-8B-8001");
         assert_eq!(names.of(&process(3), &[], &subject(Some("Qwen/Qwen3-8B"), &[8001])), "vllm-Qwen3-8B-2");
@@ -122,7 +123,7 @@ mod tests {
             NameRule { name: "other".into(), port: Some(9000), ..Default::default() },
         ];
         let mut names = Names::default();
-        let subject = |engine, model, ports| Subject { engine, model, exe: "/x", ports };
+        let subject = |engine, model, ports| Subject { engine, model, own_model: model, exe: "/x", ports };
         assert_eq!(names.of(&process(1), &rules, &subject("vllm", Some("a/Qwen3"), &[1])), "chat-eu");
         assert_eq!(names.of(&process(2), &rules, &subject("vllm", None, &[8, 9000])), "other");
         assert_eq!(names.of(&process(3), &rules, &subject("unknown", None, &[8080])), "python3-8080");

@@ -1,16 +1,15 @@
 //! One process as /proc shows it. Every reader takes the proc root, so that tests use a tree of their own.
 //! A process that ends while it is read is simply not there: no error, no half-read value.
 
+use std::fmt;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 use super::container::{self, Container};
 
 /// A process. Its identity is the pair of `pid` and `start_ticks`: a pid alone is reused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Process {
     pub pid: u32,
     pub ppid: u32,
@@ -22,8 +21,23 @@ pub struct Process {
     pub exe: Option<PathBuf>,
     /// The executable's file is gone: replaced by an upgrade, or run from memory.
     pub exe_deleted: bool,
+    /// Can hold API keys: for recognition only, never to be printed, logged or exported.
     pub argv: Vec<String>,
     pub container: Option<Container>,
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process")
+            .field("pid", &self.pid)
+            .field("ppid", &self.ppid)
+            .field("start_ticks", &self.start_ticks)
+            .field("comm", &self.comm)
+            .field("exe", &self.exe)
+            .field("exe_deleted", &self.exe_deleted)
+            .field("container", &self.container)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The fields of /proc/PID/stat that matter here.
@@ -165,6 +179,8 @@ mod tests {
         assert_eq!(me.argv, std::env::args().collect::<Vec<_>>());
         assert_eq!(me.exe, std::env::current_exe().ok());
         assert!(!me.exe_deleted && me.ppid > 0 && me.start_ticks > 0);
+        let with_key = Process { argv: vec!["vllm".into(), "--api-key=sk-1".into()], ..me.clone() };
+        assert!(!format!("{with_key:?}").contains("sk-1"));
         assert!(me.is_alive(Path::new("/proc")));
         assert!(!Process { start_ticks: 1, ..me }.is_alive(Path::new("/proc")));
     }

@@ -69,6 +69,8 @@ fn fits_program(pattern: &str, command: &Command<'_>, exe: &str) -> bool {
 pub(super) struct Subject<'a> {
     pub engine: &'a str,
     pub model: Option<&'a str>,
+    /// The model that the root process itself names: unlike a child's, it does not depend on when one looks.
+    pub own_model: Option<&'a str>,
     pub exe: &'a str,
     /// Ports that the service listens on or was told to.
     pub ports: &'a [u16],

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use super::process;
@@ -64,14 +65,20 @@ fn descriptors(proc_root: &Path, pid: u32) -> impl Iterator<Item = (u64, u64)> {
 fn read_table(proc_root: &Path, pid: u32) -> HashMap<u64, Listener> {
     let mut table = HashMap::new();
     for name in ["net/tcp", "net/tcp6"] {
-        if let Some(text) = process::read_text(&process::file(proc_root, pid, name)) {
-            table.extend(text.lines().filter_map(tcp_line));
-        }
+        table.extend(read_listening(&process::file(proc_root, pid, name)));
     }
     if let Some(text) = process::read_text(&process::file(proc_root, pid, "net/unix")) {
         table.extend(text.lines().filter_map(unix_line));
     }
     table
+}
+
+/// The kernel lists listening sockets before all others, so the first other line ends the reading: a busy host's table
+/// of connections is never walked.
+fn read_listening(path: &Path) -> Vec<(u64, Listener)> {
+    let Ok(file) = fs::File::open(path) else { return Vec::new() };
+    let lines = BufReader::with_capacity(16 * 1024, file).lines().skip(1);
+    lines.map_while(|line| tcp_line(&line.ok()?)).collect()
 }
 
 /// proc_pid_net(5): `sl local_address rem_address st tx:rx tr:tm retrnsmt uid timeout inode ...`; state 0A listens.
