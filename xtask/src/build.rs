@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{paths, setup};
 
+/// Build target/release/inferscope
 #[derive(clap::Args)]
 pub struct Args {
     /// Build target/debug/inferscope instead: quicker to build, slower to run
