@@ -1,4 +1,6 @@
-//! The one error that is no message: another program's exit code, passed on.
+//! How xtask ends: well, with a message, or with the exit code of a program that it ran, passed on without a message.
+
+use std::process::ExitCode;
 
 /// Ends xtask with the exit code of a program that it ran, and without a message: the program has given its own.
 #[derive(Debug)]
@@ -11,3 +13,13 @@ impl std::fmt::Display for Exit {
 }
 
 impl std::error::Error for Exit {}
+
+/// The process' exit code for DONE; prints what there is to say.
+pub fn code(done: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = done else { return ExitCode::SUCCESS };
+    if let Some(Exit(code)) = error.downcast_ref() {
+        return ExitCode::from(u8::try_from(*code).unwrap_or(1));
+    }
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}

@@ -54,10 +54,5 @@ fn main() -> ExitCode {
         Command::Servers(args) => servers::run(&args),
         Command::Vm(args) => vm::run(args),
     };
-    let Err(error) = done else { return ExitCode::SUCCESS };
-    if let Some(exit::Exit(code)) = error.downcast_ref() {
-        return ExitCode::from(u8::try_from(*code).unwrap_or(1));
-    }
-    eprintln!("error: {error:#}");
-    ExitCode::FAILURE
+    exit::code(done)
 }
