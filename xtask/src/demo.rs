@@ -3,7 +3,7 @@
 //! Ends everything it started, and only that, on Ctrl-C and at its end.
 
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,6 +33,9 @@ pub struct Args {
     /// Where /metrics is served
     #[arg(long, default_value_t = PORT)]
     port: u16,
+    /// Show this build of the agent instead of making one
+    #[arg(long)]
+    binary: Option<PathBuf>,
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -40,7 +43,7 @@ pub fn run(args: &Args) -> Result<()> {
         bail!("the demo loads kernel programs: run it as root (sudo -E env PATH=$PATH cargo xtask demo)");
     }
     process::watch_signals();
-    let binary = build::agent(false)?;
+    let binary = args.binary.clone().map_or_else(|| build::agent(false), Ok)?;
     let server = match running_servers(&binary) {
         Some(found) => {
             println!("already running: {found}; watching that, and sending it nothing");
@@ -74,8 +77,14 @@ fn running_servers(binary: &Path) -> Option<String> {
 fn show(binary: &Path, agent: &Agent, duration: Option<Duration>) -> Result<()> {
     let terminal = std::io::stdout().is_terminal();
     let limit = duration.or((!terminal).then_some(Duration::from_secs(20)));
-    let mut command = Command::new(binary);
-    command.args(["top", "--url", &agent.url(), "--interval", if terminal { "1s" } else { "2s" }]);
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "--"]).arg(binary).args([
+        "top",
+        "--url",
+        &agent.url(),
+        "--interval",
+        if terminal { "1s" } else { "2s" },
+    ]);
     // Not in a process group of its own: the table must own the terminal, and Ctrl-C is for both.
     let mut top = command.spawn().context("cannot start `inferscope top`")?;
     let started = Instant::now();

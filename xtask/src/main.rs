@@ -6,6 +6,7 @@
 mod agent;
 mod bench;
 mod build;
+mod cargo;
 mod demo;
 mod exit;
 mod http;

@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 
 use crate::libtest::Counts;
 use crate::servers::{Engine, Options, Server};
-use crate::{build, paths, process, setup, tidy, vm};
+use crate::{build, cargo, process, setup, tidy, vm};
 use report::{Report, Verdict};
 
 /// Set up what is missing and run every test
@@ -41,7 +41,7 @@ pub fn run(args: &Args) -> Result<()> {
     static_checks(&mut report);
     let targets = targets::find()?;
     report.step("unit and replay", || {
-        let mut cargo = cargo(&["test", "--no-fail-fast", "--lib", "--bins"]);
+        let mut cargo = cargo::command(&["test", "--no-fail-fast", "--lib", "--bins"]);
         targets.plain.iter().for_each(|name| {
             cargo.args(["--test", name]);
         });
@@ -76,9 +76,9 @@ fn prepare(args: &Args) -> Result<Verdict> {
 }
 
 fn static_checks(report: &mut Report) {
-    report.step("format", || checked("cargo fmt", &mut cargo(&["fmt", "--all", "--check"])));
+    report.step("format", || checked("cargo fmt", &mut cargo::command(&["fmt", "--all", "--check"])));
     report.step("clippy, host", || {
-        checked("clippy host", cargo(&["clippy", "--all-targets"]).args(["--", "-D", "warnings"]))
+        checked("clippy host", cargo::command(&["clippy", "--all-targets"]).args(["--", "-D", "warnings"]))
     });
     report.step("clippy, kernel programs", || {
         checked("clippy bpf", setup::bpf::cargo("clippy")?.args(["--", "-D", "warnings"]))
@@ -121,7 +121,7 @@ fn on_server(engine: Engine, names: &[String], variable: &str, args: &Args) -> R
 }
 
 fn release_tests(names: &[String]) -> Command {
-    let mut cargo = cargo(&["test", "--release", "--no-fail-fast", "--package", "agent"]);
+    let mut cargo = cargo::command(&["test", "--release", "--no-fail-fast", "--package", "agent"]);
     names.iter().for_each(|name| {
         cargo.args(["--test", name]);
     });
@@ -129,7 +129,7 @@ fn release_tests(names: &[String]) -> Command {
 }
 
 fn build_helpers() -> Result<()> {
-    let mut helpers = cargo(&["build", "--release", "--package", "support", "--bins"]);
+    let mut helpers = cargo::command(&["build", "--release", "--package", "support", "--bins"]);
     crate::step::run("build the tests' helpers", "1 minute", &mut helpers)
 }
 
@@ -141,16 +141,13 @@ fn filtered<'a>(cargo: &'a mut Command, args: &Args, one_at_a_time: bool) -> &'a
     cargo.args(args.filter.as_deref())
 }
 
-fn cargo(args: &[&str]) -> Command {
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(paths::workspace()).args(args);
-    cargo
-}
-
 /// A step that is one case: it passes or it fails.
 fn checked(what: &str, command: &mut Command) -> Result<Verdict> {
-    crate::step::run_within(what, "up to 2 minutes", LIMIT, command)?;
-    Ok(Verdict::from(Counts::one(true)))
+    let done = crate::step::captured(what, "up to 2 minutes", LIMIT, command)?;
+    if !done.status.success() {
+        print!("{}", report::failures(&String::from_utf8_lossy(&std::fs::read(&done.log)?)));
+    }
+    Ok(Verdict::from(Counts::one(done.status.success())))
 }
 
 /// A step that runs test binaries.

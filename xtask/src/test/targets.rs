@@ -1,10 +1,8 @@
 //! Which test files there are, by name: `live_llama*` and `live_vllm*` need a server, `live_*` the kernel, others nothing.
 
-use std::process::Command;
-
 use anyhow::{Context as _, Result};
 
-use crate::{paths, process};
+use crate::{cargo, process};
 
 #[derive(Default, Debug, PartialEq, Eq)]
 pub struct Targets {
@@ -16,9 +14,7 @@ pub struct Targets {
 
 /// The integration tests of every package.
 pub fn find() -> Result<Targets> {
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(paths::workspace()).args(["metadata", "--no-deps", "--format-version", "1"]);
-    let metadata = process::output(&mut cargo)?;
+    let metadata = process::output(&mut cargo::command(&["metadata", "--no-deps", "--format-version", "1"]))?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata).context("cargo metadata is not JSON")?;
     let packages = metadata["packages"].as_array().into_iter().flatten();
     let targets = packages.flat_map(|package| package["targets"].as_array().into_iter().flatten());
