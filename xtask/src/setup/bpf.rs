@@ -42,7 +42,7 @@ pub fn ensure() -> Result<()> {
 /// The toolchain that the agent's build will take, in words, if one is complete.
 fn usable() -> Option<String> {
     let toolchain = complete_toolchain()?;
-    let version = process::output(Command::new("bpf-linker").arg("--version")).ok()?;
+    let version = process::output(linker_in(toolchain).arg("--version")).ok()?;
     let compiler = llvm_of(toolchain)?;
     // A linker with LLVM inside it does not tell its version: it is taken on trust.
     let linker = linker_llvm().unwrap_or(compiler);
@@ -123,7 +123,9 @@ fn debian() -> Result<()> {
 /// Builds bpf-linker against LLVM, unless the one that is there fits.
 fn linker(llvm: u32) -> Result<()> {
     let fits = linker_llvm().is_none_or(|linked| linked >= llvm);
-    if fits && process::succeeds(Command::new("bpf-linker").arg("--version")) {
+    if fits
+        && paths::program("bpf-linker").is_some_and(|linker| process::succeeds(Command::new(linker).arg("--version")))
+    {
         return Ok(());
     }
     let prefix = llvm_prefix(llvm).with_context(|| format!("no LLVM {llvm} under /usr/lib/llvm-{llvm}"))?;
@@ -145,6 +147,13 @@ fn llvm_of(toolchain: &str) -> Option<u32> {
     let about = process::output(Command::new("rustup").args(["run", toolchain, "rustc", "-vV"])).ok()?;
     let version = about.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
     version.split('.').next()?.parse().ok()
+}
+
+/// bpf-linker as a build finds it: rustup adds cargo's own bin directory to the path.
+fn linker_in(toolchain: &str) -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", toolchain, "bpf-linker"]);
+    command
 }
 
 /// The LLVM major version that bpf-linker loads, if it loads one.
