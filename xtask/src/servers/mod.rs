@@ -26,6 +26,7 @@ pub enum Engine {
     Vllm,
 }
 
+/// Real LLM servers on the CPU: install, start, stop
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::chown;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +12,8 @@ use anyhow::{Context as _, Result, bail};
 use super::{Engine, home, llama, vllm};
 use crate::{http, process, step};
 
+/// SIGILL
+const ILLEGAL_INSTRUCTION: i32 = 4;
 const POLL: Duration = Duration::from_millis(50);
 /// The user and group id of `nobody`, as the kernel's own default for an unmapped user.
 const NOBODY: u32 = 65534;
@@ -84,6 +87,12 @@ impl Server {
         let started = Instant::now();
         while !http::get(self.port, "/health").is_ok_and(|response| response.status == 200) {
             if let Some(status) = self.group.try_wait()? {
+                if status.signal() == Some(ILLEGAL_INSTRUCTION) {
+                    bail!(
+                        "this CPU is too old for the prebuilt server: set {} to a llama-server of yours",
+                        llama::OWN_BUILD
+                    );
+                }
                 bail!(
                     "{} ended ({status}); the end of {}:\n{}",
                     self.engine.name(),

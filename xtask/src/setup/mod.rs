@@ -5,6 +5,7 @@
 pub mod apt;
 pub mod bpf;
 pub mod python;
+pub mod tools;
 
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ use anyhow::Result;
 
 use crate::{servers, step, vm};
 
+/// Install what is missing: the kernel programs' toolchain, the real servers, the guest kernels, the tools
 #[derive(clap::Args)]
 pub struct Args {
     /// Only this part; may be given several times
@@ -27,9 +29,11 @@ pub enum Part {
     Servers,
     /// qemu, busybox and the guest kernels
     Vm,
+    /// cargo-fuzz, promtool, and the programs that benches compare with
+    Tools,
 }
 
-const PARTS: [Part; 3] = [Part::Bpf, Part::Servers, Part::Vm];
+const PARTS: [Part; 4] = [Part::Bpf, Part::Servers, Part::Vm, Part::Tools];
 const VM_PACKAGES: [&str; 6] = ["qemu-system-x86", "busybox-static", "zstd", "lz4", "xz-utils", "binutils"];
 
 pub fn run(args: &Args) -> Result<()> {
@@ -38,12 +42,16 @@ pub fn run(args: &Args) -> Result<()> {
         match part {
             Part::Bpf => bpf::ensure()?,
             Part::Servers => servers::install(servers::Engine::Llama)?,
-            Part::Vm => {
-                apt::ensure(&VM_PACKAGES, "1 minute")?;
-                vm::ensure()?;
-            }
+            Part::Vm => ensure_vm()?,
+            Part::Tools => tools::ensure()?,
         }
     }
     println!("set-up is complete after {}", step::seconds(started.elapsed()));
     Ok(())
+}
+
+/// What the kernel matrix needs.
+pub fn ensure_vm() -> Result<()> {
+    apt::ensure(&VM_PACKAGES, "1 minute")?;
+    vm::ensure()
 }

@@ -72,12 +72,18 @@ impl Guest {
         if host.is_file() { self.archive.libraries(&host) } else { Ok(()) }
     }
 
-    /// A program to run after those already added.
-    pub fn job(&mut self, binary: &Path, args: Vec<String>) -> Result<()> {
+    /// A program that others start, in the directory where they are; returns its path in the guest.
+    pub fn add_beside(&mut self, binary: &Path) -> Result<String> {
         let name = binary.file_name().context("the program needs a file name")?.to_string_lossy();
         let path = format!("/job/{name}");
         self.archive.copy(binary, &path)?;
         self.archive.libraries(binary)?;
+        Ok(path)
+    }
+
+    /// A program to run after those already added.
+    pub fn job(&mut self, binary: &Path, args: Vec<String>) -> Result<()> {
+        let path = self.add_beside(binary)?;
         let words: Vec<String> = std::iter::once(path).chain(args).map(|word| quoted(&word)).collect();
         self.script += &format!("{}\necho \"{MARK} rc=$?\"\n", words.join(" "));
         Ok(())

@@ -1,6 +1,8 @@
 #!/bin/busybox sh
 # The guest's first process: mounts what a host has, runs /job/script on the second serial line, powers off.
-export PATH=/bin:/job HOME=/root TERM=dumb RUST_BACKTRACE=1 INFERSCOPE_IN_GUEST=1
+export PATH=/bin:/job HOME=/root TERM=dumb RUST_BACKTRACE=1
+# How the live tests find the agent and their helpers.
+export INFERSCOPE_BIN=/job/inferscope SUPPORT_BIN_DIR=/job
 /bin/busybox --install -s /bin
 mount -t proc none /proc
 mount -t sysfs none /sys

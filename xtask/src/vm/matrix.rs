@@ -9,12 +9,12 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::boot::{Guest, Outcome};
 use super::fetch::Kernel;
 use crate::libtest::Counts;
-use crate::{build, paths, process, step};
+use crate::{build, cargo, paths, process, step};
 
 /// The live tests that need nothing but the kernel: names of files in agent/tests.
 const LIVE_TESTS: [&str; 3] = ["live_process", "live_sched", "live_socket"];
@@ -32,8 +32,8 @@ struct Job {
 /// Runs everything on KERNELS and prints a table.
 pub fn run(kernels: &[Kernel]) -> Result<Counts> {
     let agent = build::agent(false)?;
-    let stripped = tempfile::tempdir()?;
-    let jobs = jobs(&agent, stripped.path())?;
+    let small = tempfile::tempdir()?;
+    let (jobs, helpers) = prepare(&agent, small.path())?;
     println!("{} kernels, {AT_ONCE} at a time: {}", kernels.len(), names(&jobs).join(", "));
     let queue: Mutex<VecDeque<&Kernel>> = Mutex::new(kernels.iter().collect());
     let results = Mutex::new(Vec::new());
@@ -41,7 +41,7 @@ pub fn run(kernels: &[Kernel]) -> Result<Counts> {
         for _ in 0..AT_ONCE.min(kernels.len()) {
             scope.spawn(|| {
                 while let Some(kernel) = { queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() } {
-                    let outcome = boot(kernel, &agent, &jobs);
+                    let outcome = boot(kernel, &jobs, &helpers);
                     results.lock().unwrap_or_else(PoisonError::into_inner).push((kernel, outcome));
                 }
             });
@@ -57,53 +57,41 @@ pub fn run(kernels: &[Kernel]) -> Result<Counts> {
     Ok(total)
 }
 
-fn jobs(agent: &Path, dir: &Path) -> Result<Vec<Job>> {
+/// Builds the live tests that exist. Their programs, the agent, and what the tests start, all small and in DIR.
+fn prepare(agent: &Path, dir: &Path) -> Result<(Vec<Job>, Vec<PathBuf>)> {
     let check = Job { name: "check".into(), binary: agent.to_path_buf(), args: vec!["check".into(), "--json".into()] };
-    let mut jobs = vec![check];
-    for (name, binary) in live_tests()? {
-        let small = dir.join(&name);
-        // Debug information is most of a test program, and the guest has to unpack it.
-        if !process::succeeds(Command::new("strip").args(["--strip-debug", "-o"]).args([&small, &binary])) {
-            fs::copy(&binary, &small).with_context(|| format!("cannot copy {}", binary.display()))?;
-        }
-        let args = vec!["--test-threads=1".to_owned()];
-        jobs.push(Job { name, binary: small, args });
-    }
-    Ok(jobs)
-}
-
-/// Builds those of the live tests that exist; their names and programs.
-fn live_tests() -> Result<Vec<(String, PathBuf)>> {
     let there = |name: &&str| paths::workspace().join(format!("agent/tests/{name}.rs")).exists();
     let present: Vec<&str> = LIVE_TESTS.into_iter().filter(there).collect();
     if present.is_empty() {
-        return Ok(Vec::new());
+        return Ok((vec![check], Vec::new()));
     }
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(paths::workspace());
-    cargo.args(["test", "--no-run", "--release", "--package", "agent", "--message-format=json-render-diagnostics"]);
-    for name in &present {
-        cargo.args(["--test", name]);
+    let mut build = vec!["test", "--no-run", "--release", "--package", "agent"];
+    present.iter().for_each(|name| build.extend(["--test", name]));
+    let mut jobs = vec![check];
+    for (name, binary) in cargo::programs(&build)?.into_iter().filter(|(name, _)| present.contains(&name.as_str())) {
+        let args = vec!["--test-threads=1".to_owned()];
+        jobs.push(Job { binary: stripped(&binary, dir, &name)?, name, args });
     }
-    let done = cargo.stderr(std::process::Stdio::inherit()).output().context("cannot start cargo")?;
-    if !done.status.success() {
-        bail!("the live tests did not build: the compiler's reason is above");
-    }
-    let messages = String::from_utf8_lossy(&done.stdout);
-    Ok(messages.lines().filter_map(test_program).collect())
+    let helpers = cargo::programs(&["build", "--release", "--package", "support", "--bins"])?;
+    let helpers = helpers.iter().map(|(name, binary)| stripped(binary, dir, name)).collect::<Result<_>>()?;
+    Ok((jobs, helpers))
 }
 
-fn test_program(message: &str) -> Option<(String, PathBuf)> {
-    let message: serde_json::Value = serde_json::from_str(message).ok()?;
-    let name = message["target"]["name"].as_str().filter(|name| LIVE_TESTS.contains(name))?;
-    Some((name.to_owned(), PathBuf::from(message["executable"].as_str()?)))
+/// Debug information is most of a test program, and the guest has to unpack it.
+fn stripped(binary: &Path, dir: &Path, name: &str) -> Result<PathBuf> {
+    let small = dir.join(name);
+    if !process::succeeds(Command::new("strip").args(["--strip-debug", "-o"]).args([&small, binary])) {
+        fs::copy(binary, &small).with_context(|| format!("cannot copy {}", binary.display()))?;
+    }
+    Ok(small)
 }
 
-fn boot(kernel: &Kernel, agent: &Path, jobs: &[Job]) -> Result<Outcome> {
+fn boot(kernel: &Kernel, jobs: &[Job], helpers: &[PathBuf]) -> Result<Outcome> {
     let mut guest = Guest::new(&kernel.image);
     guest.limit = LIMIT;
-    // Tests start the agent by the path that cargo compiled into them.
-    guest.add_path(agent)?;
+    for helper in helpers {
+        guest.add_beside(helper)?;
+    }
     for job in jobs {
         guest.job(&job.binary, job.args.clone())?;
     }

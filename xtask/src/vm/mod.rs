@@ -18,6 +18,7 @@ use crate::libtest::Counts;
 /// What the project promises to run on: the oldest and the newest that Debian keeps, and the long-term ones between.
 pub const SERIES: [&str; 5] = ["5.10", "6.1", "6.12", "6.18", "7.3"];
 
+/// Run programs on Debian's stock kernels, 5.10 to 7.3, in qemu
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -106,7 +107,7 @@ fn show(outcome: &boot::Outcome, console: bool) -> Result<()> {
     eprintln!("{} after {}", outcome.release, crate::step::seconds(outcome.wall));
     match job.code {
         Some(0) => Ok(()),
-        Some(code) => Err(crate::Exit(code).into()),
+        Some(code) => Err(crate::exit::Exit(code).into()),
         None => bail!("the guest died or ran out of time; its last messages:\n{}", outcome.console_tail()),
     }
 }
