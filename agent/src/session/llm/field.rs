@@ -30,12 +30,13 @@ pub enum Field {
     /// One document of a batch: its tokens add up.
     InputEach,
     OutputEach,
-    /// Counts that hold unless the `usage` block says otherwise.
+    /// Holds unless the `usage` block says otherwise.
     InputOtherwise,
-    OutputOtherwise,
-    /// llama.cpp `timings`: prompt tokens computed, and taken from the cache. Their sum is the input.
+    /// llama.cpp `timings`, of one choice: prompt tokens computed, and taken from the cache, whose sum is the input, and
+    /// tokens predicted.
     PromptComputed,
     PromptCached,
+    Predicted,
     /// `true`: the last event of the stream.
     Last,
     /// Name of the event, compared with the dialect's `last_events`.
@@ -125,5 +126,5 @@ pub const LLAMA_TIMINGS: Rows = &[
     ("timings", Field::Engine("llama_cpp")),
     ("timings.cache_n", Field::PromptCached),
     ("timings.prompt_n", Field::PromptComputed),
-    ("timings.predicted_n", Field::OutputOtherwise),
+    ("timings.predicted_n", Field::Predicted),
 ];

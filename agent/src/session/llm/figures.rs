@@ -43,6 +43,9 @@ struct Counts {
     output_otherwise: Option<u64>,
     prompt_computed: Option<u64>,
     prompt_cached: Option<u64>,
+    predicted: Option<u64>,
+    /// There is more than one choice, so that timings are those of a part.
+    several: bool,
     /// Parts of a whole are all that is known.
     partial: bool,
 }
@@ -59,6 +62,8 @@ impl Counts {
         later(&mut self.output_otherwise, new.output_otherwise);
         later(&mut self.prompt_computed, new.prompt_computed);
         later(&mut self.prompt_cached, new.prompt_cached);
+        later(&mut self.predicted, new.predicted);
+        self.several |= new.several;
         self.partial |= new.partial;
     }
 }
@@ -112,13 +117,16 @@ impl Draft {
             Field::CacheRead => counts.cache_read = Some(number),
             Field::CacheWrite => counts.cache_write = Some(number),
             Field::InputOtherwise => counts.input_otherwise = Some(number),
-            Field::OutputOtherwise => counts.output_otherwise = Some(number),
             Field::PromptComputed => counts.prompt_computed = Some(number),
             Field::PromptCached => counts.prompt_cached = Some(number),
             Field::InputEach => add(&mut counts.input),
             Field::OutputEach => add(&mut counts.output),
             Field::BatchIndex => counts.partial |= number > 0,
-            Field::ChoiceIndex => self.choice = number,
+            Field::Predicted => counts.predicted = Some(number),
+            Field::ChoiceIndex => {
+                counts.several |= number > 0;
+                self.choice = number;
+            }
             Field::ErrorCode => self.error_code = Some(number.to_string()),
             _ => {}
         }
@@ -243,17 +251,19 @@ impl Figures {
             return Some(input.saturating_add(cache));
         }
         let timings = counts.prompt_computed.map(|n| n.saturating_add(counts.prompt_cached.unwrap_or(0)));
-        counts.input_otherwise.or(timings)
+        counts.input_otherwise.or(timings.filter(|_| !counts.several))
     }
 
     pub fn output_tokens(&self) -> Option<u64> {
         let counts = &self.counts;
-        counts.output.or(counts.output_otherwise).filter(|_| !counts.partial)
+        let timings = counts.predicted.filter(|_| !counts.several);
+        counts.output.or(counts.output_otherwise).or(timings).filter(|_| !counts.partial)
     }
 
     pub fn cached_tokens(&self) -> Option<u64> {
         let counts = &self.counts;
-        counts.cached.or(counts.cache_read).or(counts.prompt_cached).filter(|_| !counts.partial)
+        let timings = counts.prompt_cached.filter(|_| !counts.several);
+        counts.cached.or(counts.cache_read).or(timings).filter(|_| !counts.partial)
     }
 }
 

@@ -10,7 +10,7 @@ pub const COMPLETION: Dialect = Dialect {
     operation: "text_completion",
     paths: &["/completion", "/completions"],
     // Other servers offer OpenAI's API without the `/v1`.
-    response: &[REPLY, OPENAI_REPLY, OPENAI_TEXT, LLAMA_TIMINGS, ERRORS, TYPED_ERRORS],
+    response: &[REPLY, BATCH, OPENAI_REPLY, OPENAI_TEXT, LLAMA_TIMINGS, ERRORS, TYPED_ERRORS],
     ..Dialect::BASE
 };
 
@@ -31,6 +31,9 @@ pub const EMBEDDING: Dialect = Dialect {
     response: &[&[("[].embedding", Field::Speaks("llama_cpp_embedding", None))], ERRORS],
     ..Dialect::BASE
 };
+
+/// Streamed batches: each event is about one of the prompts.
+const BATCH: Rows = &[("index", Field::BatchIndex)];
 
 const OPENAI_TEXT: Rows = &[("choices", Field::Speaks("openai_completions", None)), ("choices[].text", Field::Content)];
 

@@ -83,9 +83,10 @@ impl Response {
     }
 
     /// Returns how many events with content the bytes have completed.
-    pub fn push(&mut self, bytes: &[u8], tree: &PathTree) -> u32 {
+    pub fn push(&mut self, mut bytes: &[u8], tree: &PathTree) -> u32 {
         if matches!(self.body, Body::Unseen) {
-            let Some(first) = bytes.trim_ascii_start().first() else { return 0 };
+            bytes = bytes.trim_ascii_start();
+            let Some(first) = bytes.first() else { return 0 };
             self.begin(match (first, self.framing) {
                 (_, Framing::Opaque) | (0x1f, _) => Framing::Opaque,
                 (b'{', Framing::Ndjson) => Framing::Ndjson,

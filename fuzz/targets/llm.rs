@@ -1,0 +1,62 @@
+//! Every dialect: request and response of any bytes, in any framing. However the response is cut, what comes out is the
+//! same; and with bytes missing nothing breaks.
+#![no_main]
+
+use agent::session::exchange::LlmExchange;
+use agent::session::llm::{LlmParser, Piece};
+use libfuzzer_sys::fuzz_target;
+
+const PATHS: [&str; 20] = [
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/messages",
+    "/v1/embeddings",
+    "/v1/rerank",
+    "/v1/score",
+    "/generate",
+    "/encode",
+    "/classify",
+    "/completion",
+    "/infill",
+    "/embedding",
+    "/api/chat",
+    "/api/generate",
+    "/api/embed",
+    "/generate_stream",
+    "/",
+    "/v2/models/m/generate_stream",
+    "/v2/models/m/versions/1/infer",
+];
+const TYPES: [&str; 4] = ["application/json", "text/event-stream", "application/x-ndjson", ""];
+
+fn run(path: &str, kind: &str, pieces: &[Piece<'_>]) -> (LlmExchange, u32) {
+    let mut parser = LlmParser::detect("POST", path).expect("the path is a dialect's");
+    for piece in pieces {
+        parser.request_body(*piece);
+    }
+    parser.request_end();
+    parser.response_head(200, &[httparse::Header { name: "content-type", value: kind.as_bytes() }]);
+    let mut content = 0;
+    for piece in pieces {
+        content += parser.response_body(*piece);
+    }
+    content += parser.response_end();
+    (parser.finish(), content)
+}
+
+fuzz_target!(|input: &[u8]| {
+    let [path, kind, at, body @ ..] = input else { return };
+    let path = PATHS[usize::from(*path) % PATHS.len()];
+    let kind = TYPES[usize::from(*kind) % TYPES.len()];
+    let (head, tail) = body.split_at(usize::from(*at).min(body.len()));
+
+    let whole = run(path, kind, &[Piece::Bytes(body)]);
+    assert_eq!(whole, run(path, kind, &[Piece::Bytes(head), Piece::Bytes(tail)]));
+    assert_eq!(whole, run(path, kind, &body.chunks(1).map(Piece::Bytes).collect::<Vec<_>>()));
+    run(path, kind, &[Piece::Bytes(head), Piece::Gap(9), Piece::Bytes(tail)]);
+
+    let texts = [&whole.0.request_model, &whole.0.response_model, &whole.0.id, &whole.0.finish_reason, &whole.0.error];
+    // A replacement character is three bytes for one.
+    assert!(texts.into_iter().flatten().all(|text| text.len() <= 3 * 256));
+});
