@@ -46,7 +46,7 @@ pub struct Exchange {
     pub status: u16,
     /// First byte of the request line.
     pub start: Mark,
-    /// Last byte of the request.
+    /// Last byte of the request; none if the response was over before it came, or its record was lost.
     pub request_end: Option<Mark>,
     /// First byte of the response (1xx responses aside).
     pub first_byte: Option<Mark>,
@@ -54,6 +54,7 @@ pub struct Exchange {
     pub first_content: Option<Mark>,
     /// Last chunk with content; streamed responses only.
     pub last_content: Option<Mark>,
+    /// Last byte of the response. Of a response that was cut off: the close, with the counters of the last record.
     pub end: Mark,
     pub ending: Ending,
     /// Body and head bytes on the wire.
@@ -61,7 +62,8 @@ pub struct Exchange {
     pub response_bytes: u64,
     /// Chunks with content.
     pub content_chunks: u64,
-    /// Gaps between content chunks, summed up while streaming: for the histogram of inter-chunk latency.
+    /// Gaps between content chunks, summed up while streaming: for the histogram of inter-chunk latency. One gap
+    /// between two records with content, however many chunks each holds; gaps of 0 (records of one call) are left out.
     pub chunk_gaps: GapCounts,
     /// `traceparent` header of the request, if valid.
     pub traceparent: Option<String>,
@@ -91,6 +93,8 @@ pub struct LlmExchange {
     pub finish_reason: Option<String>,
     /// Type of an error object in the body or in the stream, e.g. `invalid_request_error`. Never its message.
     pub error: Option<String>,
+    /// Documents in the response (events, lines or the whole body) that were not JSON, each left out.
+    pub parse_failures: u32,
 }
 
 /// Upper edges in seconds of the inter-chunk histogram; one more bucket takes the rest.

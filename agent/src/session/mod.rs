@@ -1,4 +1,179 @@
-//! Connections to messages to LLM exchanges.
+//! Connections to messages to LLM exchanges. [`Sessions`] owns every connection's state and turns the payload records
+//! of the kernel into finished [`Exchange`]s. It reads no clock and keeps no text; what it gives up on, it counts.
 #![forbid(unsafe_code)]
 
+mod body;
+mod closing;
+mod connection;
 pub mod exchange;
+mod head;
+mod http1;
+pub mod llm;
+pub mod ndjson;
+mod open;
+mod request;
+mod response;
+pub mod sse;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+use inferscope_abi::{CloseEvent, PAYLOAD_FIRST};
+use rustc_hash::FxHashMap;
+
+use crate::decode::Payload;
+use connection::{Connection, Context, Useless};
+use exchange::{Exchange, Role};
+pub use stats::{FAULTS, Fault, Stats};
+
+/// What the session layer may hold at most.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub connections: usize,
+    pub in_flight_per_connection: usize,
+    /// Longest head of a message.
+    pub head_bytes: usize,
+    /// A connection that moved no bytes for so long is forgotten.
+    pub idle_ns: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 8192,
+            in_flight_per_connection: 32,
+            head_bytes: 32 * 1024,
+            idle_ns: 15 * 60 * 1_000_000_000,
+        }
+    }
+}
+
+/// A request without its whole response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    pub service: u32,
+    pub tgid: u32,
+    pub role: Role,
+    pub server_port: u16,
+    pub is_llm: bool,
+    pub start_ns: u64,
+}
+
+/// Every followed connection, by the inode of its socket.
+pub struct Sessions {
+    limits: Limits,
+    stats: Stats,
+    useless: Useless,
+    connections: FxHashMap<u64, Connection>,
+}
+
+impl Sessions {
+    pub fn new(limits: Limits) -> Self {
+        Sessions { limits, stats: Stats::default(), useless: Useless::default(), connections: FxHashMap::default() }
+    }
+
+    pub fn payload(&mut self, p: &Payload<'_>, out: &mut impl FnMut(Exchange)) {
+        let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };
+        if let Some(known) = self.connections.get_mut(&p.head.socket) {
+            if p.head.flags & PAYLOAD_FIRST == 0 {
+                return known.payload(p, &mut cx);
+            }
+            known.replaced(&mut cx);
+            self.connections.remove(&p.head.socket);
+        }
+        let Some(mut new) = Connection::begin(p) else {
+            cx.stats.bytes_skipped += p.data.len() as u64;
+            return;
+        };
+        cx.stats.connections += 1;
+        new.payload(p, &mut cx);
+        if self.connections.len() >= self.limits.connections {
+            self.make_room(out);
+        }
+        self.connections.insert(p.head.socket, new);
+    }
+
+    pub fn close(&mut self, event: &CloseEvent, out: &mut impl FnMut(Exchange)) {
+        let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };
+        let over = self.connections.get_mut(&event.socket).is_some_and(|known| known.close(event, &mut cx));
+        if over {
+            self.connections.remove(&event.socket);
+        }
+    }
+
+    pub fn process_exit(&mut self, tgid: u32, at_ns: u64, out: &mut impl FnMut(Exchange)) {
+        let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };
+        self.connections.retain(|_, connection| {
+            let theirs = connection.tgid == tgid || connection.in_flight.iter().any(|open| open.exchange.tgid == tgid);
+            if theirs {
+                connection.process_exit(tgid, at_ns, &mut cx);
+            }
+            !theirs
+        });
+    }
+
+    /// Forgets connections that have been idle for too long. A request on one of them later is taken up again.
+    pub fn tick(&mut self, now_ns: u64, out: &mut impl FnMut(Exchange)) {
+        let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };
+        self.connections.retain(|_, connection| {
+            connection.tick(now_ns, &mut cx);
+            let keep = now_ns.saturating_sub(connection.last_ns) <= cx.limits.idle_ns;
+            if !keep {
+                connection.evict(&mut cx);
+            }
+            keep
+        });
+        if self.connections.capacity() > 1024 && self.connections.len() * 8 < self.connections.capacity() {
+            self.connections.shrink_to(self.connections.len() * 2);
+        }
+    }
+
+    /// Forgets a sixteenth of the connections: first those without a request in flight, the longest idle first.
+    fn make_room(&mut self, out: &mut impl FnMut(Exchange)) {
+        let mut order: Vec<(bool, u64, u64)> = self
+            .connections
+            .iter()
+            .map(|(socket, connection)| (!connection.in_flight.is_empty(), connection.last_ns, *socket))
+            .collect();
+        if order.is_empty() {
+            return;
+        }
+        let count = (order.len() / 16).max(1);
+        order.select_nth_unstable(count - 1);
+        let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };
+        for (_, _, socket) in &order[..count] {
+            if let Some(mut connection) = self.connections.remove(socket) {
+                connection.evict(&mut cx);
+            }
+        }
+    }
+
+    /// Sockets found since the last call whose payload is of no more use (HTTP/2, upgraded, or lost for good): the
+    /// kernel side may stop its capture until they are closed.
+    pub fn take_useless(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.useless.0)
+    }
+
+    /// The requests in flight now.
+    pub fn in_flight(&self) -> impl Iterator<Item = InFlight> {
+        self.connections.values().flat_map(|connection| {
+            connection.in_flight.iter().map(|open| InFlight {
+                service: open.exchange.service,
+                tgid: open.exchange.tgid,
+                role: open.exchange.role,
+                server_port: open.exchange.server_port,
+                is_llm: open.is_llm(),
+                start_ns: open.exchange.start.at_ns,
+            })
+        })
+    }
+
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Connections held now.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+}

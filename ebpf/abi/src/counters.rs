@@ -56,6 +56,8 @@ pub struct Counters {
     /// Requests that the process itself handed to a block device (write-back by the kernel's own threads is not in it).
     pub block_ios: u64,
     pub block_bytes: u64,
+    /// Fills the struct up to whole cache lines: services are written by different CPUs.
+    pub reserved: [u64; 7],
 }
 
 /// Buckets of the run-queue delay: bucket `i` counts delays below `2^(i + RUNQ_SHIFT)` ns that no earlier bucket took;
@@ -70,17 +72,18 @@ pub const fn runq_bucket(delay_ns: u64) -> usize {
     if bits < RUNQ_BUCKETS { bits } else { RUNQ_BUCKETS - 1 }
 }
 
-/// A watched process: value of the map PROC, key tgid.
+/// A watched process: value of the array PROCESS, index its slot (see [`crate::WatchRow`]).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Process {
-    /// Index into the map SERVICE.
+    pub tgid: u32,
+    /// Index into the array SERVICE.
     pub service: u32,
-    pub reserved: u32,
     /// When the watch began.
     pub since_ns: u64,
     pub counters: Counters,
     pub runq_delay: [u64; RUNQ_BUCKETS],
+    pub reserved: [u64; 4],
 }
 
 /// A service's counters at one instant, carried by every payload event. The difference of two is exact in time.
@@ -111,7 +114,7 @@ impl Counters {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Thread {
     pub tgid: u32,
-    /// A `STATE_*`.
+    /// A `STATE_*`, or [`STATE_UNKNOWN`] before its first transition.
     pub state: u32,
     /// When it entered that state.
     pub since_ns: u64,
@@ -123,6 +126,7 @@ pub struct Thread {
     pub args: [u64; 4],
 }
 pub const NO_SYSCALL: u32 = u32::MAX;
+pub const STATE_UNKNOWN: u32 = u32::MAX;
 
 /// Key of the map SYSCALL.
 #[repr(C)]
@@ -144,8 +148,8 @@ pub struct SyscallStats {
 
 const _: () = {
     assert!(size_of::<StateSum>() == 16);
-    assert!(size_of::<Counters>() == 16 * STATES + 40);
-    assert!(size_of::<Process>() == 16 + size_of::<Counters>() + 8 * RUNQ_BUCKETS);
+    assert!(size_of::<Counters>() == 256);
+    assert!(size_of::<Process>() == 512);
     assert!(size_of::<Snapshot>() == 8 + 8 * STATES + 16);
     assert!(size_of::<Thread>() == 64);
     assert!(size_of::<SyscallKey>() == 8 && size_of::<SyscallStats>() == 24);

@@ -143,7 +143,28 @@ pub const CLOSE_SHUTDOWN_WRITE: u32 = 2;
 /// A call failed with ECONNRESET, EPIPE or the like.
 pub const CLOSE_RESET: u32 = 3;
 
+/// A connection whose payload is captured: value of the map CONNECTION, key the socket's inode.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// Bytes so far in each direction, indexed by `DIR_*`.
+    pub moved: [u64; 2],
+    /// [`CONNECTION_NEW`], [`CONNECTION_CAPTURED`] or [`CONNECTION_IGNORED`].
+    pub state: u32,
+    pub family: u8,
+    pub reserved: [u8; 3],
+    pub local_port: u16,
+    pub remote_port: u16,
+    pub remote_address: [u8; 16],
+    pub reserved_end: u32,
+}
+pub const CONNECTION_NEW: u32 = 0;
+pub const CONNECTION_CAPTURED: u32 = 1;
+/// The agent has no use for it (HTTP/2, an upgraded connection).
+pub const CONNECTION_IGNORED: u32 = 2;
+
 const _: () = {
+    assert!(size_of::<Connection>() == 48);
     assert!(size_of::<Header>() == 24 && align_of::<Header>() == 8);
     assert!(size_of::<ExecEvent>() == 136);
     assert!(size_of::<ForkEvent>() == 32);

@@ -12,7 +12,7 @@ macro_rules! losses {
     };
 }
 
-pub const LOSS_PLACES: usize = 14;
+pub const LOSS_PLACES: usize = 15;
 
 losses! {
     /// The ring had no room for an exec event.
@@ -40,4 +40,6 @@ losses! {
     KernelRead = 12, "kernel_read";
     /// A watched connection began with a TLS handshake: its payload is not visible here. Counted in connections.
     Ciphertext = 13, "ciphertext";
+    /// A watched process exited and its slot could not be given back.
+    SlotReturn = 14, "slot_return";
 }

@@ -67,7 +67,7 @@ pub struct Config {
 
 const _: () = assert!(size_of::<Offsets>() == 4 * 33);
 
-/// Watched-or-not, one byte per possible tgid, in rows: value of the array WATCHED, index `tgid / WATCH_ROW`.
-/// An array look-up is inlined by the kernel, so an unwatched process pays two nanoseconds.
-pub const WATCH_ROW: usize = 64;
-pub type WatchRow = [u8; WATCH_ROW];
+/// Slots of the tgids in a row: value of the array WATCHED, index `tgid / WATCH_ROW`. 0 is "not watched", `s` is slot
+/// `s - 1` of the array PROCESS. Array look-ups are inlined by the kernel, so an unwatched process pays two nanoseconds.
+pub const WATCH_ROW: usize = 32;
+pub type WatchRow = [u16; WATCH_ROW];

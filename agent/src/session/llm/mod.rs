@@ -1,1 +1,207 @@
-//! LLM dialects: what a request and its response mean. Each dialect is one file and one row of the table here.
+//! LLM dialects: what a request and its response mean. Each dialect is one file and one row of the table here: paths
+//! of HTTP, and paths of JSON with their meaning. Bodies are read as they pass; no text of a prompt or a completion is
+//! kept.
+
+mod anthropic;
+mod embeddings;
+mod events;
+mod field;
+mod figures;
+mod json_body;
+mod json_paths;
+mod json_scan;
+mod json_value;
+mod llama_cpp;
+mod ollama;
+mod openai_chat;
+mod openai_completions;
+mod openai_responses;
+mod response;
+mod sglang;
+mod tgi;
+mod triton;
+
+use std::sync::LazyLock;
+
+use field::Dialect;
+use figures::Draft;
+use json_body::JsonBody;
+use json_paths::PathTree;
+use response::{Framing, Response};
+
+use super::exchange::LlmExchange;
+
+/// Every dialect. Of several rows that fit a path, the one with the most segments is taken.
+const DIALECTS: &[&Dialect] = &[
+    &openai_chat::DIALECT,
+    &openai_completions::DIALECT,
+    &openai_responses::DIALECT,
+    &anthropic::DIALECT,
+    &embeddings::EMBEDDINGS,
+    &embeddings::RERANK,
+    &embeddings::SCORE,
+    &sglang::GENERATE,
+    &sglang::ENCODE,
+    &sglang::CLASSIFY,
+    &llama_cpp::COMPLETION,
+    &llama_cpp::INFILL,
+    &llama_cpp::EMBEDDING,
+    &ollama::CHAT,
+    &ollama::GENERATE,
+    &ollama::EMBED,
+    &tgi::STREAM,
+    &tgi::ROOT,
+    &triton::GENERATE,
+    &triton::STREAM,
+    &triton::INFER,
+];
+
+/// A dialect with its paths as trees.
+#[derive(Debug)]
+struct Grammar {
+    dialect: &'static Dialect,
+    request: PathTree,
+    response: PathTree,
+}
+
+static GRAMMARS: LazyLock<Vec<Grammar>> = LazyLock::new(|| {
+    let grammar = |dialect: &&'static Dialect| Grammar {
+        dialect,
+        request: PathTree::new(dialect.request),
+        response: PathTree::new(dialect.response),
+    };
+    DIALECTS.iter().map(grammar).collect()
+});
+
+/// Some of a body, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    Bytes(&'a [u8]),
+    /// So many bytes of the body were not captured.
+    Gap(u64),
+}
+
+/// Reads the two bodies of one exchange as they pass, in constant memory.
+#[derive(Clone, Debug)]
+pub struct LlmParser {
+    grammar: &'static Grammar,
+    request_body: JsonBody,
+    request: Draft,
+    response: Response,
+}
+
+impl LlmParser {
+    /// The parser for a request, if its path (without the query) is one of an LLM's API.
+    pub fn detect(method: &str, path: &str) -> Option<Self> {
+        if method != "POST" {
+            return None;
+        }
+        let fit = |grammar: &&'static Grammar| grammar.dialect.paths.iter().filter_map(|p| fits(p, path)).max();
+        let best = GRAMMARS.iter().filter_map(|g| fit(&g).map(|segments| (segments, g)));
+        let (_, grammar) = best.max_by_key(|(segments, _)| *segments)?;
+        let mut request = Draft::default();
+        request.model = triton::model_in_path(path).map(str::to_owned);
+        let response = Response::new(grammar.dialect);
+        Some(Self { grammar, request_body: JsonBody::default(), request, response })
+    }
+
+    pub fn request_body(&mut self, piece: Piece<'_>) {
+        match piece {
+            Piece::Bytes(bytes) => self.request_body.push(bytes, &self.grammar.request, &mut self.request),
+            Piece::Gap(0) => {}
+            Piece::Gap(_) => self.request_body.gap(),
+        }
+    }
+
+    /// The request's body is complete.
+    pub fn request_end(&mut self) {
+        // A request that is no JSON is the client's fault, and the server's status says so.
+        self.request_body.end(&self.grammar.request, &mut self.request);
+    }
+
+    /// The final response's head; a body starts after it.
+    pub fn response_head(&mut self, _status: u16, headers: &[httparse::Header<'_>]) {
+        self.response.head(Framing::of(headers));
+        let figures = &mut self.response.figures;
+        for header in headers {
+            let number = || std::str::from_utf8(header.value).ok()?.trim().parse::<u64>().ok();
+            match header.name.to_ascii_lowercase().as_str() {
+                "x-prompt-tokens" => figures.counts_in_headers(number(), None),
+                "x-generated-tokens" => {
+                    figures.counts_in_headers(None, number());
+                    figures.engine = Some("tgi");
+                }
+                "server" if header.value.eq_ignore_ascii_case(b"llama.cpp") => figures.engine = Some("llama_cpp"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Returns how many events with content this piece completed; 0 for responses that are not streamed.
+    pub fn response_body(&mut self, piece: Piece<'_>) -> u32 {
+        match piece {
+            Piece::Bytes(bytes) => return self.response.push(bytes, &self.grammar.response),
+            Piece::Gap(0) => {}
+            Piece::Gap(_) => self.response.gap(),
+        }
+        0
+    }
+
+    /// The response's body is complete. Returns how many events with content that completed.
+    pub fn response_end(&mut self) -> u32 {
+        self.response.end(&self.grammar.response)
+    }
+
+    /// The stream's own last event was seen.
+    pub fn ended(&self) -> bool {
+        self.response.figures.ended
+    }
+
+    /// Whether this is an LLM exchange after all. Some paths, such as `/generate` or `/score`, may be anyone's: there
+    /// the bodies must have said so.
+    pub fn recognized(&self) -> bool {
+        let figures = &self.response.figures;
+        self.grammar.dialect.certain || self.request.speaks.or(figures.speaks).is_some() || figures.has_counts()
+    }
+
+    /// What the exchange said, complete or not.
+    pub fn finish(mut self) -> LlmExchange {
+        self.response.settle();
+        let dialect = self.grammar.dialect;
+        let figures = &mut self.response.figures;
+        let asked = self.request.stream.unwrap_or(dialect.streams_by_default);
+        LlmExchange {
+            dialect: figures.speaks.or(self.request.speaks).unwrap_or(dialect.name),
+            operation: dialect.operation,
+            engine: figures.engine,
+            request_model: self.request.model,
+            response_model: figures.model.take(),
+            id: figures.id.take(),
+            input_tokens: figures.input_tokens(),
+            output_tokens: figures.output_tokens(),
+            cached_tokens: figures.cached_tokens(),
+            finish_reason: figures.take_finish(),
+            error: figures.error.take(),
+            stream: self.response.streams().unwrap_or(asked),
+            parse_failures: self.response.failures,
+        }
+    }
+}
+
+/// How many segments of the path the pattern covers, if it fits.
+fn fits(pattern: &str, path: &str) -> Option<usize> {
+    if pattern == "/" {
+        return (path == "/").then_some(0);
+    }
+    let mut segments = path.rsplit('/');
+    let mut count = 0;
+    for wanted in pattern.rsplit('/').take_while(|segment| !segment.is_empty()) {
+        let segment = segments.next()?;
+        if wanted != segment && (wanted != "*" || segment.is_empty()) {
+            return None;
+        }
+        count += 1;
+    }
+    // What is left must be whole segments before this one.
+    segments.next().map(|_| count)
+}

@@ -1,0 +1,145 @@
+//! The kernel side as the agent sees it: load, attach, watch and unwatch, read counters. Nothing here knows what a
+//! request is.
+
+pub mod arch;
+pub mod btf;
+pub mod layout;
+pub mod programs;
+mod reader;
+pub mod shared;
+mod watcher;
+
+use std::{os::fd::AsFd, path::Path, sync::Arc};
+
+use anyhow::{Context, Result, bail};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{MapData, RingBuf},
+};
+use inferscope_abi::{Config, Counters, PAYLOAD_BYTES, Process, WATCH_ROW};
+
+pub use programs::{PROBES, ProbeReport};
+pub use reader::{CounterReader, SyscallRow};
+use shared::{SharedArray, Wire};
+pub use watcher::Watcher;
+
+/// The kernel programs, as built by build.rs.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/inferscope-ebpf"));
+
+/// Sizes and limits that the kernel side is loaded with.
+#[derive(Debug, Clone)]
+pub struct LoadOptions<'a> {
+    /// BTF file instead of the running kernel's.
+    pub btf: Option<&'a Path>,
+    pub ring_bytes: u32,
+    pub processes: u32,
+    pub services: u32,
+    pub connections: u32,
+    pub capture_head_bytes: u32,
+    pub capture_tail_bytes: u32,
+}
+
+impl Default for LoadOptions<'_> {
+    fn default() -> Self {
+        Self {
+            btf: None,
+            ring_bytes: 8 << 20,
+            processes: 4096,
+            services: 256,
+            connections: 16_384,
+            capture_head_bytes: 128 << 10,
+            capture_tail_bytes: 8 << 10,
+        }
+    }
+}
+
+/// Arrays that several tasks read.
+pub(crate) struct Arrays {
+    pub watched: SharedArray<u16>,
+    pub process: SharedArray<Process>,
+    pub service: SharedArray<Counters>,
+}
+
+/// Everything that a load gives; dropping `ebpf` detaches all programs.
+pub struct Loaded {
+    pub ebpf: Ebpf,
+    pub ring: RingBuf<MapData>,
+    pub watcher: Watcher,
+    pub reader: CounterReader,
+    pub reports: Vec<ProbeReport>,
+}
+
+/// The kernel's limit of process ids.
+fn pid_max() -> u32 {
+    std::fs::read_to_string("/proc/sys/kernel/pid_max")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(4 << 20)
+}
+
+fn config(options: &LoadOptions<'_>) -> Result<Config> {
+    let layout = layout::Layout::read(options.btf)?;
+    Ok(Config {
+        offsets: layout.offsets,
+        switch_prev_state_arg: layout.switch_prev_state_arg,
+        block_issue_request_arg: layout.block_issue_request_arg,
+        capture_head_bytes: options.capture_head_bytes.next_multiple_of(PAYLOAD_BYTES as u32),
+        capture_tail_bytes: options.capture_tail_bytes,
+        wake_bytes: options.ring_bytes / 4,
+        reserved: 0,
+        agent_tgid: std::process::id(),
+        syscall_class: arch::syscall_classes(),
+    })
+}
+
+/// Loads the programs and attaches what the kernel allows; an error if the main job cannot run.
+pub fn load(options: &LoadOptions<'_>) -> Result<Loaded> {
+    let loaded = load_reporting(options)?;
+    let refused: Vec<_> = loaded.reports.iter().filter(|r| r.required && r.hook.is_none()).collect();
+    if let Some(first) = refused.first() {
+        bail!(
+            "the kernel refused the probe {} ({}): {}; `inferscope check` tells more",
+            first.probe,
+            first.gives,
+            first.error.as_deref().unwrap_or("no reason given")
+        );
+    }
+    Ok(loaded)
+}
+
+/// Like [`load`], but a refused probe is only reported.
+pub fn load_reporting(options: &LoadOptions<'_>) -> Result<Loaded> {
+    if OBJECT.is_empty() {
+        bail!("this binary was built without the kernel programs: build it with `cargo xtask build`");
+    }
+    let config = Wire(config(options)?);
+    let rows = pid_max().div_ceil(WATCH_ROW as u32).max(1);
+    let mut ebpf = EbpfLoader::new()
+        .override_global("CONFIG", &config, true)
+        .map_max_entries("RING", options.ring_bytes)
+        .map_max_entries("WATCHED", rows)
+        .map_max_entries("PROCESS", options.processes)
+        .map_max_entries("FREE_SLOTS", options.processes)
+        .map_max_entries("SERVICE", options.services)
+        .map_max_entries("CONNECTION", options.connections)
+        .load(OBJECT)
+        .context("cannot load the kernel programs: run `inferscope check` to see what this host lacks")?;
+    let arrays = Arc::new(Arrays {
+        watched: SharedArray::map(array_fd(&ebpf, "WATCHED")?.as_fd(), rows as usize * WATCH_ROW)?,
+        process: SharedArray::map(array_fd(&ebpf, "PROCESS")?.as_fd(), options.processes as usize)?,
+        service: SharedArray::map(array_fd(&ebpf, "SERVICE")?.as_fd(), options.services as usize)?,
+    });
+    let ring = RingBuf::try_from(ebpf.take_map("RING").context("the build lacks the map RING")?)?;
+    let watcher = Watcher::new(&mut ebpf, Arc::clone(&arrays), options.processes)?;
+    let reader = CounterReader::new(&mut ebpf, arrays)?;
+    let btf = if options.btf.is_none() { aya::Btf::from_sys_fs().ok() } else { None };
+    let reports = programs::attach_all(&mut ebpf, btf.as_ref());
+    Ok(Loaded { ebpf, ring, watcher, reader, reports })
+}
+
+fn array_fd<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a aya::maps::MapFd> {
+    match ebpf.map(name) {
+        Some(aya::maps::Map::Array(data)) => Ok(data.fd()),
+        _ => bail!("the build lacks the array {name}"),
+    }
+}

@@ -1,0 +1,183 @@
+//! The table of probes: what each is for, which hooks it prefers, and whether the main job needs it.
+
+use aya::{
+    Btf, Ebpf,
+    programs::{
+        BtfTracePoint, PerfEvent, RawTracePoint,
+        perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
+    },
+    util::online_cpus,
+};
+
+/// One program and the places where it can hang, best first.
+pub enum Attachment {
+    /// `<name>_btf` as a typed tracepoint, else `<name>_raw` as a raw one.
+    Tracepoint { name: &'static str, tracepoint: &'static str },
+    /// A software event on every CPU, at each occurrence.
+    SoftwareEvent { program: &'static str, event: SoftwareEvent },
+}
+
+pub struct Probe {
+    pub name: &'static str,
+    /// What is lost without it, in the user's words.
+    pub gives: &'static str,
+    /// Without it the main job (requests with their times) cannot run.
+    pub required: bool,
+    pub since: &'static str,
+    pub attachments: &'static [Attachment],
+}
+
+/// In the order in which they are attached: what ends a state before what begins it.
+pub const PROBES: &[Probe] = &[
+    Probe {
+        name: "process",
+        gives: "new processes, children and exits",
+        required: true,
+        since: "4.17",
+        attachments: &[
+            Attachment::Tracepoint { name: "process_exit", tracepoint: "sched_process_exit" },
+            Attachment::Tracepoint { name: "process_fork", tracepoint: "sched_process_fork" },
+            Attachment::Tracepoint { name: "process_exec", tracepoint: "sched_process_exec" },
+        ],
+    },
+    Probe {
+        name: "syscall",
+        gives: "requests, tokens and times (socket payload), system call counts",
+        required: true,
+        since: "4.17",
+        attachments: &[
+            Attachment::Tracepoint { name: "sys_exit", tracepoint: "sys_exit" },
+            Attachment::Tracepoint { name: "sys_enter", tracepoint: "sys_enter" },
+        ],
+    },
+    Probe {
+        name: "sched",
+        gives: "on-CPU, run-queue and off-CPU time",
+        required: false,
+        since: "4.17",
+        attachments: &[
+            Attachment::Tracepoint { name: "sched_switch", tracepoint: "sched_switch" },
+            Attachment::Tracepoint { name: "sched_wakeup", tracepoint: "sched_wakeup" },
+            Attachment::Tracepoint { name: "sched_new", tracepoint: "sched_wakeup_new" },
+        ],
+    },
+    Probe {
+        name: "block",
+        gives: "block device requests and bytes per process",
+        required: false,
+        since: "4.17",
+        attachments: &[Attachment::Tracepoint { name: "block_issue", tracepoint: "block_rq_issue" }],
+    },
+    Probe {
+        name: "fault",
+        gives: "major page faults per request phase",
+        required: false,
+        since: "4.9",
+        attachments: &[Attachment::SoftwareEvent { program: "fault_major", event: SoftwareEvent::PageFaultsMaj }],
+    },
+];
+
+/// The hook that a program got, or why it got none.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct ProbeReport {
+    pub probe: &'static str,
+    pub program: &'static str,
+    pub required: bool,
+    /// e.g. `tp_btf:sched_switch`.
+    pub hook: Option<String>,
+    /// Refusals on the way, in the kernel's words.
+    pub error: Option<String>,
+    pub gives: &'static str,
+}
+
+fn why(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        source = inner.source();
+    }
+    // The verifier's log can be long; its last lines say what was wrong.
+    let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+    if lines.len() > 6 { format!("{} ... {}", lines[0], lines[lines.len() - 5..].join(" | ")) } else { lines.join(" | ") }
+}
+
+fn tp_btf(ebpf: &mut Ebpf, name: &str, tracepoint: &str, btf: &Btf) -> Result<String, String> {
+    let program: &mut BtfTracePoint =
+        ebpf.program_mut(name).ok_or("not in this build")?.try_into().map_err(|e| why(&e))?;
+    program.load(tracepoint, btf).map_err(|e| why(&e))?;
+    program.attach().map_err(|e| why(&e))?;
+    Ok(format!("tp_btf:{tracepoint}"))
+}
+
+fn raw_tp(ebpf: &mut Ebpf, name: &str, tracepoint: &str) -> Result<String, String> {
+    let program: &mut RawTracePoint =
+        ebpf.program_mut(name).ok_or("not in this build")?.try_into().map_err(|e| why(&e))?;
+    program.load().map_err(|e| why(&e))?;
+    program.attach(tracepoint).map_err(|e| why(&e))?;
+    Ok(format!("raw_tp:{tracepoint}"))
+}
+
+fn software_event(ebpf: &mut Ebpf, name: &str, event: SoftwareEvent) -> Result<String, String> {
+    let program: &mut PerfEvent = ebpf.program_mut(name).ok_or("not in this build")?.try_into().map_err(|e| why(&e))?;
+    program.load().map_err(|e| why(&e))?;
+    for cpu in online_cpus().map_err(|(what, e)| format!("{what}: {e}"))? {
+        program
+            .attach(
+                PerfEventConfig::Software(event),
+                PerfEventScope::AllProcessesOneCpu { cpu },
+                SamplePolicy::Period(1),
+                false,
+            )
+            .map_err(|e| why(&e))?;
+    }
+    Ok(format!("perf_event:{event:?}"))
+}
+
+fn attach_one(ebpf: &mut Ebpf, attachment: &Attachment, btf: Option<&Btf>) -> (Option<String>, Option<String>) {
+    match attachment {
+        Attachment::Tracepoint { name, tracepoint } => {
+            let first = match btf {
+                Some(btf) => tp_btf(ebpf, &format!("{name}_btf"), tracepoint, btf),
+                None => Err("tp_btf needs the kernel's own BTF".to_owned()),
+            };
+            match first {
+                Ok(hook) => (Some(hook), None),
+                Err(refused) => match raw_tp(ebpf, &format!("{name}_raw"), tracepoint) {
+                    Ok(hook) => (Some(hook), Some(format!("tp_btf refused: {refused}"))),
+                    Err(error) => (None, Some(format!("tp_btf refused: {refused}; raw_tp refused: {error}"))),
+                },
+            }
+        }
+        Attachment::SoftwareEvent { program, event } => match software_event(ebpf, program, *event) {
+            Ok(hook) => (Some(hook), None),
+            Err(error) => (None, Some(error)),
+        },
+    }
+}
+
+/// Loads and attaches every probe; none that is refused keeps another from running.
+pub fn attach_all(ebpf: &mut Ebpf, btf: Option<&Btf>) -> Vec<ProbeReport> {
+    let mut reports = Vec::new();
+    for probe in PROBES {
+        for attachment in probe.attachments {
+            let (hook, error) = attach_one(ebpf, attachment, btf);
+            let program = match attachment {
+                Attachment::Tracepoint { name, .. } => name,
+                Attachment::SoftwareEvent { program, .. } => program,
+            };
+            reports.push(ProbeReport {
+                probe: probe.name,
+                program,
+                required: probe.required,
+                hook,
+                error,
+                gives: probe.gives,
+            });
+        }
+    }
+    reports
+}

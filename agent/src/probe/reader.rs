@@ -1,0 +1,74 @@
+//! Reads of the kernel side's aggregates, for scrapes. Shared by any number of readers; writes nothing but the
+//! removal of a dead process's system call rows.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Result;
+use aya::{
+    Ebpf,
+    maps::{HashMap, MapData, PerCpuArray},
+};
+use inferscope_abi::{Counters, LOSS_PLACES, LOSSES, Process, SyscallKey, SyscallStats};
+
+use super::{Arrays, shared::Wire, watcher::take};
+
+/// Counts of one system call of one process.
+#[derive(Debug, Clone, Copy)]
+pub struct SyscallRow {
+    pub key: SyscallKey,
+    pub stats: SyscallStats,
+}
+
+#[derive(Clone)]
+pub struct CounterReader {
+    arrays: Arc<Arrays>,
+    syscalls: Arc<Mutex<HashMap<MapData, Wire<SyscallKey>, Wire<SyscallStats>>>>,
+    lost: Arc<PerCpuArray<MapData, u64>>,
+}
+
+impl CounterReader {
+    pub(super) fn new(ebpf: &mut Ebpf, arrays: Arc<Arrays>) -> Result<Self> {
+        Ok(Self {
+            arrays,
+            syscalls: Arc::new(Mutex::new(take(ebpf, "SYSCALL")?)),
+            lost: Arc::new(take(ebpf, "LOST")?),
+        })
+    }
+
+    /// The sums of a watched process; None once it is gone.
+    pub fn process(&self, tgid: u32) -> Option<Process> {
+        let mark = self.arrays.watched.get(tgid as usize).filter(|mark| *mark != 0)?;
+        self.arrays.process.get(usize::from(mark) - 1).filter(|process| process.tgid == tgid)
+    }
+
+    /// The sums of a service.
+    pub fn service(&self, service: u32) -> Option<Counters> {
+        self.arrays.service.get(service as usize)
+    }
+
+    /// Every (process, system call) pair. One system call per pair: for scrapes only.
+    pub fn syscalls(&self) -> Vec<SyscallRow> {
+        let map = self.syscalls.lock().unwrap_or_else(PoisonError::into_inner);
+        map.iter()
+            .filter_map(Result::ok)
+            .map(|(Wire(key), Wire(stats))| SyscallRow { key, stats })
+            .collect()
+    }
+
+    /// Drops the rows of a process that has ended.
+    pub fn forget_syscalls(&self, tgid: u32) {
+        let mut map = self.syscalls.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys: Vec<_> = map.keys().filter_map(Result::ok).filter(|Wire(key)| key.tgid == tgid).collect();
+        for key in keys {
+            let _ = map.remove(&key);
+        }
+    }
+
+    /// What the kernel side lost, by place.
+    pub fn lost(&self) -> [(&'static str, u64); LOSS_PLACES] {
+        LOSSES.map(|(place, label)| {
+            let count = self.lost.get(&(place as u32), 0).map(|cpus| cpus.iter().sum()).unwrap_or(0);
+            (label, count)
+        })
+    }
+}

@@ -1,0 +1,113 @@
+//! Arrays that the kernel programs and the agent both see: mapped, so that reading a counter is a load.
+
+use std::{
+    marker::PhantomData,
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    ptr::NonNull,
+};
+
+use anyhow::{Context, Result};
+
+/// Types of the ABI as aya and these arrays want them.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct Wire<T: Copy>(pub T);
+
+/// Plain integers without padding.
+///
+/// # Safety
+/// Every bit pattern must be a value, and there must be no padding.
+pub unsafe trait Plain: Copy + 'static {}
+
+macro_rules! plain {
+    ($($t:ty),+) => { $(
+        // SAFETY: defined in the ABI crate as integers and byte arrays with explicit padding.
+        unsafe impl Plain for $t {}
+        // SAFETY: as above; `Wire` is transparent.
+        unsafe impl aya::Pod for Wire<$t> {}
+    )+ };
+}
+plain!(
+    inferscope_abi::Config,
+    inferscope_abi::Connection,
+    inferscope_abi::Counters,
+    inferscope_abi::Process,
+    inferscope_abi::SyscallKey,
+    inferscope_abi::SyscallStats,
+    inferscope_abi::Thread
+);
+// SAFETY: an integer.
+unsafe impl Plain for u16 {}
+
+/// A BPF array (BPF_F_MMAPABLE, 5.5) as memory. Values may change at any time: they are read word by word.
+pub struct SharedArray<T: Plain> {
+    base: NonNull<u8>,
+    bytes: usize,
+    len: usize,
+    _values: PhantomData<T>,
+}
+
+// SAFETY: all access is by volatile loads and stores of plain integers.
+unsafe impl<T: Plain> Send for SharedArray<T> {}
+// SAFETY: as above.
+unsafe impl<T: Plain> Sync for SharedArray<T> {}
+
+impl<T: Plain> SharedArray<T> {
+    const STRIDE: usize = size_of::<T>();
+
+    /// Maps `len` values of `T`, which must lie without gaps in the array's memory.
+    pub fn map(fd: BorrowedFd<'_>, len: usize) -> Result<Self> {
+        // SAFETY: sysconf has no preconditions.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+        let bytes = (len * Self::STRIDE).next_multiple_of(page);
+        // SAFETY: a new mapping of a file descriptor that is open; the result is checked.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                fd.as_fd().as_raw_fd(),
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(std::io::Error::last_os_error()).context("cannot map a BPF array (kernels before 5.5 cannot)");
+        }
+        let base = NonNull::new(base.cast()).context("mmap returned a null pointer")?;
+        Ok(Self { base, bytes, len, _values: PhantomData })
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn get(&self, index: usize) -> Option<T> {
+        if index >= self.len {
+            return None;
+        }
+        // SAFETY: within the mapping; `T` is plain, so a value torn between words is still a value.
+        Some(unsafe { self.base.as_ptr().add(index * Self::STRIDE).cast::<T>().read_volatile() })
+    }
+
+    /// Stores a value; atomic in the kernel's eyes only for types of one machine word or less.
+    pub fn set(&self, index: usize, value: T) -> bool {
+        if index >= self.len {
+            return false;
+        }
+        // SAFETY: within the mapping.
+        unsafe { self.base.as_ptr().add(index * Self::STRIDE).cast::<T>().write_volatile(value) };
+        true
+    }
+}
+
+impl<T: Plain> Drop for SharedArray<T> {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, unmapped once.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
+    }
+}

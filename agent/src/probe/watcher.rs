@@ -1,0 +1,128 @@
+//! Writes to the kernel side: who is watched, which connections are not worth capturing. Owned by one task.
+
+use std::{collections::HashMap as StdMap, sync::Arc};
+
+use anyhow::{Context, Result, bail};
+use aya::{
+    Ebpf,
+    maps::{HashMap, MapData, Stack},
+};
+use inferscope_abi::{CONNECTION_IGNORED, Connection, NO_SYSCALL, Process, STATE_UNKNOWN, Thread};
+
+use super::{
+    Arrays,
+    shared::{Plain, Wire},
+};
+
+pub struct Watcher {
+    arrays: Arc<Arrays>,
+    free_slots: Stack<MapData, u32>,
+    threads: HashMap<MapData, u32, Wire<Thread>>,
+    connections: HashMap<MapData, u64, Wire<Connection>>,
+    /// What was watched by us or inherited, so that it can be taken back.
+    watched: StdMap<u32, u32>,
+}
+
+pub(super) fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T>
+where
+    T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
+{
+    let map = ebpf.take_map(name).with_context(|| format!("the build lacks the map {name}"))?;
+    T::try_from(map).with_context(|| format!("map {name} has another type than this agent expects"))
+}
+
+fn zeroed<T: Plain>() -> T {
+    // SAFETY: every bit pattern of a `Plain` type is a value.
+    unsafe { std::mem::zeroed() }
+}
+
+impl Watcher {
+    pub(super) fn new(ebpf: &mut Ebpf, arrays: Arc<Arrays>, slots: u32) -> Result<Self> {
+        let mut free_slots: Stack<MapData, u32> = take(ebpf, "FREE_SLOTS")?;
+        for slot in (0..slots).rev() {
+            free_slots.push(slot, 0).context("cannot fill the map FREE_SLOTS")?;
+        }
+        Ok(Self {
+            arrays,
+            free_slots,
+            threads: take(ebpf, "THREAD")?,
+            connections: take(ebpf, "CONNECTION")?,
+            watched: StdMap::new(),
+        })
+    }
+
+    /// Whether the kernel side watches this process now.
+    pub fn is_watched(&self, tgid: u32) -> bool {
+        self.arrays.watched.get(tgid as usize).is_some_and(|mark| mark != 0)
+    }
+
+    /// Watches a process as part of a service. Its threads that exist already are counted from their next
+    /// transition on; the call that each is in is read from /proc, so that its reason is known.
+    pub fn watch(&mut self, tgid: u32, service: u32, now_ns: u64) -> Result<()> {
+        if tgid == std::process::id() || self.is_watched(tgid) {
+            return Ok(());
+        }
+        if tgid as usize >= self.arrays.watched.len() {
+            bail!("process id {tgid} is beyond the kernel's limit at start; restart the agent to watch it");
+        }
+        let slot = match self.free_slots.pop(0) {
+            Ok(slot) => slot,
+            Err(_) => bail!("no room to watch process {tgid}: raise limits.processes in the configuration"),
+        };
+        self.arrays.process.set(slot as usize, Process { tgid, service, since_ns: now_ns, ..zeroed() });
+        for tid in threads_of(tgid) {
+            let thread = Thread {
+                tgid,
+                state: STATE_UNKNOWN,
+                syscall: current_syscall(tgid, tid).unwrap_or(NO_SYSCALL),
+                syscall_since_ns: now_ns,
+                ..zeroed()
+            };
+            // The kernel side makes an entry by itself where this one does not fit, and counts it.
+            let _ = self.threads.insert(tid, Wire(thread), 0);
+        }
+        self.arrays.watched.set(tgid as usize, slot as u16 + 1);
+        self.watched.insert(tgid, service);
+        Ok(())
+    }
+
+    /// Ends the watch of a live process.
+    pub fn unwatch(&mut self, tgid: u32) {
+        let Some(mark) = self.arrays.watched.get(tgid as usize).filter(|mark| *mark != 0) else { return };
+        self.arrays.watched.set(tgid as usize, 0);
+        for tid in threads_of(tgid) {
+            let _ = self.threads.remove(&tid);
+        }
+        let _ = self.free_slots.push(u32::from(mark) - 1, 0);
+        self.watched.remove(&tgid);
+    }
+
+    /// The kernel side need not copy this connection any more.
+    pub fn ignore_connection(&mut self, socket: u64) {
+        if let Ok(Wire(connection)) = self.connections.get(&socket, 0) {
+            let _ = self.connections.insert(socket, Wire(Connection { state: CONNECTION_IGNORED, ..connection }), 0);
+        }
+    }
+
+    /// The connection is over; its inode number may be used again.
+    pub fn forget_connection(&mut self, socket: u64) {
+        let _ = self.connections.remove(&socket);
+    }
+
+    /// Sockets in the kernel side's map, for the janitor.
+    pub fn connections(&self) -> Vec<u64> {
+        self.connections.keys().filter_map(Result::ok).collect()
+    }
+}
+
+fn threads_of(tgid: u32) -> Vec<u32> {
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{tgid}/task")) else { return Vec::new() };
+    entries.flatten().filter_map(|e| e.file_name().to_str().and_then(|name| name.parse().ok())).collect()
+}
+
+/// The number of the call that a thread is blocked in, from /proc/PID/task/TID/syscall.
+fn current_syscall(tgid: u32, tid: u32) -> Option<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{tgid}/task/{tid}/syscall")).ok()?;
+    text.split_ascii_whitespace().next()?.parse::<i64>().ok().and_then(|n| u32::try_from(n).ok())
+}
+

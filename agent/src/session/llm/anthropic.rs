@@ -1,0 +1,39 @@
+//! Anthropic Messages, also served by vLLM, SGLang, llama.cpp and Ollama.
+
+use super::field::{Dialect, ERRORS, Field, LLAMA_TIMINGS};
+use super::json_paths::Rows;
+
+pub const DIALECT: Dialect = Dialect {
+    name: "anthropic_messages",
+    operation: "chat",
+    paths: &["/v1/messages"],
+    response: &[MESSAGE, EVENTS, LLAMA_TIMINGS, ERRORS],
+    last_events: &["message_stop", "error"],
+    ..Dialect::BASE
+};
+
+const MESSAGE: Rows = &[
+    ("id", Field::Id),
+    ("model", Field::Model),
+    ("stop_reason", Field::Finish),
+    ("usage.input_tokens", Field::Input),
+    ("usage.output_tokens", Field::Output),
+    ("usage.cache_read_input_tokens", Field::CacheRead),
+    ("usage.cache_creation_input_tokens", Field::CacheWrite),
+];
+
+const EVENTS: Rows = &[
+    ("type", Field::EventType),
+    ("message.id", Field::Id),
+    ("message.model", Field::Model),
+    ("message.usage.input_tokens", Field::Input),
+    ("message.usage.output_tokens", Field::Output),
+    ("message.usage.cache_read_input_tokens", Field::CacheRead),
+    ("message.usage.cache_creation_input_tokens", Field::CacheWrite),
+    // A tool call starts with its name, as in OpenAI's deltas.
+    ("content_block.name", Field::Content),
+    ("delta.text", Field::Content),
+    ("delta.thinking", Field::Content),
+    ("delta.partial_json", Field::Content),
+    ("delta.stop_reason", Field::Finish),
+];

@@ -1,0 +1,39 @@
+//! Embeddings, rerank, score and classify in the OpenAI manner, and llama.cpp's own embeddings: no output tokens.
+
+use super::field::{Dialect, ERRORS, Field, MODEL_AND_STREAM, TYPED_ERRORS};
+use super::json_paths::Rows;
+
+pub const EMBEDDINGS: Dialect = Dialect {
+    name: "openai_embeddings",
+    operation: "embeddings",
+    paths: &["/embeddings"],
+    request: &[MODEL_AND_STREAM],
+    response: &[REPLY, ERRORS, TYPED_ERRORS],
+    ..Dialect::BASE
+};
+
+pub const RERANK: Dialect = Dialect {
+    name: "rerank",
+    operation: "rerank",
+    paths: &["/rerank", "/reranking"],
+    certain: false,
+    request: &[MODEL_AND_STREAM, &[("query", Field::Speaks("rerank", None))]],
+    response: &[REPLY, ERRORS, TYPED_ERRORS],
+    ..Dialect::BASE
+};
+
+pub const SCORE: Dialect = Dialect {
+    name: "score",
+    operation: "score",
+    paths: &["/score"],
+    certain: false,
+    response: &[REPLY, ERRORS, TYPED_ERRORS],
+    ..Dialect::BASE
+};
+
+const REPLY: Rows = &[
+    ("id", Field::Id),
+    ("model", Field::Model),
+    ("usage.prompt_tokens", Field::Input),
+    ("usage.total_tokens", Field::InputOtherwise),
+];

@@ -1,0 +1,83 @@
+//! The events of a streamed response, each a JSON document that is read as it passes.
+
+use super::figures::{Draft, Figures};
+use super::json_paths::PathTree;
+use super::json_scan::Scanner;
+use crate::session::sse::Part;
+
+/// OpenAI's last event, which is no JSON.
+const DONE: &[u8] = b"[DONE]";
+
+#[derive(Clone, Debug)]
+pub struct EventReader {
+    scanner: Scanner,
+    draft: Draft,
+    /// So many bytes of `DONE` are all that the event's data has had so far.
+    done_bytes: Option<usize>,
+    named_error: bool,
+}
+
+impl EventReader {
+    pub fn new(draft: Draft) -> Self {
+        Self { scanner: Scanner::default(), draft, done_bytes: Some(0), named_error: false }
+    }
+
+    /// Forgets the event under way.
+    pub fn gap(&mut self) {
+        self.scanner.reset();
+        self.draft.renew();
+        self.done_bytes = Some(0);
+        self.named_error = false;
+    }
+
+    /// Takes a part of an event. At its end, says whether it had content, or that it was no JSON.
+    pub fn part(&mut self, part: Part<'_>, tree: &PathTree, figures: &mut Figures) -> Result<bool, NotJson> {
+        match part {
+            Part::Name(name) => self.named_error |= name == b"error",
+            Part::Data(bytes) => self.data(bytes, tree),
+            Part::End => return self.event_over(tree, figures),
+        }
+        Ok(false)
+    }
+
+    fn data(&mut self, mut bytes: &[u8], tree: &PathTree) {
+        if let Some(known) = self.done_bytes {
+            if known == 0 {
+                bytes = bytes.trim_ascii_start();
+            }
+            let same = bytes.iter().zip(&DONE[known..]).take_while(|(a, b)| a == b).count();
+            let rest = &bytes[same..];
+            if rest.trim_ascii_start().is_empty() && (rest.is_empty() || known + same == DONE.len()) {
+                self.done_bytes = Some(known + same);
+                return;
+            }
+            self.done_bytes = None;
+            self.scanner.push(&DONE[..known], tree, &mut self.draft);
+        }
+        self.scanner.push(bytes, tree, &mut self.draft);
+    }
+
+    fn event_over(&mut self, tree: &PathTree, figures: &mut Figures) -> Result<bool, NotJson> {
+        self.scanner.end(tree, &mut self.draft);
+        let done = self.done_bytes == Some(DONE.len());
+        let empty = self.done_bytes == Some(0) || (self.done_bytes.is_none() && self.scanner.is_fresh());
+        let whole = self.scanner.is_done();
+        figures.ended |= done;
+        if !whole {
+            self.draft.renew();
+        }
+        if self.named_error {
+            self.draft.is_error();
+        }
+        let content = self.draft.content;
+        if whole || self.named_error {
+            figures.merge(&mut self.draft);
+        }
+        self.gap();
+        if whole || done || empty { Ok(content) } else { Err(NotJson) }
+    }
+}
+
+/// An event whose data is not one JSON document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotJson;

@@ -1,0 +1,129 @@
+//! What a dialect may want from a JSON document, the rows that several dialects share, and the description of a
+//! dialect. Only names, counts and reasons are ever wanted as text: prompts and completions are looked at for
+//! being empty, and never kept.
+
+use super::json_paths::Rows;
+
+/// The meaning of a wanted place in a JSON document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    Model,
+    Id,
+    /// `stream` of a request.
+    Stream,
+    /// Output for the client: a string that is not empty, or a container.
+    Content,
+    /// One choice of several, with the two below in it.
+    Choice,
+    ChoiceIndex,
+    Finish,
+    /// How a Responses object stands; the finish reason, unless a reason is given.
+    Status,
+    /// Which prompt of a batch an event is about: counts of one are not the counts of all.
+    BatchIndex,
+    Input,
+    Output,
+    Cached,
+    /// Cached tokens that the figure for the input leaves out (Anthropic).
+    CacheRead,
+    CacheWrite,
+    /// One document of a batch: its tokens add up.
+    InputEach,
+    OutputEach,
+    /// Counts that hold unless the `usage` block says otherwise.
+    InputOtherwise,
+    OutputOtherwise,
+    /// llama.cpp `timings`: prompt tokens computed, and taken from the cache. Their sum is the input.
+    PromptComputed,
+    PromptCached,
+    /// `true`: the last event of the stream.
+    Last,
+    /// Name of the event, compared with the dialect's `last_events`.
+    EventType,
+    /// An object or a message: an error.
+    Error,
+    ErrorType,
+    ErrorCode,
+    /// `object`, which is `error` in SGLang's and older vLLM's errors.
+    Object,
+    /// `type` beside it.
+    ObjectType,
+    Fingerprint,
+    /// A place that only this engine writes.
+    Engine(&'static str),
+    /// A place that tells apart the dialects which share a path, and in responses maybe the engine.
+    Speaks(&'static str, Option<&'static str>),
+}
+
+/// An LLM API as spoken over HTTP/1.1.
+#[derive(Debug)]
+pub struct Dialect {
+    pub name: &'static str,
+    /// `gen_ai.operation.name`
+    pub operation: &'static str,
+    /// Ends of paths, by whole segments; `*` is any one segment. `/` is the root alone.
+    pub paths: &'static [&'static str],
+    /// The paths say for sure that this is an LLM's API; otherwise the bodies must.
+    pub certain: bool,
+    pub streams_by_default: bool,
+    pub request: &'static [Rows],
+    /// For a whole response as for each event of a streamed one.
+    pub response: &'static [Rows],
+    /// Values of `EventType` after which nothing comes.
+    pub last_events: &'static [&'static str],
+}
+
+impl Dialect {
+    /// The values that most dialects have; the rest must be given.
+    pub const BASE: Self = Self {
+        name: "",
+        operation: "",
+        paths: &[],
+        certain: true,
+        streams_by_default: false,
+        request: &[MODEL_AND_STREAM],
+        response: &[],
+        last_events: &[],
+    };
+}
+
+pub const MODEL_AND_STREAM: Rows = &[("model", Field::Model), ("stream", Field::Stream)];
+
+/// All the ways in which servers spell an error.
+pub const ERRORS: Rows = &[
+    ("error", Field::Error),
+    ("error.type", Field::ErrorType),
+    ("error.code", Field::ErrorCode),
+    ("error_type", Field::ErrorType),
+    ("object", Field::Object),
+    ("code", Field::ErrorCode),
+];
+/// For dialects in which `type` names no event.
+pub const TYPED_ERRORS: Rows = &[("type", Field::ObjectType)];
+
+/// What every OpenAI reply has.
+pub const OPENAI_REPLY: Rows = &[
+    ("id", Field::Id),
+    ("model", Field::Model),
+    ("system_fingerprint", Field::Fingerprint),
+    ("usage.prompt_tokens", Field::Input),
+    ("usage.completion_tokens", Field::Output),
+    ("usage.prompt_tokens_details.cached_tokens", Field::Cached),
+    ("usage.avg_tok_per_sec", Field::Engine("mistral_rs")),
+    ("prompt_logprobs", Field::Engine("vllm")),
+    ("kv_transfer_params", Field::Engine("vllm")),
+    ("ec_transfer_params", Field::Engine("vllm")),
+    ("choices[]", Field::Choice),
+    ("choices[].index", Field::ChoiceIndex),
+    ("choices[].finish_reason", Field::Finish),
+    ("choices[].matched_stop", Field::Engine("sglang")),
+    ("choices[].disaggregated_params", Field::Engine("tensorrt_llm")),
+];
+
+/// llama.cpp adds these to its replies in every dialect.
+pub const LLAMA_TIMINGS: Rows = &[
+    ("timings", Field::Engine("llama_cpp")),
+    ("timings.cache_n", Field::PromptCached),
+    ("timings.prompt_n", Field::PromptComputed),
+    ("timings.predicted_n", Field::OutputOtherwise),
+];

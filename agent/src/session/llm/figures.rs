@@ -1,0 +1,291 @@
+//! Collects what one exchange's documents say. A document's values go into a `Draft` first, so that a broken event
+//! leaves no trace; `Figures` adds the drafts up to the exchange's.
+
+use super::field::Field;
+use super::json_value::{Raw, Sink, Value};
+
+/// Reasons, types and codes longer than this, or with other characters than names have, may be text of users.
+const NAME_CAP: usize = 64;
+
+/// Values of one JSON document.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    pub model: Option<String>,
+    pub id: Option<String>,
+    pub stream: Option<bool>,
+    pub content: bool,
+    pub ended: bool,
+    pub speaks: Option<&'static str>,
+    pub engine: Option<&'static str>,
+    /// These are known already: they are not read again.
+    known_model: bool,
+    known_id: bool,
+    last_events: &'static [&'static str],
+    counts: Counts,
+    choice: u64,
+    choice_finish: Option<String>,
+    finish: Option<(u64, String)>,
+    status: Option<String>,
+    error: bool,
+    error_type: Option<String>,
+    error_code: Option<String>,
+    object_type: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    input: Option<u64>,
+    output: Option<u64>,
+    cached: Option<u64>,
+    cache_read: Option<u64>,
+    cache_write: Option<u64>,
+    input_otherwise: Option<u64>,
+    output_otherwise: Option<u64>,
+    prompt_computed: Option<u64>,
+    prompt_cached: Option<u64>,
+    /// Parts of a whole are all that is known.
+    partial: bool,
+}
+
+impl Counts {
+    fn merge(&mut self, new: &Self) {
+        let later = |old: &mut Option<u64>, new: Option<u64>| *old = new.or(*old);
+        later(&mut self.input, new.input);
+        later(&mut self.output, new.output);
+        later(&mut self.cached, new.cached);
+        later(&mut self.cache_read, new.cache_read);
+        later(&mut self.cache_write, new.cache_write);
+        later(&mut self.input_otherwise, new.input_otherwise);
+        later(&mut self.output_otherwise, new.output_otherwise);
+        later(&mut self.prompt_computed, new.prompt_computed);
+        later(&mut self.prompt_cached, new.prompt_cached);
+        self.partial |= new.partial;
+    }
+}
+
+impl Draft {
+    pub fn new(last_events: &'static [&'static str]) -> Self {
+        Self { last_events, ..Self::default() }
+    }
+
+    /// For the next document of a stream.
+    pub fn renew(&mut self) {
+        *self = Self { known_model: self.known_model, known_id: self.known_id, ..Self::new(self.last_events) };
+    }
+
+    /// Marks the document as an error, whatever is in it.
+    pub fn is_error(&mut self) {
+        self.error = true;
+    }
+
+    fn text(&mut self, field: Field, raw: Raw<'_>) {
+        match field {
+            Field::Model => self.model = plain(raw),
+            Field::Id => self.id = plain(raw),
+            Field::Finish if self.choice_finish.is_none() => {
+                self.choice_finish = name(raw).filter(|reason| reason != "none");
+            }
+            Field::Status => self.status = name(raw).filter(|s| s != "in_progress" && s != "queued"),
+            Field::ErrorType => {
+                self.error = true;
+                self.error_type = name(raw);
+            }
+            Field::ErrorCode => self.error_code = name(raw),
+            Field::Object => self.error |= raw.bytes == b"error",
+            Field::ObjectType => self.object_type = name(raw),
+            Field::EventType => {
+                self.ended |= self.last_events.iter().any(|event| event.as_bytes() == raw.bytes);
+                self.error |= raw.bytes == b"error";
+            }
+            Field::Fingerprint => self.engine = self.engine.or(fingerprint(raw.bytes)),
+            _ => {}
+        }
+    }
+
+    fn number(&mut self, field: Field, number: u64) {
+        let counts = &mut self.counts;
+        let add = |sum: &mut Option<u64>| *sum = Some(sum.unwrap_or(0).saturating_add(number));
+        match field {
+            Field::Input => counts.input = Some(number),
+            Field::Output => counts.output = Some(number),
+            Field::Cached => counts.cached = Some(number),
+            Field::CacheRead => counts.cache_read = Some(number),
+            Field::CacheWrite => counts.cache_write = Some(number),
+            Field::InputOtherwise => counts.input_otherwise = Some(number),
+            Field::OutputOtherwise => counts.output_otherwise = Some(number),
+            Field::PromptComputed => counts.prompt_computed = Some(number),
+            Field::PromptCached => counts.prompt_cached = Some(number),
+            Field::InputEach => add(&mut counts.input),
+            Field::OutputEach => add(&mut counts.output),
+            Field::BatchIndex => counts.partial |= number > 0,
+            Field::ChoiceIndex => self.choice = number,
+            Field::ErrorCode => self.error_code = Some(number.to_string()),
+            _ => {}
+        }
+    }
+
+    /// A finish reason's scope is over: it counts if no choice before this one has finished.
+    fn settle_finish(&mut self) {
+        let Some(reason) = self.choice_finish.take() else { return };
+        if self.finish.as_ref().is_none_or(|(choice, _)| self.choice < *choice) {
+            self.finish = Some((self.choice, reason));
+        }
+    }
+
+    fn error_name(&mut self) -> Option<String> {
+        if !self.error {
+            return None;
+        }
+        let named = [self.error_type.take(), self.object_type.take(), self.error_code.take()];
+        Some(named.into_iter().flatten().next().unwrap_or_else(|| "error".to_owned()))
+    }
+}
+
+impl Sink for Draft {
+    fn wants_text(&self, field: Field) -> bool {
+        match field {
+            Field::Model => !self.known_model && self.model.is_none(),
+            Field::Id => !self.known_id && self.id.is_none(),
+            Field::Finish
+            | Field::Status
+            | Field::ErrorType
+            | Field::ErrorCode
+            | Field::Object
+            | Field::ObjectType
+            | Field::EventType
+            | Field::Fingerprint => true,
+            _ => false,
+        }
+    }
+
+    fn value(&mut self, field: Field, value: Value<'_>) {
+        match (field, value) {
+            (Field::Engine(engine), _) => self.engine = Some(engine),
+            (Field::Speaks(dialect, engine), _) => {
+                self.speaks = Some(dialect);
+                self.engine = engine.or(self.engine);
+            }
+            (Field::Choice, Value::Open) => self.choice = 0,
+            (Field::Choice, Value::Close) => self.settle_finish(),
+            (Field::Content, Value::Open | Value::Filled(true)) => self.content = true,
+            (Field::Error, Value::Open | Value::Filled(true)) => self.error = true,
+            (Field::Stream, Value::Bool(stream)) => self.stream = Some(stream),
+            (Field::Last, Value::Bool(true)) => self.ended = true,
+            (_, Value::Text(raw)) => self.text(field, raw),
+            (_, Value::Uint(number)) => self.number(field, number),
+            _ => {}
+        }
+    }
+}
+
+/// What an exchange's response has said so far.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    pub model: Option<String>,
+    pub id: Option<String>,
+    pub speaks: Option<&'static str>,
+    pub engine: Option<&'static str>,
+    pub error: Option<String>,
+    pub ended: bool,
+    counts: Counts,
+    finish: Option<(u64, String)>,
+}
+
+impl Figures {
+    /// Adds a document's values.
+    pub fn merge(&mut self, draft: &mut Draft) {
+        draft.settle_finish();
+        if self.model.is_none() {
+            self.model = draft.model.take();
+        }
+        if self.id.is_none() {
+            self.id = draft.id.take();
+        }
+        self.speaks = draft.speaks.or(self.speaks);
+        self.engine = self.engine.or(draft.engine);
+        self.ended |= draft.ended;
+        self.counts.merge(&draft.counts);
+        let status = draft.status.take().map(|status| (0, status));
+        if let Some((choice, reason)) = draft.finish.take().or(status)
+            && self.finish.as_ref().is_none_or(|(known, _)| choice < *known)
+        {
+            self.finish = Some((choice, reason));
+        }
+        if self.error.is_none() {
+            self.error = draft.error_name();
+        }
+        draft.known_model = self.model.is_some();
+        draft.known_id = self.id.is_some();
+    }
+
+    /// Counts that the response's headers carry; the body's come first.
+    pub fn counts_in_headers(&mut self, input: Option<u64>, output: Option<u64>) {
+        self.counts.input_otherwise = input.or(self.counts.input_otherwise);
+        self.counts.output_otherwise = output.or(self.counts.output_otherwise);
+    }
+
+    pub fn has_counts(&self) -> bool {
+        self.counts.input.or(self.counts.output).is_some()
+    }
+
+    pub fn take_finish(&mut self) -> Option<String> {
+        self.finish.take().map(|(_, reason)| reason)
+    }
+
+    /// Tokens of the whole prompt, with those taken from a cache.
+    pub fn input_tokens(&self) -> Option<u64> {
+        let counts = &self.counts;
+        if counts.partial {
+            return None;
+        }
+        if let Some(input) = counts.input {
+            let cache = counts.cache_read.unwrap_or(0).saturating_add(counts.cache_write.unwrap_or(0));
+            return Some(input.saturating_add(cache));
+        }
+        let timings = counts.prompt_computed.map(|n| n.saturating_add(counts.prompt_cached.unwrap_or(0)));
+        counts.input_otherwise.or(timings)
+    }
+
+    pub fn output_tokens(&self) -> Option<u64> {
+        let counts = &self.counts;
+        counts.output.or(counts.output_otherwise).filter(|_| !counts.partial)
+    }
+
+    pub fn cached_tokens(&self) -> Option<u64> {
+        let counts = &self.counts;
+        counts.cached.or(counts.cache_read).or(counts.prompt_cached).filter(|_| !counts.partial)
+    }
+}
+
+/// A model or an id: any text, with its escapes undone.
+fn plain(raw: Raw<'_>) -> Option<String> {
+    if raw.bytes.is_empty() {
+        return None;
+    }
+    if !raw.escaped {
+        return Some(String::from_utf8_lossy(raw.bytes).into_owned());
+    }
+    // A cut may go through an escape, the longest of which is a surrogate pair.
+    let shortest = raw.bytes.len().saturating_sub(if raw.cut { 12 } else { 0 });
+    (shortest..=raw.bytes.len()).rev().find_map(|end| {
+        let quoted = [b"\"", &raw.bytes[..end], b"\""].concat();
+        serde_json::from_slice(&quoted).ok()
+    })
+}
+
+/// A word of a protocol. What does not look like one is not kept, since it may be a message with a user's text in it.
+fn name(raw: Raw<'_>) -> Option<String> {
+    let fits = (1..=NAME_CAP).contains(&raw.bytes.len())
+        && raw.bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b':'));
+    fits.then(|| String::from_utf8_lossy(raw.bytes).into_owned())
+}
+
+fn fingerprint(text: &[u8]) -> Option<&'static str> {
+    match text {
+        b"fp_ollama" => Some("ollama"),
+        b"local" => Some("mistral_rs"),
+        _ if text.starts_with(b"vllm-") => Some("vllm"),
+        _ if memchr::memmem::find(text, b"-sha-").is_some() => Some("tgi"),
+        _ => None,
+    }
+}

@@ -1,0 +1,105 @@
+//! A whole JSON body, read as it passes. Where bytes are missing the place in the document is unknown; then the end of
+//! the body is kept, and read backwards from its last brace, which tells strings from structure without a guess.
+
+use super::figures::Draft;
+use super::json_paths::PathTree;
+use super::json_scan::Scanner;
+
+/// So much of the end of a body with a gap is kept.
+const TAIL_CAP: usize = 16 * 1024;
+
+#[derive(Clone, Debug, Default)]
+pub struct JsonBody {
+    scanner: Scanner,
+    /// Set from the first gap on: the last bytes, none of them missing.
+    tail: Option<Vec<u8>>,
+}
+
+impl JsonBody {
+    pub fn push(&mut self, bytes: &[u8], tree: &PathTree, draft: &mut Draft) {
+        let Some(tail) = &mut self.tail else {
+            return self.scanner.push(bytes, tree, draft);
+        };
+        if tail.len() + bytes.len() > 2 * TAIL_CAP {
+            let kept = TAIL_CAP.saturating_sub(bytes.len());
+            tail.drain(..tail.len().saturating_sub(kept));
+        }
+        tail.extend_from_slice(&bytes[bytes.len().saturating_sub(2 * TAIL_CAP)..]);
+    }
+
+    pub fn gap(&mut self) {
+        if !self.scanner.is_done() {
+            self.tail.get_or_insert_default().clear();
+        }
+    }
+
+    /// The body is complete. Returns false if it was not JSON to its end.
+    pub fn end(&mut self, tree: &PathTree, draft: &mut Draft) -> bool {
+        match self.tail.take() {
+            Some(tail) => {
+                read_tail(&tail, tree, draft);
+                true
+            }
+            None => {
+                self.scanner.end(tree, draft);
+                self.scanner.is_done() || self.scanner.is_fresh()
+            }
+        }
+    }
+}
+
+/// Reads the members of the top-level object that stand whole in the tail. All or nothing.
+fn read_tail(tail: &[u8], tree: &PathTree, draft: &mut Draft) {
+    let tail = tail.trim_ascii_end();
+    let Some(start) = first_member(tail) else { return };
+    let (last, members) = match tail[start..].split_last() {
+        Some((last, members)) => (last, members),
+        None => return,
+    };
+    let mut found = draft.clone();
+    let mut scanner = Scanner::inside_object();
+    scanner.push(members, tree, &mut found);
+    let early = scanner.is_done();
+    scanner.push(&[*last], tree, &mut found);
+    if scanner.is_done() && !early {
+        *draft = found;
+    }
+}
+
+/// Where the first whole member of the top-level object starts, if the tail ends that object.
+fn first_member(tail: &[u8]) -> Option<usize> {
+    let mut start = None;
+    let mut depth = 0u32;
+    let mut in_string = false;
+    let mut at = tail.len();
+    if tail.last() != Some(&b'}') {
+        return None;
+    }
+    while at > 0 {
+        at -= 1;
+        match tail[at] {
+            b'"' => {
+                let slashes = tail[..at].iter().rev().take_while(|b| **b == b'\\').count();
+                if slashes == at {
+                    // Whether the quote is escaped stands in the gap.
+                    break;
+                }
+                match (slashes % 2, in_string) {
+                    (0, false) => in_string = true,
+                    (0, true) if slashes == 0 => in_string = false,
+                    (1, true) => {}
+                    _ => return None,
+                }
+                at -= slashes;
+            }
+            _ if in_string => {}
+            b'}' | b']' => depth += 1,
+            // The object's own start cannot be here: it was before the gap.
+            b'{' | b'[' if depth <= 1 => return None,
+            b'{' | b'[' => depth -= 1,
+            b',' if depth == 1 => start = Some(at + 1),
+            _ => {}
+        }
+    }
+    start
+}

@@ -1,0 +1,59 @@
+//! The values that the scanner hands on, and who takes them.
+
+use super::field::Field;
+
+/// A wanted value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// A string as it stands on the wire, cut at `TEXT_CAP` bytes.
+    Text(Raw<'a>),
+    /// A string whose text was not asked for; whether it is longer than nothing.
+    Filled(bool),
+    Uint(u64),
+    OtherNumber,
+    Bool(bool),
+    Null,
+    /// An object or array begins.
+    Open,
+    /// An object or array ends.
+    Close,
+}
+
+/// The inside of a JSON string.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Raw<'a> {
+    pub bytes: &'a [u8],
+    pub escaped: bool,
+    pub cut: bool,
+}
+
+/// Who wants the values.
+pub trait Sink {
+    /// Whether the text of a string at this field is needed, or only whether it is empty.
+    fn wants_text(&self, field: Field) -> bool;
+    fn value(&mut self, field: Field, value: Value<'_>);
+}
+
+/// Longest string handed on.
+pub const TEXT_CAP: usize = 256;
+/// A number or literal; `None` if it is neither.
+pub fn scalar_value(text: &[u8]) -> Option<Value<'static>> {
+    Some(match text {
+        b"true" => Value::Bool(true),
+        b"false" => Value::Bool(false),
+        b"null" => Value::Null,
+        b"NaN" | b"Infinity" | b"-Infinity" => Value::OtherNumber,
+        _ => {
+            let text = std::str::from_utf8(text).ok()?;
+            match text.parse::<u64>() {
+                Ok(_) if text.starts_with('+') => return None,
+                Ok(number) => Value::Uint(number),
+                Err(_) => {
+                    let number = text.parse::<f64>().ok()?;
+                    let whole = (0.0..9e15).contains(&number) && number.fract() == 0.0;
+                    if whole { Value::Uint(number as u64) } else { Value::OtherNumber }
+                }
+            }
+        }
+    })
+}

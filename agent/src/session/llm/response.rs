@@ -1,0 +1,180 @@
+//! A response's body in the framing that it has: one JSON document, server-sent events, or a document per line. The
+//! content type says which, and the first byte has the last word, as errors come as JSON whatever was asked for.
+
+use super::events::EventReader;
+use super::field::Dialect;
+use super::figures::{Draft, Figures};
+use super::json_body::JsonBody;
+use super::json_paths::PathTree;
+use crate::session::ndjson::NdjsonSplitter;
+use crate::session::sse::SseSplitter;
+
+/// What the head says about the body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
+    #[default]
+    Json,
+    Sse,
+    Ndjson,
+    /// Compressed: unreadable here.
+    Opaque,
+}
+
+impl Framing {
+    pub fn of(headers: &[httparse::Header<'_>]) -> Self {
+        let value = |name: &str| headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value);
+        if value("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+            return Self::Opaque;
+        }
+        let kind = value("content-type").unwrap_or_default();
+        let kind = kind.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+        match kind.to_ascii_lowercase().as_slice() {
+            b"text/event-stream" => Self::Sse,
+            b"application/x-ndjson" | b"application/ndjson" | b"application/jsonl" => Self::Ndjson,
+            _ => Self::Json,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Body {
+    /// Nothing but white space has come.
+    Unseen,
+    Json(JsonBody, Box<Draft>),
+    Sse(SseSplitter, EventReader),
+    Ndjson(NdjsonSplitter, EventReader),
+    Opaque,
+}
+
+#[derive(Clone, Debug)]
+pub struct Response {
+    last_events: &'static [&'static str],
+    framing: Framing,
+    body: Body,
+    pub figures: Figures,
+    /// Documents that were no JSON.
+    pub failures: u32,
+}
+
+impl Response {
+    pub fn new(dialect: &'static Dialect) -> Self {
+        Self {
+            last_events: dialect.last_events,
+            framing: Framing::default(),
+            body: Body::Unseen,
+            figures: Figures::default(),
+            failures: 0,
+        }
+    }
+
+    pub fn head(&mut self, framing: Framing) {
+        self.framing = framing;
+        self.body = Body::Unseen;
+    }
+
+    /// Whether the body is a stream of events; `None` while it has not begun.
+    pub fn streams(&self) -> Option<bool> {
+        match self.body {
+            Body::Unseen => None,
+            Body::Json(..) => Some(false),
+            Body::Sse(..) | Body::Ndjson(..) => Some(true),
+            Body::Opaque => None,
+        }
+    }
+
+    /// Returns how many events with content the bytes have completed.
+    pub fn push(&mut self, bytes: &[u8], tree: &PathTree) -> u32 {
+        if matches!(self.body, Body::Unseen) {
+            let Some(first) = bytes.trim_ascii_start().first() else { return 0 };
+            self.begin(match (first, self.framing) {
+                (_, Framing::Opaque) | (0x1f, _) => Framing::Opaque,
+                (b'{', Framing::Ndjson) => Framing::Ndjson,
+                (b'{' | b'[', _) => Framing::Json,
+                (_, Framing::Json) if !matches!(first, b'd' | b'e' | b':' | 0xef) => Framing::Json,
+                _ => Framing::Sse,
+            });
+        }
+        let mut tally = Tally { content: 0, failures: &mut self.failures };
+        match &mut self.body {
+            Body::Json(body, draft) => body.push(bytes, tree, draft),
+            Body::Sse(splitter, reader) => {
+                splitter.push(bytes, &mut |part| tally.add(reader.part(part, tree, &mut self.figures)));
+            }
+            Body::Ndjson(splitter, reader) => {
+                splitter.push(bytes, &mut |part| tally.add(reader.part(part, tree, &mut self.figures)));
+            }
+            Body::Unseen | Body::Opaque => {}
+        }
+        tally.content
+    }
+
+    pub fn gap(&mut self) {
+        if matches!(self.body, Body::Unseen) {
+            self.begin(self.framing);
+        }
+        match &mut self.body {
+            Body::Json(body, _) => body.gap(),
+            Body::Sse(splitter, reader) => {
+                splitter.gap();
+                reader.gap();
+            }
+            Body::Ndjson(splitter, reader) => {
+                splitter.gap();
+                reader.gap();
+            }
+            Body::Unseen | Body::Opaque => {}
+        }
+    }
+
+    /// The body is complete. Returns how many events with content that has completed.
+    pub fn end(&mut self, tree: &PathTree) -> u32 {
+        let mut tally = Tally { content: 0, failures: &mut self.failures };
+        match &mut self.body {
+            Body::Json(body, draft) => {
+                if !body.end(tree, draft) {
+                    *tally.failures += 1;
+                }
+                self.figures.merge(draft);
+            }
+            Body::Sse(splitter, reader) => {
+                splitter.end(&mut |part| tally.add(reader.part(part, tree, &mut self.figures)));
+            }
+            Body::Ndjson(splitter, reader) => {
+                splitter.end(&mut |part| tally.add(reader.part(part, tree, &mut self.figures)));
+            }
+            Body::Unseen | Body::Opaque => {}
+        }
+        tally.content
+    }
+
+    /// The exchange is over, maybe before the body was: a document under way counts as far as it was read.
+    pub fn settle(&mut self) {
+        if let Body::Json(_, draft) = &mut self.body {
+            self.figures.merge(draft);
+        }
+    }
+
+    fn begin(&mut self, framing: Framing) {
+        let draft = Draft::new(self.last_events);
+        self.body = match framing {
+            Framing::Json => Body::Json(JsonBody::default(), Box::new(draft)),
+            Framing::Sse => Body::Sse(SseSplitter::default(), EventReader::new(draft)),
+            Framing::Ndjson => Body::Ndjson(NdjsonSplitter::default(), EventReader::new(draft)),
+            Framing::Opaque => Body::Opaque,
+        };
+    }
+}
+
+struct Tally<'a> {
+    content: u32,
+    failures: &'a mut u32,
+}
+
+impl Tally<'_> {
+    fn add(&mut self, outcome: Result<bool, super::events::NotJson>) {
+        match outcome {
+            Ok(content) => self.content += u32::from(content),
+            Err(_) => *self.failures = self.failures.saturating_add(1),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! A request that has not ended: the exchange as it fills up, and the dialect's parser that its bodies are fed to.
+
+use super::exchange::{Ending, Exchange, GapCounts, Mark, Role};
+use super::http1::{RequestHead, ResponseHead};
+use super::llm::{LlmParser, Piece};
+
+pub(super) struct Open {
+    pub exchange: Exchange,
+    parser: Option<LlmParser>,
+    /// Whether the bodies' bytes are text that the parser can read.
+    feed_request: bool,
+    feed_response: bool,
+}
+
+impl Open {
+    /// `end` of the exchange is always the last record that moved a byte of it.
+    pub fn new(role: Role, server_port: u16, tgid: u32, service: u32, start: Mark, head: RequestHead) -> Self {
+        let parser = LlmParser::detect(&head.method, &head.path);
+        let exchange = Exchange {
+            role,
+            tgid,
+            service,
+            server_port,
+            method: head.method,
+            path: head.path,
+            status: 0,
+            start,
+            request_end: None,
+            first_byte: None,
+            first_content: None,
+            last_content: None,
+            end: start,
+            ending: Ending::Complete,
+            request_bytes: 0,
+            response_bytes: 0,
+            content_chunks: 0,
+            chunk_gaps: GapCounts::default(),
+            traceparent: head.traceparent,
+            request_id: head.request_id,
+            llm: None,
+        };
+        Open { exchange, parser, feed_request: !head.encoded, feed_response: true }
+    }
+
+    pub fn is_llm(&self) -> bool {
+        self.parser.is_some()
+    }
+
+    pub fn request_piece(&mut self, piece: Piece<'_>) {
+        if let (Some(parser), true) = (&mut self.parser, self.feed_request) {
+            parser.request_body(piece);
+        }
+    }
+
+    /// `at`: none if the record that held the last byte was lost.
+    pub fn request_end(&mut self, at: Option<Mark>) {
+        self.exchange.request_end = at;
+        if let (Some(parser), true) = (&mut self.parser, self.feed_request) {
+            parser.request_end();
+        }
+    }
+
+    /// A final response's head.
+    pub fn response_head(&mut self, head: &ResponseHead<'_, '_>, first_byte: Mark) {
+        self.exchange.status = head.status;
+        self.exchange.first_byte = Some(first_byte);
+        if self.exchange.request_id.is_none() {
+            self.exchange.request_id = head.request_id.map(str::to_owned);
+        }
+        self.feed_response = !head.encoded;
+        if let Some(parser) = &mut self.parser {
+            parser.response_head(head.status, head.headers);
+        }
+    }
+
+    /// Content chunks that the piece completed.
+    pub fn response_piece(&mut self, piece: Piece<'_>) -> u32 {
+        match &mut self.parser {
+            Some(parser) if self.feed_response => parser.response_body(piece),
+            _ => 0,
+        }
+    }
+
+    /// One record brought `chunks` content chunks.
+    pub fn content(&mut self, chunks: u32, at: Mark) {
+        if chunks == 0 {
+            return;
+        }
+        let exchange = &mut self.exchange;
+        exchange.content_chunks += u64::from(chunks);
+        exchange.first_content.get_or_insert(at);
+        if let Some(last) = exchange.last_content.replace(at) {
+            // Records of one system call share their instant.
+            let gap_ns = at.at_ns.saturating_sub(last.at_ns);
+            if gap_ns > 0 {
+                exchange.chunk_gaps.add(gap_ns);
+            }
+        }
+    }
+
+    /// The response's last byte came.
+    pub fn response_end(&mut self, at: Mark) {
+        if let (Some(parser), true) = (&mut self.parser, self.feed_response) {
+            let chunks = parser.response_end();
+            self.content(chunks, at);
+        }
+    }
+
+    /// Whether the stream said itself that it is over.
+    pub fn stream_ended(&self) -> bool {
+        self.parser.as_ref().is_some_and(LlmParser::ended)
+    }
+
+    pub fn finish(mut self, ending: Ending) -> Exchange {
+        self.exchange.ending = ending;
+        self.exchange.llm = self.parser.map(LlmParser::finish);
+        self.exchange
+    }
+
+    /// Ends it at an instant at which no byte moved: the counters are those of the last record.
+    pub fn cut_off(mut self, ending: Ending, at_ns: u64) -> Exchange {
+        if self.stream_ended() {
+            return self.finish(Ending::Complete);
+        }
+        self.exchange.end.at_ns = at_ns.max(self.exchange.end.at_ns);
+        self.finish(ending)
+    }
+}

@@ -1,0 +1,212 @@
+//! Recorded exchanges of every dialect and engine, one file each in `data/llm`, against what must come out of them,
+//! however the bytes are cut into pieces.
+
+#![allow(clippy::unwrap_used)]
+
+use agent::session::exchange::LlmExchange;
+use agent::session::llm::{LlmParser, Piece};
+use proptest::prelude::*;
+
+/// A file: `METHOD path`, the request's body, the response's head, an empty line, the response's body.
+struct Recording {
+    method: String,
+    path: String,
+    request: Vec<u8>,
+    head: Vec<u8>,
+    response: Vec<u8>,
+}
+
+impl Recording {
+    fn load(name: &str) -> Self {
+        let path = format!("{}/tests/data/llm/{name}.http", env!("CARGO_MANIFEST_DIR"));
+        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let (line, rest) = cut(&bytes, b"\r\n");
+        let (request, rest) = cut(rest, b"\r\n");
+        let (head, response) = cut(rest, b"\r\n\r\n");
+        let line = String::from_utf8(line.to_vec()).unwrap();
+        let (method, path) = line.split_once(' ').unwrap();
+        Self {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            request: request.to_vec(),
+            head: [head, b"\r\n\r\n"].concat(),
+            response: response.to_vec(),
+        }
+    }
+
+    /// Plays both bodies in pieces whose lengths `length` says, and tells the outcome in one line.
+    fn play(&self, mut length: impl FnMut() -> usize) -> String {
+        let mut parser = LlmParser::detect(&self.method, &self.path).expect("path of a dialect");
+        pieces(&self.request, &mut length, |piece| parser.request_body(Piece::Bytes(piece)));
+        parser.request_end();
+        let mut headers = [httparse::EMPTY_HEADER; 32];
+        let mut head = httparse::Response::new(&mut headers);
+        head.parse(&self.head).unwrap();
+        parser.response_head(head.code.unwrap(), head.headers);
+        let mut content = 0;
+        pieces(&self.response, &mut length, |piece| content += parser.response_body(Piece::Bytes(piece)));
+        content += parser.response_end();
+        let (ended, recognized) = (parser.ended(), parser.recognized());
+        let exchange = parser.finish();
+        check_private(&exchange);
+        if recognized { line(&exchange, content, ended) } else { "not an LLM's".to_owned() }
+    }
+}
+
+fn cut<'a>(bytes: &'a [u8], at: &[u8]) -> (&'a [u8], &'a [u8]) {
+    let place = bytes.windows(at.len()).position(|w| w == at).unwrap();
+    (&bytes[..place], &bytes[place + at.len()..])
+}
+
+fn pieces(mut bytes: &[u8], length: &mut impl FnMut() -> usize, mut take: impl FnMut(&[u8])) {
+    while !bytes.is_empty() {
+        let (piece, rest) = bytes.split_at(length().clamp(1, bytes.len()));
+        take(piece);
+        bytes = rest;
+    }
+}
+
+fn line(x: &LlmExchange, content: u32, ended: bool) -> String {
+    let text = |t: &Option<String>| t.clone().unwrap_or("-".to_owned());
+    let count = |n: Option<u64>| n.map_or("-".to_owned(), |n| n.to_string());
+    let failures = if x.parse_failures > 0 { format!(" failures={}", x.parse_failures) } else { String::new() };
+    format!(
+        "{} {} {} | {} {} | {} | {} {} {} | {} | {}{}{}{failures}",
+        x.dialect,
+        x.operation,
+        x.engine.unwrap_or("-"),
+        text(&x.request_model),
+        text(&x.response_model),
+        text(&x.id),
+        count(x.input_tokens),
+        count(x.output_tokens),
+        count(x.cached_tokens),
+        text(&x.finish_reason),
+        text(&x.error),
+        if x.stream {
+            format!(" stream={content}")
+        } else {
+            assert_eq!(content, 0);
+            String::new()
+        },
+        if ended { " ended" } else { "" },
+    )
+}
+
+/// The samples' messages and prompts hold these words.
+fn check_private(exchange: &LlmExchange) {
+    let all = format!("{exchange:?}");
+    assert!(!all.contains("secret") && !all.contains("evil") && !all.contains("9999"), "{all}");
+}
+
+/// dialect operation engine | model asked, answered | id | tokens in, out, cached | finish | error, stream, end
+#[rustfmt::skip]
+const EXPECTED: &[(&str, &str)] = &[
+    ("anthropic", "anthropic_messages chat - | claude-x claude-x | msg_03 | 12 6 - | end_turn | -"),
+    ("anthropic_error", "anthropic_messages chat - | claude-x - | - | - - - | - | invalid_request_error ended"),
+    ("anthropic_overloaded", "anthropic_messages chat - | claude-x claude-x | msg_02 | 10 1 - | - | overloaded_error stream=0 ended"),
+    ("anthropic_stream", "anthropic_messages chat - | claude-x claude-x-2025 | msg_01 | 2110 89 2000 | tool_use | - stream=4 ended"),
+    ("llama_chat", "openai_chat chat llama_cpp | - smollm2 | chatcmpl-abc | 24 9 0 | stop | -"),
+    ("llama_chat_stream", "openai_chat chat llama_cpp | - smollm2 | chatcmpl-Rk1TqWvHqPSW6t0QG8UzvJ2yqYFq8e0C | 24 3 4 | length | - stream=3 ended"),
+    ("llama_chat_stream_usage", "openai_chat chat llama_cpp | - smollm2 | chatcmpl-Rk1TqWvHqPSW6t0QG8UzvJ2yqYFq8e0C | 24 3 4 | stop | - stream=2 ended"),
+    ("llama_completion", "llama_cpp_completion text_completion llama_cpp | - smollm2 | - | 11 3 2 | eos | - ended"),
+    ("llama_completion_batch", "llama_cpp_completion text_completion llama_cpp | - smollm2 | - | 22 6 - | eos | -"),
+    ("llama_completion_stream", "llama_cpp_completion text_completion llama_cpp | - smollm2 | - | 11 3 2 | limit | - stream=3 ended"),
+    ("llama_embedding", "llama_cpp_embedding embeddings llama_cpp | - - | - | - - - | - | -"),
+    ("llama_infill", "llama_cpp_infill text_completion llama_cpp | - smollm2 | - | 11 3 2 | eos | - ended"),
+    ("llama_loading", "openai_chat chat llama_cpp | - - | - | - - - | - | unavailable_error"),
+    ("llama_stream_error", "openai_chat chat llama_cpp | - smollm2 | chatcmpl-Rk1TqWvHqPSW6t0QG8UzvJ2yqYFq8e0C | - - - | - | server_error stream=1"),
+    ("mistral_rs_chat", "openai_chat chat mistral_rs | m m | 1 | 6 5 - | stop | -"),
+    ("ollama_chat_stream", "ollama_chat chat ollama | llama3.2 llama3.2 | - | 26 282 - | stop | - stream=2 ended"),
+    ("ollama_chat_tools", "ollama_chat chat ollama | llama3.2 llama3.2 | - | 169 15 - | stop | - stream=2 ended"),
+    ("ollama_embed", "ollama_embed embeddings ollama | all-minilm all-minilm | - | 8 - - | - | -"),
+    ("ollama_error", "ollama_chat chat - | nope - | - | - - - | - | error"),
+    ("ollama_generate", "ollama_generate text_completion ollama | llama3.2 llama3.2 | - | 26 290 - | length | - ended"),
+    ("ollama_generate_stream", "ollama_generate text_completion ollama | llama3.2 llama3.2 | - | 26 290 - | stop | - stream=2 ended"),
+    ("ollama_openai_stream", "openai_chat chat ollama | llama3.2 llama3.2 | chatcmpl-7 | - - - | stop | - stream=2 ended"),
+    ("ollama_stream_error", "ollama_chat chat - | llama3.2 llama3.2 | - | - - - | - | error stream=1"),
+    ("openai_embeddings", "openai_embeddings embeddings - | bge bge-large | embd-1 | 750 - - | - | -"),
+    ("openai_tools_stream", "openai_chat chat - | gpt org/gpt | c1 | - - - | tool_calls | - stream=2 ended"),
+    ("other_root", "not an LLM's"),
+    ("responses_error_event", "openai_responses chat - | gpt gpt-x | resp_1 | - - - | - | rate_limit_exceeded stream=0 ended"),
+    ("responses_failed", "openai_responses chat - | gpt gpt-x | resp_1 | - - - | failed | server_error stream=0 ended"),
+    ("responses_stream", "openai_responses chat - | gpt gpt-x | resp_1 | 37 11 5 | completed | - stream=3 ended"),
+    ("sglang_chat", "openai_chat chat sglang | m m | 6a2f0a4e | 37 4 - | stop | -"),
+    ("sglang_classify", "classify classify sglang | - - | e1 | 7 - - | - | -"),
+    ("sglang_encode", "sglang_encode embeddings sglang | - - | e1 | 7 - - | stop | -"),
+    ("sglang_error", "openai_chat chat - | m - | - | - - - | - | BadRequestError"),
+    ("sglang_generate", "sglang_generate text_completion sglang | - - | f0c9d2c3ae4f4d0c8e5f0e2d9b3c1a77 | 9 8 1 | length | -"),
+    ("sglang_generate_abort", "sglang_generate text_completion sglang | - - | f0c9d2c3ae4f4d0c8e5f0e2d9b3c1a77 | 9 0 1 | abort | - stream=0 ended"),
+    ("sglang_generate_batch", "sglang_generate text_completion sglang | - - | f0c9d2c3ae4f4d0c8e5f0e2d9b3c1a77 | 18 13 - | length | -"),
+    ("sglang_generate_batch_stream", "sglang_generate text_completion sglang | - - | f0c9d2c3ae4f4d0c8e5f0e2d9b3c1a77 | - - - | stop | - stream=4 ended"),
+    ("sglang_generate_stream", "sglang_generate text_completion sglang | - - | f0c9d2c3ae4f4d0c8e5f0e2d9b3c1a77 | 9 3 1 | stop | - stream=3 ended"),
+    ("sglang_stream_error", "sglang_generate text_completion - | - - | - | - - - | - | error stream=0 ended"),
+    ("tgi_chat_stream", "openai_chat chat tgi | tgi meta-llama/Llama-3 | - | - - - | stop | - stream=2 ended"),
+    ("tgi_error", "tgi_generate text_completion - | - - | - | - - - | - | validation"),
+    ("tgi_generate", "tgi_generate text_completion tgi | - - | - | 12 20 - | - | -"),
+    ("tgi_generate_details", "tgi_generate text_completion tgi | - - | - | - 17 - | eos_token | -"),
+    ("tgi_root", "tgi_generate text_completion tgi | - - | - | - - - | - | -"),
+    ("tgi_root_stream", "tgi_generate text_completion tgi | - - | - | 7 2 - | stop_sequence | - stream=2"),
+    ("tgi_stream", "tgi_generate text_completion tgi | - - | - | 7 3 - | length | - stream=3"),
+    ("tgi_stream_error", "tgi_generate text_completion tgi | - - | - | - - - | - | generation stream=1"),
+    ("triton_error", "kserve_infer infer - | nope - | - | - - - | - | error"),
+    ("triton_generate", "triton_generate text_completion - | ensemble ensemble | - | - - - | - | -"),
+    ("triton_infer", "kserve_infer infer - | resnet resnet | - | - - - | - | -"),
+    ("triton_stream", "triton_generate text_completion - | vllm_model vllm_model | - | - - - | - | - stream=2"),
+    ("triton_stream_error", "triton_generate text_completion - | m m | - | - - - | - | error stream=1"),
+    ("trtllm_completion", "openai_completions text_completion tensorrt_llm | m m | cmpl-1 | 6 16 - | length | -"),
+    ("vllm_chat", "openai_chat chat vllm | tiny tiny | chatcmpl-bcdfbd773f947d4c | 32 6 - | length | -"),
+    ("vllm_chat_logprobs", "openai_chat chat vllm | tiny tiny | chatcmpl-b3cbe60d3bbe030f | 32 3 - | length | -"),
+    ("vllm_chat_stream", "openai_chat chat vllm | tiny tiny | chatcmpl-84edb4a58d248869 | 32 6 - | length | - stream=6 ended"),
+    ("vllm_chat_stream_continuous", "openai_chat chat vllm | tiny tiny | chatcmpl-87bfac25b17ab141 | 32 4 - | length | - stream=4 ended"),
+    ("vllm_chat_stream_n2", "openai_chat chat vllm | tiny tiny | chatcmpl-9a93e762e134bf02 | - - - | length | - stream=6 ended"),
+    ("vllm_completion", "openai_completions text_completion vllm | tiny tiny | cmpl-b957dd5f4bde1d05 | 4 5 - | length | -"),
+    ("vllm_completion_stream", "openai_completions text_completion vllm | tiny tiny | cmpl-ae60d43acbebc376 | 4 5 - | length | - stream=5 ended"),
+    ("vllm_error_json", "openai_chat chat - | tiny - | - | - - - | - | BadRequestError"),
+    ("vllm_error_length", "openai_chat chat - | tiny - | - | - - - | - | BadRequestError"),
+    ("vllm_error_model", "openai_chat chat - | nope - | - | - - - | - | NotFoundError"),
+    ("vllm_messages", "anthropic_messages chat - | tiny tiny | chatcmpl-92d98a95db52e405 | 32 6 - | max_tokens | -"),
+    ("vllm_messages_stream", "anthropic_messages chat - | tiny tiny | chatcmpl-a5d18e10b366b3f3 | 32 6 - | max_tokens | - stream=6 ended"),
+    ("vllm_rerank", "rerank rerank - | r r | rerank-1 | 56 - - | - | -"),
+    ("vllm_responses", "openai_responses chat vllm | tiny tiny | resp_b3a425cab62a1e5b | 15 16 0 | max_output_tokens | -"),
+    ("vllm_responses_stream", "openai_responses chat vllm | tiny tiny | resp_aef00c432b4d38d9 | 15 16 0 | max_output_tokens | - stream=14 ended"),
+    ("vllm_score", "score score - | r r | score-1 | 22 - - | - | -"),
+];
+
+#[test]
+fn llm_recordings_whole() {
+    for (name, expected) in EXPECTED {
+        assert_eq!(Recording::load(name).play(|| usize::MAX), *expected, "{name}");
+    }
+}
+
+#[test]
+fn llm_recordings_byte_by_byte() {
+    for (name, expected) in EXPECTED {
+        assert_eq!(Recording::load(name).play(|| 1), *expected, "{name}");
+    }
+}
+
+#[test]
+fn llm_recordings_are_all_expected() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/llm");
+    let mut missing = String::new();
+    let mut names: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    for file in names {
+        let name = file.to_str().unwrap().strip_suffix(".http").unwrap().to_owned();
+        if !EXPECTED.iter().any(|(known, _)| *known == name) {
+            missing += &format!("    ({name:?}, {:?}),\n", Recording::load(&name).play(|| usize::MAX));
+        }
+    }
+    assert!(missing.is_empty(), "no expectation; it gives\n{missing}");
+}
+
+proptest! {
+    #[test]
+    fn llm_recordings_in_any_pieces(lengths in prop::collection::vec(1usize..60, 1..40), at in 0..EXPECTED.len()) {
+        let (name, expected) = EXPECTED[at];
+        let mut turn = lengths.iter().cycle();
+        prop_assert_eq!(Recording::load(name).play(|| *turn.next().unwrap()), expected, "{}", name);
+    }
+}

@@ -1,0 +1,211 @@
+//! Bodies with bytes missing, broken, hostile or huge: the parser says nothing rather than something wrong, and stays
+//! small.
+
+#![allow(clippy::unwrap_used)]
+
+use agent::session::exchange::LlmExchange;
+use agent::session::llm::{LlmParser, Piece};
+use proptest::prelude::*;
+
+const GAP: &str = "~";
+
+fn head(parser: &mut LlmParser, content_type: &str) {
+    parser.response_head(200, &[httparse::Header { name: "Content-Type", value: content_type.as_bytes() }]);
+}
+
+fn respond(content_type: &str, pieces: &[&str]) -> (LlmExchange, u32) {
+    let mut parser = LlmParser::detect("POST", "/v1/chat/completions").unwrap();
+    head(&mut parser, content_type);
+    let mut content = 0;
+    for piece in pieces {
+        content += match *piece {
+            GAP => parser.response_body(Piece::Gap(1000)),
+            bytes => parser.response_body(Piece::Bytes(bytes.as_bytes())),
+        };
+    }
+    content += parser.response_end();
+    (parser.finish(), content)
+}
+
+fn json(pieces: &[&str]) -> LlmExchange {
+    respond("application/json", pieces).0
+}
+
+#[test]
+fn llm_gap_in_a_string_keeps_what_stands_whole_around_it() {
+    let x = json(&[
+        r#"{"id":"a","model":"m","choices":[{"index":0,"message":{"content":"text"#,
+        GAP,
+        r#"more \"usage\":{\"prompt_tokens\":1} \\"},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"#,
+        r#""completion_tokens":7}}"#,
+    ]);
+    assert_eq!((x.id.as_deref(), x.model(), x.input_tokens, x.output_tokens), (Some("a"), Some("m"), Some(5), Some(7)));
+    assert_eq!((x.finish_reason, x.parse_failures), (None, 0));
+}
+
+trait Model {
+    fn model(&self) -> Option<&str>;
+}
+impl Model for LlmExchange {
+    fn model(&self) -> Option<&str> {
+        self.response_model.as_deref()
+    }
+}
+
+#[test]
+fn llm_gap_never_gives_a_wrong_figure() {
+    let cases: &[(&[&str], Option<u64>)] = &[
+        // The same words, inside a string.
+        (&[r#"{"a":""#, GAP, r#"x","usage":{"prompt_tokens":5}}"}"#], None),
+        (&[r#"{"a":""#, GAP, r#"\"usage\":{\"prompt_tokens\":5}}"#], None),
+        (&[r#"{"a":""#, GAP, r#"\",\"usage\":{\"prompt_tokens\":5}}"}"#], None),
+        // One level too deep.
+        (&[r#"{"a":{"#, GAP, r#""b":1,"usage":{"prompt_tokens":5}}}"#], None),
+        (&[r#"{"a":"#, GAP, r#"1,"usage":{"prompt_tokens":5}}"#], Some(5)),
+        (&[r#"{"a":[1,2"#, GAP, r#"3,4],"b":["]",{}],"usage":{"prompt_tokens":5}}"#], Some(5)),
+        // A key or a number that begins in the gap.
+        (&[r#"{"a":1,"us"#, GAP, r#"age":{"prompt_tokens":5}}"#], None),
+        (&[r#"{"a":1,"usage":{"prompt_tokens":1"#, GAP, r#"5}}"#], None),
+        // The body's end is missing, or is not an object's.
+        (&[r#"{"a":"#, GAP, r#"1,"usage":{"prompt_tokens":5}"#], None),
+        (&[r#"{"a":"#, GAP, r#"1,"usage":{"prompt_tokens":5}}"#, GAP], None),
+        (&[r#"[{"a":"#, GAP, r#"1,"usage":{"prompt_tokens":5}}]"#], None),
+        (&[r#"{"a":"#, GAP, r#"1,"usage":{"prompt_tokens":5}]}"#], None),
+        (&[r#"{"a":"#, GAP, r#"{"usage":{"prompt_tokens":5}}"#], None),
+        (&[r#"{"a":"#, GAP, r#""}{"b":1,"usage":{"prompt_tokens":5}}"#], None),
+        // After the document's end nothing matters.
+        (&[r#"{"usage":{"prompt_tokens":5}}"#, GAP], Some(5)),
+        (&[GAP, r#""b":1,"usage":{"prompt_tokens":5}}"#], Some(5)),
+    ];
+    for (pieces, expected) in cases {
+        assert_eq!(json(pieces).input_tokens, *expected, "{pieces:?}");
+    }
+}
+
+#[test]
+fn llm_gap_then_megabytes() {
+    let filler = format!("{}\",", "x\\\"y".repeat(100_000));
+    let x = json(&[r#"{"model":"m","a":""#, GAP, &filler, r#""usage":{"prompt_tokens":5}}"#]);
+    assert_eq!((x.model(), x.input_tokens), (Some("m"), Some(5)));
+    let x = json(&[r#"{"model":"m","a":""#, GAP, r#"","usage":{"prompt_tokens":5},"b":""#, &filler, r#""c":1}"#]);
+    assert_eq!((x.model(), x.input_tokens), (Some("m"), None));
+}
+
+#[test]
+fn llm_gap_in_a_stream_drops_the_event() {
+    let event = |text: &str| format!(r#"data: {{"choices":[{{"delta":{{"content":"{text}"}}}}]}}{}"#, "\n\n");
+    let (a, b) = (event("a"), event("b"));
+    let (x, content) = respond("text/event-stream", &[&a, &b[..20], GAP, &b[30..], &a, "data: [DO", "NE]\n\n"]);
+    assert_eq!((content, x.parse_failures, x.stream), (2, 0, true));
+}
+
+#[test]
+fn llm_broken_events_leave_no_trace() {
+    let good = "data: {\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
+    let bad = [
+        "data: {\"model\":\"bad\",\"usage\":{\"prompt_tokens\":9},\n\n",
+        "data: {\"model\":\"bad\"]\n\n",
+        "data: hello\n\n",
+        "data: [DONE\n\n",
+        "data: [DONE]x\n\n",
+        "data: {\"usage\":{\"prompt_tokens\":1x}}\n\n",
+    ];
+    for bad in bad {
+        let (x, content) = respond("text/event-stream", &[bad, good]);
+        assert_eq!((x.model(), x.input_tokens, content, x.parse_failures), (Some("m"), None, 1, 1), "{bad}");
+    }
+    for fine in ["data: \n\n", "data:\n\n", ": ping\n\n", "event: ping\n\n", "id: 3\n\n"] {
+        let (x, content) = respond("text/event-stream", &[fine, good]);
+        assert_eq!((content, x.parse_failures), (1, 0), "{fine}");
+    }
+}
+
+#[test]
+fn llm_hostile_documents() {
+    let deep = "[".repeat(1_000_000);
+    let long = format!(r#"{{"model":"{}","usage":{{"prompt_tokens":5}}}}"#, "m".repeat(10_000_000));
+    let digits = format!(r#"{{"usage":{{"prompt_tokens":{}}}}}"#, "9".repeat(100_000));
+    let key = format!(r#"{{"{}":1,"usage":{{"prompt_tokens":5}}}}"#, "usage".repeat(100_000));
+    assert_eq!((json(&[&deep]).parse_failures, json(&[&deep]).input_tokens), (1, None));
+    let x = json(&[&long[..300], &long[300..]]);
+    assert_eq!((x.model().map(str::len), x.input_tokens), (Some(256), Some(5)));
+    assert_eq!(json(&[&digits]).input_tokens, None);
+    assert_eq!(json(&[&key]).input_tokens, Some(5));
+    for (number, expected) in [("5.0", Some(5)), ("5e1", Some(50)), ("-5", None), ("5.5", None), ("null", None)] {
+        assert_eq!(json(&[&format!(r#"{{"usage":{{"prompt_tokens":{number}}}}}"#)]).input_tokens, expected, "{number}");
+    }
+}
+
+#[test]
+fn llm_escapes_in_names() {
+    assert_eq!(json(&[r#"{"model":"org\/m\u00e9\ud83d\ude00"}"#]).model(), Some("org/mé😀"));
+    let cut = format!(r#"{{"model":"{}\u00e9"}}"#, "m".repeat(253));
+    assert_eq!(json(&[&cut]).model(), Some("m".repeat(253).as_str()));
+    // A finish reason or an error's type that is a sentence is not kept.
+    let x = json(&[r#"{"error":{"type":"you said: hello","code":"c d"},"choices":[{"finish_reason":"as you said"}]}"#]);
+    assert_eq!((x.error.as_deref(), x.finish_reason), (Some("error"), None));
+}
+
+#[test]
+fn llm_paths() {
+    let dialect = |method, path| LlmParser::detect(method, path).map(|parser| parser.finish().dialect);
+    for (path, expected) in [
+        ("/v1/chat/completions", Some("openai_chat")),
+        ("/proxy/v1/chat/completions", Some("openai_chat")),
+        ("/chat/completions", Some("openai_chat")),
+        ("/v1/completions", Some("openai_completions")),
+        ("/completions", Some("llama_cpp_completion")),
+        ("/api/generate", Some("ollama_generate")),
+        ("/generate", Some("generate")),
+        ("/v2/models/a/generate", Some("triton_generate")),
+        ("/v2/models/a/versions/1/infer", Some("kserve_infer")),
+        ("/v2/models//infer", None),
+        ("/", Some("tgi_generate")),
+        ("", None),
+        ("/v1/messages/count_tokens", None),
+        ("/v1/chat/completions/", None),
+        ("/xchat/completions", Some("llama_cpp_completion")),
+        ("/regenerate", None),
+        ("generate", None),
+    ] {
+        assert_eq!(dialect("POST", path), expected, "{path}");
+        assert_eq!(dialect("GET", path), None, "{path}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn llm_any_bytes(
+        path in prop::sample::select(vec!["/v1/chat/completions", "/v1/messages", "/generate", "/api/chat", "/completion"]),
+        kind in prop::sample::select(vec!["application/json", "text/event-stream", "application/x-ndjson"]),
+        body in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(b"{}[]\",:\\ \ndata1e".to_vec())], 0..400),
+        gap in 0usize..400,
+    ) {
+        let mut parser = LlmParser::detect("POST", path).unwrap();
+        parser.request_body(Piece::Bytes(&body));
+        parser.request_end();
+        head(&mut parser, kind);
+        let (a, b) = body.split_at(gap.min(body.len()));
+        parser.response_body(Piece::Bytes(a));
+        parser.response_body(Piece::Gap(1));
+        parser.response_body(Piece::Bytes(b));
+        parser.response_end();
+        parser.finish();
+    }
+
+    /// Whatever is cut out of a body, each figure is the right one or none.
+    #[test]
+    fn llm_gap_anywhere(from in 0usize..900, length in 1usize..900) {
+        let body = r#"{"id":"a","model":"m","x":[{"usage":{"prompt_tokens":1}},"\"usage\":{\"prompt_tokens\":2}",[[1,2],{}]],
+            "choices":[{"index":0,"message":{"content":"a \\ \" b, \"usage\":{\"prompt_tokens\":3}}\\"},"finish_reason":"stop"},
+            {"index":1,"message":{"content":null},"finish_reason":"length"}],"y":{"y":{"prompt_tokens":4}},"z":"},{[",
+            "usage":{"prompt_tokens":5,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":2}},"w":null}"#;
+        let from = from.min(body.len());
+        let to = (from + length).min(body.len());
+        let x = json(&[&body[..from], GAP, &body[to..]]);
+        let right = |given: Option<u64>, figure| given.is_none_or(|given| given == figure);
+        prop_assert!(right(x.input_tokens, 5) && right(x.output_tokens, 7) && right(x.cached_tokens, 2), "{:?}", x);
+        prop_assert!(x.finish_reason.as_deref().is_none_or(|f| f == "stop"), "{:?}", x);
+        prop_assert!(x.model().is_none_or(|m| m == "m"), "{:?}", x);
+    }
+}

@@ -1,0 +1,77 @@
+//! Every map and the read-only configuration. Sizes given here are defaults; the agent sets them at load.
+
+use aya_ebpf::{
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray, RingBuf, Stack},
+};
+use inferscope_abi::{
+    Config, Connection, Counters, LOSS_PLACES, PAYLOAD_BYTES, PayloadHeader, Process, SyscallKey, SyscallStats, Thread,
+    WatchRow,
+};
+
+use crate::probe::{Call, Walk};
+
+/// Set by the agent before the programs load; constant for the verifier.
+#[unsafe(no_mangle)]
+pub static CONFIG: Config = {
+    // SAFETY: Config is integers and arrays of integers.
+    unsafe { core::mem::zeroed() }
+};
+
+/// Reads one field of [`CONFIG`]; volatile, so that the compiler does not fold the zeroes above into the programs.
+#[macro_export]
+macro_rules! config {
+    ($($field:ident).+ $([$index:literal])?) => {
+        $crate::maps::field(&$crate::maps::CONFIG.$($field).+ $([$index])?)
+    };
+}
+
+#[inline(always)]
+pub fn field<T: Copy>(field: &'static T) -> T {
+    // SAFETY: a reference to a static.
+    unsafe { core::ptr::read_volatile(field) }
+}
+
+#[map]
+pub static RING: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+#[map]
+pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOSS_PLACES as u32, 0);
+
+/// The agent maps WATCHED, PROCESS and SERVICE: it marks a process with one store, and a scrape costs no system call.
+#[map]
+pub static WATCHED: Array<WatchRow> = Array::with_max_entries(131_072, BPF_F_MMAPABLE);
+
+#[map]
+pub static PROCESS: Array<Process> = Array::with_max_entries(4096, BPF_F_MMAPABLE);
+
+/// Slots of PROCESS that are free.
+#[map]
+pub static FREE_SLOTS: Stack<u32> = Stack::with_max_entries(4096, 0);
+
+#[map]
+pub static SERVICE: Array<Counters> = Array::with_max_entries(256, BPF_F_MMAPABLE);
+
+#[map]
+pub static THREAD: HashMap<u32, Thread> = HashMap::with_max_entries(32_768, 0);
+
+#[map]
+pub static SYSCALL: HashMap<SyscallKey, SyscallStats> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+#[map]
+pub static CONNECTION: HashMap<u64, Connection> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// Room to put a payload record together: twice the data, so that the verifier can see that any piece fits behind
+/// any other.
+#[repr(C)]
+pub struct Scratch {
+    pub head: PayloadHeader,
+    pub data: [u8; 2 * PAYLOAD_BYTES],
+    pub walk: Walk,
+    pub call: Call,
+}
+
+/// Used by the sys_exit program alone: the kernel does not run one program twice at a time on one CPU.
+#[map]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);

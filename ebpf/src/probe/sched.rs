@@ -1,0 +1,154 @@
+//! On-CPU, run-queue and off-CPU time by reason, at each switch and wake-up of a watched thread.
+
+use aya_ebpf::helpers::generated::bpf_get_current_task;
+use inferscope_abi::{
+    NO_OFFSET, NO_SYSCALL, RUNQ_BUCKETS, STATE_BLOCK_IO, STATE_FAULT, STATE_FILE, STATE_ONCPU, STATE_OTHER,
+    STATE_RUNQUEUE, STATE_SOCKET, SYS_IO_URING, SYS_READ, SYS_READV, SYS_WRITE, SYS_WRITEV, SYSCALL_NUMBERS, Thread,
+    blocking_state, runq_bucket,
+};
+
+use crate::{
+    config,
+    kernel::{Read, now_ns, opaque},
+    probe::{socket, syscall::class_of},
+    state, watch,
+};
+
+/// Runnable, in `task_struct::__state` and in the tracepoint's argument.
+const TASK_RUNNING: u32 = 0;
+/// __TASK_STOPPED | __TASK_TRACED: a signal or a debugger holds the thread.
+const TASK_STOPPED: u32 = 0x0c;
+
+// TP_PROTO(bool preempt, struct task_struct *prev, struct task_struct *next [, unsigned int prev_state since 5.18])
+tracepoint!(sched_switch_btf, sched_switch_raw, "sched_switch", |ctx, R| {
+    let at = config!(switch_prev_state_arg);
+    let prev: *const u8 = ctx.arg(1);
+    let prev_state = if at == NO_OFFSET {
+        // SAFETY: the hook's task.
+        unsafe { R::u32(prev, config!(offsets.task_state)) }
+    } else {
+        ctx.arg::<u64>(3) as u32
+    };
+    switched::<R>(ctx.arg::<u64>(0) as u8 != 0, prev, ctx.arg(2), prev_state)
+});
+
+// TP_PROTO(struct task_struct *p)
+tracepoint!(sched_wakeup_btf, sched_wakeup_raw, "sched_wakeup", |ctx, R| woken::<R>(ctx.arg(0)));
+tracepoint!(sched_new_btf, sched_new_raw, "sched_wakeup_new", |ctx, R| woken::<R>(ctx.arg(0)));
+
+#[inline(always)]
+fn switched<R: Read>(preempt: bool, prev: *const u8, next: *const u8, state: u32) {
+    // SAFETY: `prev` and `next` are the hook's tasks, offsets are constants.
+    unsafe {
+        let prev_tgid = R::u32(prev, config!(offsets.task_tgid));
+        let next_tgid = R::u32(next, config!(offsets.task_tgid));
+        let prev_mark = watch::mark(prev_tgid);
+        let next_mark = watch::mark(next_tgid);
+        if prev_mark == 0 && next_mark == 0 {
+            return;
+        }
+        let now = now_ns();
+        if prev_mark != 0 {
+            // A thread that is preempted may have set its state already; it is runnable all the same.
+            let state = if preempt { TASK_RUNNING } else { state };
+            leave_cpu::<R>(prev, prev_tgid, prev_mark, state, now);
+        }
+        if next_mark != 0 {
+            let tid = R::u32(next, config!(offsets.task_pid));
+            enter_cpu(tid, next_tgid, next_mark, now);
+        }
+    }
+}
+
+/// # Safety
+/// `prev` is the hook's task.
+#[inline(always)]
+unsafe fn leave_cpu<R: Read>(prev: *const u8, tgid: u32, mark: u16, task_state: u32, now: u64) {
+    // SAFETY: by contract; the rest are map values.
+    unsafe {
+        let tid = R::u32(prev, config!(offsets.task_pid));
+        let Some(sums) = watch::sums(mark) else { return };
+        let Some(thread) = state::thread(tid, tgid) else { return };
+        let to = if task_state == TASK_RUNNING {
+            state::add(&raw mut (*sums.process).counters.involuntary_switches, 1);
+            state::add(&raw mut (*sums.service).involuntary_switches, 1);
+            STATE_RUNQUEUE
+        } else {
+            state::add(&raw mut (*sums.process).counters.voluntary_switches, 1);
+            state::add(&raw mut (*sums.service).voluntary_switches, 1);
+            reason::<R>(prev, thread, task_state)
+        };
+        state::close(thread, sums, now);
+        state::open(thread, sums, to, now);
+    }
+}
+
+/// Why a thread that leaves the CPU blocked does so.
+#[inline(always)]
+unsafe fn reason<R: Read>(prev: *const u8, thread: *const Thread, state: u32) -> usize {
+    // SAFETY: the hook's task and a map value.
+    unsafe {
+        let number = (*thread).syscall;
+        let class = class_of(number);
+        // The bit is set by io_schedule(); io_uring also sets it while it waits for sockets.
+        if class != SYS_IO_URING
+            && R::u8(prev, config!(offsets.task_in_iowait)) & config!(offsets.task_in_iowait_mask) as u8 != 0
+        {
+            return STATE_BLOCK_IO;
+        }
+        if number == NO_SYSCALL {
+            return if state & TASK_STOPPED != 0 { STATE_OTHER } else { STATE_FAULT };
+        }
+        match class {
+            SYS_READ | SYS_WRITE | SYS_READV | SYS_WRITEV => {
+                // The same call serves files and sockets. `prev` is still the current task here.
+                if socket::is_socket(bpf_get_current_task(), (*thread).args[0]) { STATE_SOCKET } else { STATE_FILE }
+            }
+            class => blocking_state(class),
+        }
+    }
+}
+
+#[inline(always)]
+fn enter_cpu(tid: u32, tgid: u32, mark: u16, now: u64) {
+    let Some(sums) = watch::sums(mark) else { return };
+    let Some(thread) = state::thread(tid, tgid) else { return };
+    // SAFETY: map values.
+    unsafe {
+        let waited = (*thread).state == STATE_RUNQUEUE as u32;
+        let delay = now.wrapping_sub((*thread).since_ns);
+        state::close(thread, sums, now);
+        state::open(thread, sums, STATE_ONCPU, now);
+        if waited {
+            let bucket = opaque(runq_bucket(delay));
+            if bucket < RUNQ_BUCKETS {
+                state::add((&raw mut (*sums.process).runq_delay).cast::<u64>().add(bucket), 1);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn woken<R: Read>(task: *const u8) {
+    // SAFETY: the hook's task, and map values.
+    unsafe {
+        let tgid = R::u32(task, config!(offsets.task_tgid));
+        let mark = watch::mark(tgid);
+        if mark == 0 {
+            return;
+        }
+        let tid = R::u32(task, config!(offsets.task_pid));
+        let Some(sums) = watch::sums(mark) else { return };
+        let Some(thread) = state::thread(tid, tgid) else { return };
+        let from = (*thread).state;
+        // A thread that had not left the CPU yet is woken without having waited.
+        if from == STATE_ONCPU as u32 || from == STATE_RUNQUEUE as u32 {
+            return;
+        }
+        let now = now_ns();
+        state::close(thread, sums, now);
+        state::open(thread, sums, STATE_RUNQUEUE, now);
+    }
+}
+
+const _: () = assert!(SYSCALL_NUMBERS.is_power_of_two());

@@ -1,0 +1,219 @@
+//! Payload of the HTTP connections of watched processes: which call moved which bytes of which socket.
+//!
+//! A socket is known by its inode, read through the descriptor table at each call, so that a descriptor that is
+//! closed, duplicated or passed on can't be taken for another. `capture` copies the bytes.
+
+use inferscope_abi::{
+    CLOSE_CLOSED, CLOSE_EOF, CLOSE_RESET, CLOSE_SHUTDOWN_WRITE, CONNECTION_IGNORED, CloseEvent, Connection, DIR_RX,
+    DIR_TX, Kind, Lost, SYS_READ, SYS_READV, SYS_RECVFROM, SYS_RECVMMSG, SYS_RECVMSG, SYS_SHUTDOWN, Thread,
+};
+
+use crate::{
+    config,
+    emit::{self, header, lost},
+    kernel::{now_ns, read},
+    maps::{CONNECTION, SCRATCH, Scratch},
+    watch,
+};
+
+mod address;
+mod capture;
+mod sniff;
+
+pub use capture::Walk;
+
+/// S_IFMT and S_IFSOCK of inode(7).
+const MODE_TYPE: u16 = 0o170_000;
+const MODE_SOCKET: u16 = 0o140_000;
+
+const MSG_OOB: u64 = 0x1;
+const MSG_PEEK: u64 = 0x2;
+const MSG_TRUNC: u64 = 0x20;
+const MSG_ERRQUEUE: u64 = 0x2000;
+
+const EPIPE: i64 = -32;
+const ECONNABORTED: i64 = -103;
+const ECONNRESET: i64 = -104;
+const ETIMEDOUT: i64 = -110;
+
+const SHUT_WR: u64 = 1;
+const SHUT_RDWR: u64 = 2;
+
+/// A call that returned, as far as payload goes.
+#[repr(C)]
+pub struct Call {
+    pub pid_tgid: u64,
+    pub class: u8,
+    pub fd: u32,
+    /// Buffer, iovec array, msghdr or mmsghdr array, by class.
+    pub buffer: u64,
+    pub direction: u8,
+    /// Bytes moved; messages for recvmmsg and sendmmsg.
+    pub result: u64,
+    /// The bytes were moved but not into the buffer (MSG_TRUNC).
+    pub blind: u8,
+    pub enter_ns: u64,
+    pub at_ns: u64,
+}
+
+/// `struct file *` of a descriptor of `task`.
+#[inline(always)]
+fn file_of(task: u64, fd: u64) -> Option<u64> {
+    let files: u64 = read(task, config!(offsets.task_files))?;
+    let table: u64 = read(files, config!(offsets.files_fdt))?;
+    let max: u32 = read(table, config!(offsets.fdt_max_fds))?;
+    if fd >= u64::from(max) {
+        return None;
+    }
+    let fds: u64 = read(table, config!(offsets.fdt_fd))?;
+    let file: u64 = read(fds + fd * 8, 0)?;
+    (file != 0).then_some(file)
+}
+
+/// The inode behind a file, if that is a socket.
+#[inline(always)]
+fn socket_inode(file: u64) -> Option<u64> {
+    let inode: u64 = read(file, config!(offsets.file_inode))?;
+    let mode: u16 = read(inode, config!(offsets.inode_mode))?;
+    if mode & MODE_TYPE != MODE_SOCKET {
+        return None;
+    }
+    read(inode, config!(offsets.inode_ino))
+}
+
+#[inline(always)]
+fn current_file(fd: u64) -> Option<u64> {
+    // SAFETY: no arguments.
+    file_of(unsafe { aya_ebpf::helpers::generated::bpf_get_current_task() }, fd)
+}
+
+/// Whether the descriptor of the current task is a socket.
+#[inline(always)]
+pub fn is_socket(task: u64, fd: u64) -> bool {
+    file_of(task, fd).and_then(socket_inode).is_some()
+}
+
+/// close(2) begins: the last descriptor of a captured connection ends it.
+#[inline(always)]
+pub fn closing(pid_tgid: u64, mark: u16, fd: u64) {
+    let Some(file) = current_file(fd) else { return };
+    let Some(inode) = socket_inode(file) else { return };
+    if CONNECTION.get_ptr(inode).is_none() {
+        return;
+    }
+    let references: u64 = read(file, config!(offsets.file_count)).unwrap_or(0);
+    if references != u64::from(config!(offsets.file_count_of_one)) {
+        return;
+    }
+    closed(pid_tgid, mark, inode, CLOSE_CLOSED, now_ns());
+    let _ = CONNECTION.remove(inode);
+}
+
+#[inline(always)]
+fn closed(pid_tgid: u64, mark: u16, socket: u64, reason: u32, at_ns: u64) {
+    let Some(sums) = watch::sums(mark) else { return };
+    let event = CloseEvent {
+        header: header(Kind::Close, (pid_tgid >> 32) as u32, pid_tgid as u32, at_ns),
+        socket,
+        service: sums.service_index,
+        reason,
+    };
+    emit::record(&event, Lost::RingClose);
+}
+
+#[inline(always)]
+fn reads(class: u8) -> bool {
+    matches!(class, SYS_READ | SYS_READV | SYS_RECVFROM | SYS_RECVMSG | SYS_RECVMMSG)
+}
+
+#[inline(always)]
+fn flags_of(class: u8, thread: &Thread) -> u64 {
+    match class {
+        SYS_RECVFROM | SYS_RECVMMSG => thread.args[3],
+        SYS_RECVMSG => thread.args[2],
+        _ => 0,
+    }
+}
+
+/// A call on a descriptor returned.
+///
+/// # Safety
+/// `thread` is a map value.
+#[inline(always)]
+pub unsafe fn returned(pid_tgid: u64, mark: u16, thread: *const Thread, class: u8, result: i64, at_ns: u64) {
+    // SAFETY: by contract.
+    let thread = unsafe { &*thread };
+    let fd = thread.args[0];
+    if class == SYS_SHUTDOWN {
+        if result == 0 && (thread.args[1] == SHUT_WR || thread.args[1] == SHUT_RDWR) {
+            ended(pid_tgid, mark, fd, CLOSE_SHUTDOWN_WRITE, at_ns);
+        }
+        return;
+    }
+    if result <= 0 {
+        match result {
+            // A read of no bytes is no end of the stream if none were asked for; that is rare enough to leave to
+            // the agent, which keeps a connection on which more arrives.
+            0 if reads(class) => ended(pid_tgid, mark, fd, CLOSE_EOF, at_ns),
+            EPIPE | ECONNABORTED | ECONNRESET | ETIMEDOUT => ended(pid_tgid, mark, fd, CLOSE_RESET, at_ns),
+            _ => {}
+        }
+        return;
+    }
+    let flags = flags_of(class, thread);
+    if flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
+        return;
+    }
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return };
+    let call = Call {
+        pid_tgid,
+        class,
+        fd: fd as u32,
+        buffer: thread.args[1],
+        direction: if reads(class) { DIR_RX } else { DIR_TX },
+        result: result as u64,
+        blind: u8::from(flags & MSG_TRUNC != 0),
+        enter_ns: thread.syscall_since_ns,
+        at_ns,
+    };
+    // SAFETY: this CPU's scratch. From here on the call is what memory says: the ten kinds of call are one path.
+    unsafe { (*scratch).call = call };
+    moved(capture::forget(scratch), mark);
+}
+
+/// The stream of a captured connection ended in one way or another.
+#[inline(always)]
+fn ended(pid_tgid: u64, mark: u16, fd: u64, reason: u32, at_ns: u64) {
+    let Some(inode) = current_file(fd).and_then(socket_inode) else { return };
+    if CONNECTION.get_ptr(inode).is_some() {
+        closed(pid_tgid, mark, inode, reason, at_ns);
+    }
+}
+
+#[inline(always)]
+fn moved(scratch: *mut Scratch, mark: u16) {
+    // SAFETY: this CPU's scratch.
+    let Some(file) = current_file(u64::from(unsafe { (*scratch).call.fd })) else { return };
+    let Some(inode) = socket_inode(file) else { return };
+    let connection = match CONNECTION.get_ptr_mut(inode) {
+        Some(connection) => connection,
+        None => {
+            // SAFETY: as above.
+            if !sniff::begins_http(unsafe { &(*scratch).call }) {
+                return;
+            }
+            let mut new = Connection::default();
+            address::fill(&mut new, file);
+            if CONNECTION.insert(inode, new, 0).is_err() {
+                lost(Lost::MapConnection);
+                return;
+            }
+            let Some(connection) = CONNECTION.get_ptr_mut(inode) else { return };
+            connection
+        }
+    };
+    // SAFETY: a map value.
+    if unsafe { (*connection).state } != CONNECTION_IGNORED {
+        capture::emit(scratch, mark, inode, connection);
+    }
+}

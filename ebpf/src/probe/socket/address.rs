@@ -1,0 +1,36 @@
+//! Family, ports and peer of a socket, read once when its capture begins.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use inferscope_abi::{Connection, FAMILY_INET, FAMILY_INET6, Lost};
+
+use crate::{config, emit::lost, kernel::read};
+
+/// Leaves what can't be read at 0.
+#[inline(always)]
+pub fn fill(connection: &mut Connection, file: u64) {
+    if read_into(connection, file).is_none() {
+        lost(Lost::KernelRead);
+    }
+}
+
+#[inline(always)]
+fn read_into(connection: &mut Connection, file: u64) -> Option<()> {
+    let socket: u64 = read(file, config!(offsets.file_private_data))?;
+    let sock: u64 = read(socket, config!(offsets.socket_sk))?;
+    let family: u16 = read(sock, config!(offsets.sock_family))?;
+    connection.family = family as u8;
+    let (from, bytes) = match connection.family {
+        FAMILY_INET => (config!(offsets.sock_daddr), 4),
+        FAMILY_INET6 => (config!(offsets.sock_v6_daddr), 16),
+        _ => return Some(()),
+    };
+    // skc_dport is in network order, skc_num in the host's.
+    connection.remote_port = u16::from_be(read(sock, config!(offsets.sock_dport))?);
+    connection.local_port = read(sock, config!(offsets.sock_num))?;
+    let to = connection.remote_address.as_mut_ptr();
+    // SAFETY: `bytes` is at most the array's length; the helper checks the address.
+    let failed = unsafe {
+        bpf_probe_read_kernel(to.cast(), bytes, (sock + u64::from(from)) as *const core::ffi::c_void)
+    };
+    (failed == 0).then_some(())
+}

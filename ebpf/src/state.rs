@@ -1,0 +1,95 @@
+//! Thread states: each transition is two additions per sum, for the process and for its service.
+
+use core::arch::asm;
+
+use inferscope_abi::{Lost, NO_SYSCALL, STATE_UNKNOWN, STATES, StateSum, Thread};
+
+use crate::{emit::lost, kernel::opaque, maps::THREAD, watch::Sums};
+
+/// Atomic addition without a result: the one form that every kernel since 4.x has.
+///
+/// # Safety
+/// `at` points into a map value.
+#[inline(always)]
+pub unsafe fn add(at: *mut u64, value: u64) {
+    // SAFETY: by contract.
+    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) at, in(reg) value) };
+}
+
+/// The entry of a watched thread, made on first sight.
+#[inline(always)]
+pub fn thread(tid: u32, tgid: u32) -> Option<*mut Thread> {
+    if let Some(thread) = THREAD.get_ptr_mut(tid) {
+        return Some(thread);
+    }
+    let new = Thread {
+        tgid,
+        state: STATE_UNKNOWN,
+        since_ns: 0,
+        syscall: NO_SYSCALL,
+        flags: 0,
+        syscall_since_ns: 0,
+        args: [0; 4],
+    };
+    if THREAD.insert(tid, new, 0).is_err() {
+        lost(Lost::MapThread);
+        return None;
+    }
+    THREAD.get_ptr_mut(tid)
+}
+
+#[inline(always)]
+unsafe fn leave(sum: *mut StateSum, now: u64) {
+    // SAFETY: a map value.
+    unsafe {
+        add(&raw mut (*sum).acc, now);
+        add(&raw mut (*sum).n, u64::MAX);
+    }
+}
+
+#[inline(always)]
+unsafe fn enter(sum: *mut StateSum, now: u64) {
+    // SAFETY: a map value.
+    unsafe {
+        add(&raw mut (*sum).acc, now.wrapping_neg());
+        add(&raw mut (*sum).n, 1);
+    }
+}
+
+/// Ends the state that a thread is in.
+///
+/// # Safety
+/// `thread` and `sums` point to map values.
+#[inline(always)]
+pub unsafe fn close(thread: *mut Thread, sums: Sums, now: u64) {
+    // SAFETY: by contract.
+    unsafe {
+        let from = (*thread).state as usize;
+        if from >= STATES {
+            return;
+        }
+        (*thread).state = STATE_UNKNOWN;
+        leave((&raw mut (*sums.process).counters.states).cast::<StateSum>().add(from), now);
+        leave((&raw mut (*sums.service).states).cast::<StateSum>().add(from), now);
+    }
+}
+
+/// Puts a thread into the state `to`.
+///
+/// # Safety
+/// As for [`close`]; `to` is below STATES.
+#[inline(always)]
+pub unsafe fn open(thread: *mut Thread, sums: Sums, to: usize, now: u64) {
+    // SAFETY: by contract.
+    unsafe {
+        // The compiler knows the bound and would drop the check that the verifier needs.
+        let to = opaque(to);
+        if to >= STATES {
+            return;
+        }
+        (*thread).state = to as u32;
+        (*thread).since_ns = now;
+        enter((&raw mut (*sums.process).counters.states).cast::<StateSum>().add(to), now);
+        enter((&raw mut (*sums.service).states).cast::<StateSum>().add(to), now);
+    }
+}

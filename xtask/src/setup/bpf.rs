@@ -1,0 +1,126 @@
+//! The kernel programs' toolchain: a compiler whose library source is at hand, and a bpf-linker on the same LLVM.
+//!
+//! rustup's nightly is preferred; where it cannot be had, or no LLVM of its version, Debian's compiler is linked into
+//! rustup as the toolchain `bpf`. A toolchain that the user already has is never updated.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::apt;
+use crate::{paths, process, step};
+
+const LINKER_VERSION: &str = "0.13.0";
+/// The LLVM versions that this bpf-linker can be built with.
+const LINKER_LLVM: [u32; 3] = [21, 22, 23];
+const DEBIAN_LLVM: u32 = 22;
+const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "llvm-22-dev"];
+const RUSTUP_LIMIT: Duration = Duration::from_secs(180);
+
+/// Installs what is missing; prints one line when nothing is.
+pub fn ensure() -> Result<()> {
+    if paths::program("rustup").is_none() {
+        bail!("rustup is missing: install it as rustup.rs says, then run this again");
+    }
+    if let Some(found) = usable() {
+        step::already(&found);
+        return Ok(());
+    }
+    if let Err(error) = nightly() {
+        println!("  note     no nightly toolchain ({error:#}): taking Debian's compiler");
+        debian().context("the kernel programs' toolchain could not be installed")?;
+    }
+    let found = usable().context("the toolchain was installed and still does not work: see .cache/log")?;
+    step::already(&found);
+    Ok(())
+}
+
+/// The toolchain that the agent's build will take, in words, if one is complete.
+fn usable() -> Option<String> {
+    let toolchain = ["bpf", "nightly"].into_iter().find(|name| has_library_source(name))?;
+    let version = process::output(Command::new("bpf-linker").arg("--version")).ok()?;
+    let compiler = llvm_of(toolchain)?;
+    // A linker with LLVM inside it does not tell its version: it is taken on trust.
+    let linker = linker_llvm().unwrap_or(compiler);
+    (linker >= compiler).then(|| format!("toolchain {toolchain} (LLVM {compiler}), {version}"))
+}
+
+fn nightly() -> Result<()> {
+    let rustup = || Command::new("rustup");
+    if !process::succeeds(rustup().args(["run", "nightly", "rustc", "--version"])) {
+        let mut install = rustup();
+        install.args(["toolchain", "install", "nightly", "--profile", "minimal", "--component", "rust-src"]);
+        step::run_within("rustup toolchain install nightly", "1 minute", RUSTUP_LIMIT, &mut install)?;
+    } else if !has_library_source("nightly") {
+        let mut add = rustup();
+        add.args(["component", "add", "rust-src", "--toolchain", "nightly"]);
+        step::run_within("rustup component add rust-src", "10 seconds", RUSTUP_LIMIT, &mut add)?;
+    }
+    let llvm = llvm_of("nightly").context("rustc does not tell its LLVM version")?;
+    if !LINKER_LLVM.contains(&llvm) {
+        bail!("bpf-linker {LINKER_VERSION} does not know LLVM {llvm}");
+    }
+    if llvm_prefix(llvm).is_none() {
+        let package = format!("llvm-{llvm}-dev");
+        if !apt::available(&package) {
+            bail!("bpf-linker needs LLVM {llvm} and this host has no package {package}");
+        }
+        apt::ensure(&[&package], "1 minute")?;
+    }
+    linker(llvm)
+}
+
+fn debian() -> Result<()> {
+    apt::ensure(&DEBIAN_PACKAGES, "1 minute, 500 MB")?;
+    if !has_library_source("bpf") {
+        step::run(
+            "rustup toolchain link bpf",
+            "1 second",
+            Command::new("rustup").args(["toolchain", "link", "bpf", "/usr"]),
+        )?;
+    }
+    linker(DEBIAN_LLVM)
+}
+
+/// Builds bpf-linker against LLVM, unless the one that is there fits.
+fn linker(llvm: u32) -> Result<()> {
+    let fits = linker_llvm().is_none_or(|linked| linked >= llvm);
+    if fits && process::succeeds(Command::new("bpf-linker").arg("--version")) {
+        return Ok(());
+    }
+    let prefix = llvm_prefix(llvm).with_context(|| format!("no LLVM {llvm} under /usr/lib/llvm-{llvm}"))?;
+    let mut install = Command::new("cargo");
+    install.args(["install", "bpf-linker", "--locked", "--force", "--version", LINKER_VERSION]);
+    install.args(["--no-default-features", "--features", &format!("llvm-{llvm}")]);
+    // Debian keeps libLLVM outside the default path: llvm-sys reads one name, the linker's own build script the other.
+    install.env("LLVM_PREFIX", &prefix).env(format!("LLVM_SYS_{llvm}1_PREFIX"), &prefix);
+    step::run(&format!("cargo install bpf-linker {LINKER_VERSION}"), "3 minutes", &mut install)
+}
+
+fn llvm_prefix(llvm: u32) -> Option<PathBuf> {
+    let prefix = PathBuf::from(format!("/usr/lib/llvm-{llvm}"));
+    prefix.join("bin/llvm-config").exists().then_some(prefix)
+}
+
+/// The LLVM major version of a toolchain's compiler.
+fn llvm_of(toolchain: &str) -> Option<u32> {
+    let about = process::output(Command::new("rustup").args(["run", toolchain, "rustc", "-vV"])).ok()?;
+    let version = about.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
+    version.split('.').next()?.parse().ok()
+}
+
+/// The LLVM major version that bpf-linker loads, if it loads one.
+fn linker_llvm() -> Option<u32> {
+    let libraries = process::output(Command::new("ldd").arg(paths::program("bpf-linker")?)).ok()?;
+    let (_, name) = libraries.split_once("libLLVM")?;
+    let digits: String = name.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+/// `core` is built from source, so the toolchain must bring it.
+fn has_library_source(toolchain: &str) -> bool {
+    process::output(Command::new("rustup").args(["run", toolchain, "rustc", "--print", "sysroot"]))
+        .is_ok_and(|root| Path::new(&root).join("lib/rustlib/src/rust/library/core").exists())
+}
