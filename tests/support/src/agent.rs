@@ -2,6 +2,7 @@
 
 use crate::child::{Lines, Running};
 use crate::metrics::Metrics;
+use crate::outcome::Outcome;
 use crate::record::{self, Record};
 use crate::transport::Target;
 use crate::{locate, page};
@@ -78,6 +79,18 @@ impl Agent {
             let kept: Vec<Record> = self.records()?.into_iter().filter(&keep).collect();
             Ok((kept.len() >= n).then_some(kept))
         })
+    }
+
+    /// Records of LLM requests, once each of these outcomes has one or time is up: [`crate::compare`] says what lacks.
+    pub fn records_of(&self, outcomes: &[Outcome]) -> Result<Vec<Record>> {
+        let ids: Vec<&str> = outcomes.iter().filter_map(|o| o.id.as_deref()).collect();
+        let llm = |all: Vec<Record>| all.into_iter().filter(|r| r.operation.is_some()).collect::<Vec<_>>();
+        let complete = self.wait("a record of each request", Duration::from_secs(15), || {
+            let all = llm(self.records()?);
+            let found = ids.iter().all(|id| all.iter().any(|r| r.id.as_deref() == Some(*id)));
+            Ok(found.then_some(all))
+        });
+        complete.or_else(|_| self.records().map(llm))
     }
 
     /// The metrics once `accept` does.

@@ -34,9 +34,12 @@ pub struct Block {
 
 impl Block {
     pub fn run(&self) -> Result<Value> {
+        // The main thread is one of them: waiting for the others would be a wait of its own.
         let blocked: u64 = std::thread::scope(|scope| {
-            let all: Vec<_> = (0..self.threads).map(|_| scope.spawn(|| self.wait_often())).collect();
-            all.into_iter().map(|t| t.join().expect("a waiting thread does not panic")).sum::<Result<u64>>()
+            let others: Vec<_> = (1..self.threads).map(|_| scope.spawn(|| self.wait_often())).collect();
+            let own = self.wait_often();
+            let others = others.into_iter().map(|t| t.join().expect("a waiting thread does not panic"));
+            others.chain([own]).sum::<Result<u64>>()
         })?;
         Ok(json!({
             "load": "block", "kind": format!("{:?}", self.kind).to_lowercase(), "threads": self.threads,
