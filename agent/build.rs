@@ -43,7 +43,8 @@ fn main() -> Result<()> {
 /// Builds the object and returns where it lies.
 fn build(workspace: &Path, target_dir: &Path) -> Result<PathBuf> {
     let Some(toolchain) = TOOLCHAINS.into_iter().find(|name| has_library_source(name)) else { bail!(NO_TOOLCHAIN) };
-    if !runs(Command::new("bpf-linker").arg("--version")) {
+    // Through rustup, which adds cargo's own bin directory to the path.
+    if !runs(Command::new("rustup").args(["run", toolchain, "bpf-linker", "--version"])) {
         bail!("bpf-linker is missing: run `cargo xtask setup`");
     }
     let arch = env::var("CARGO_CFG_TARGET_ARCH").context("CARGO_CFG_TARGET_ARCH is not set")?;

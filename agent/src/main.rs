@@ -1,22 +1,43 @@
-fn main() {
-    let t = std::time::Instant::now();
-    let l = agent::probe::load_reporting(&Default::default());
-    match l {
-        Ok(l) => {
-            for r in &l.reports {
-                println!("{} {} {:?} {:?}", r.probe, r.program, r.hook, r.error);
-            }
-            println!("{:?}", t.elapsed());
-            println!(
-                "{}",
-                std::fs::read_to_string("/proc/self/status")
-                    .unwrap()
-                    .lines()
-                    .filter(|l| l.starts_with("Vm") || l.starts_with("Rss"))
-                    .collect::<Vec<_>>()
-                    .join("\n")
-            );
+//! Arguments, log, command, exit code; nothing else.
+
+use std::{io, process::ExitCode};
+
+use agent::{
+    attach,
+    cli::{Cli, Command, completions},
+    commands,
+    export::metrics,
+    run,
+};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(&cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("inferscope: {error:#}");
+            ExitCode::FAILURE
         }
-        Err(e) => println!("{e:?}"),
     }
+}
+
+fn dispatch(cli: &Cli) -> anyhow::Result<ExitCode> {
+    match &cli.command {
+        Command::Run(args) => {
+            let config = args.config(&cli.log)?;
+            commands::start_log(config.log);
+            run::run(args, &cli.log, config)?;
+        }
+        Command::Attach(args) => {
+            commands::start_log(args.config(&cli.log).log);
+            attach::attach(args, &cli.log)?;
+        }
+        Command::Check(args) => return commands::check(args),
+        Command::Ps(args) => commands::ps(args)?,
+        Command::Top(args) => commands::top(args)?,
+        Command::Completions { shell } => completions(*shell, &mut io::stdout()),
+        Command::MetricsTable => print!("{}", metrics::table()),
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,12 +1,12 @@
 //! `cargo xtask build`: the agent with its kernel programs, in one file.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{paths, setup};
+use crate::{cargo, paths, setup};
 
+/// Build target/release/inferscope
 #[derive(clap::Args)]
 pub struct Args {
     /// Build target/debug/inferscope instead: quicker to build, slower to run
@@ -24,8 +24,7 @@ pub fn run(args: &Args) -> Result<()> {
 /// Builds the agent, and first what it takes to build it. Returns the program.
 pub fn agent(debug: bool) -> Result<PathBuf> {
     setup::bpf::ensure()?;
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(paths::workspace()).args(["build", "--package", "agent"]);
+    let mut cargo = cargo::command(&["build", "--package", "agent"]);
     if !debug {
         cargo.arg("--release");
     }

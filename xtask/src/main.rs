@@ -3,11 +3,24 @@
 //! Parses and dispatches, nothing else.
 #![forbid(unsafe_code)]
 
+mod agent;
+mod bench;
 mod build;
+mod cargo;
+mod demo;
+mod exit;
+mod http;
+mod libtest;
 mod paths;
 mod process;
+mod servers;
 mod setup;
 mod step;
+mod test;
+mod tidy;
+mod vm;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -21,15 +34,26 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Install what is missing: the kernel programs' toolchain, the real servers, the guest kernels, the tools
     Setup(setup::Args),
-    /// Build target/release/inferscope
     Build(build::Args),
+    Demo(demo::Args),
+    Test(test::Args),
+    Bench(bench::Args),
+    Tidy(tidy::Args),
+    Servers(servers::Args),
+    Vm(vm::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
         Command::Setup(args) => setup::run(&args),
         Command::Build(args) => build::run(&args).map(|_| ()),
-    }
+        Command::Demo(args) => demo::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Tidy(args) => tidy::run(&args),
+        Command::Servers(args) => servers::run(&args),
+        Command::Vm(args) => vm::run(args),
+    };
+    exit::code(done)
 }

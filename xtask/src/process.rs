@@ -64,20 +64,33 @@ impl Drop for Group {
     }
 }
 
+/// SIGTERM to one child, SIGKILL if it does not end; for a child that shares xtask's process group.
+pub fn end(child: &mut Child) {
+    signal("TERM", &child.id().to_string());
+    let deadline = Instant::now() + GRACE;
+    while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
+        std::thread::sleep(POLL);
+    }
+    // Both fail only when the child is gone already.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
 /// Ends the group led by LEADER; ALIVE says whether the leader still runs.
 pub fn end_group(leader: u32, mut alive: impl FnMut() -> bool) {
-    signal_group("TERM", leader);
+    signal("TERM", &format!("-{leader}"));
     let deadline = Instant::now() + GRACE;
     while alive() && Instant::now() < deadline {
         std::thread::sleep(POLL);
     }
-    signal_group("KILL", leader);
+    signal("KILL", &format!("-{leader}"));
 }
 
-/// `kill` is a shell builtin, so this needs neither unsafe code nor a package.
-fn signal_group(signal: &str, leader: u32) {
-    let script = format!("kill -{signal} -- -{leader}");
-    // It fails when the group is gone, which is what is wanted.
+/// `kill` is a shell builtin, so this needs neither unsafe code nor a package. WHOM is a pid, or a group with a minus.
+fn signal(name: &str, whom: &str) {
+    // `-s` and `--` are what dash and bash both understand.
+    let script = format!("kill -s {name} -- {whom}");
+    // It fails when the process is gone, which is what is wanted.
     let _ = Command::new("sh").args(["-c", &script]).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
 

@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -28,33 +28,48 @@ pub fn run(what: &str, expect: &str, command: &mut Command) -> Result<()> {
 
 /// As `run`, and ends the command and everything it started after LIMIT.
 pub fn run_within(what: &str, expect: &str, limit: Duration, command: &mut Command) -> Result<()> {
+    let done = captured(what, expect, limit, command)?;
+    if !done.status.success() {
+        bail!("{what} failed ({}); the end of {}:\n{}", done.status, done.log.display(), tail(&done.log, TAIL_LINES));
+    }
+    Ok(())
+}
+
+/// How a command ended, and where its output is.
+pub struct Done {
+    pub status: ExitStatus,
+    pub log: PathBuf,
+}
+
+/// As `run_within`, but a command that ends badly is no error.
+pub fn captured(what: &str, expect: &str, limit: Duration, command: &mut Command) -> Result<Done> {
     let log = log_path(what)?;
     let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
     let mut line = Line::begin(what, expect);
     let mut child = process::Group::spawn(command)?;
-    let status = loop {
+    loop {
         if let Some(status) = child.try_wait()? {
-            break status;
+            line.finish(status.success());
+            return Ok(Done { status, log });
         }
-        if line.started.elapsed() > limit {
+        let late = line.started.elapsed() > limit;
+        if late || process::interrupted() {
             child.end();
             line.finish(false);
-            bail!("{what} took longer than {}: see {}", seconds(limit), log.display());
-        }
-        if process::interrupted() {
-            child.end();
-            line.finish(false);
+            if late {
+                bail!(
+                    "{what} took longer than {}; the end of {}:\n{}",
+                    seconds(limit),
+                    log.display(),
+                    tail(&log, TAIL_LINES)
+                );
+            }
             bail!("interrupted");
         }
         line.tick(&log);
         std::thread::sleep(TICK);
-    };
-    line.finish(status.success());
-    if !status.success() {
-        bail!("{what} failed ({status}); the end of {}:\n{}", log.display(), tail(&log, TAIL_LINES));
     }
-    Ok(())
 }
 
 /// Runs WORK, which prints nothing itself, under a line of its own.
@@ -83,7 +98,8 @@ pub fn seconds(time: Duration) -> String {
 }
 
 fn log_path(what: &str) -> Result<PathBuf> {
-    let name: String = what.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    let name: String =
+        what.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).take(60).collect();
     Ok(paths::cache("log")?.join(format!("{name}.log")))
 }
 

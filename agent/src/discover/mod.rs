@@ -1,1 +1,89 @@
-//! Which processes are inference servers.
+//! Which processes are inference servers. A service is the topmost process that runs an engine, with all its
+//! descendants. Reads /proc only; what a process speaks on the wire comes from the session layer ([`Discovery::from_wire`]).
+#![forbid(unsafe_code)]
+
+mod classify;
+mod command;
+mod container;
+mod describe;
+mod engine;
+mod judge;
+mod model;
+mod names;
+mod pattern;
+mod process;
+mod rules;
+mod scan;
+mod sockets;
+mod tree;
+mod version;
+
+use std::path::PathBuf;
+
+pub use classify::{Evidence, worth_a_look};
+pub use container::Container;
+pub use engine::{ENGINES, Engine};
+pub use process::Process;
+pub use rules::{Include, NameRule, Rules};
+
+/// The engine's name where none was recognised.
+pub const UNKNOWN_ENGINE: &str = "unknown";
+
+/// A service: an inference server's root process and what is known about it now. Ports, model and children can come
+/// later than the process: see [`Discovery::refresh`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Unique among living services; stays with the process.
+    pub service: String,
+    /// `gen_ai.provider.name`, or [`UNKNOWN_ENGINE`].
+    pub engine: &'static str,
+    pub evidence: Evidence,
+    pub version: Option<String>,
+    pub model: Option<String>,
+    /// TCP ports that the service's processes listen on; the one that serves HTTP first, as far as can be told.
+    pub ports: Vec<u16>,
+    /// Paths of unix sockets that they listen on; `@` begins an abstract one.
+    pub unix_sockets: Vec<String>,
+    /// The root process.
+    pub process: Process,
+    /// Its descendants, ascending.
+    pub children: Vec<u32>,
+    /// The dialect by which it was found, if it was found on the wire.
+    pub dialect: Option<String>,
+}
+
+/// Finds services and names them. One value lives as long as the agent: it remembers the names.
+#[derive(Debug)]
+pub struct Discovery {
+    proc_root: PathBuf,
+    rules: Rules,
+    names: names::Names,
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum DiscoverError {
+    #[error("no process {0}: it has ended or is a kernel thread; `inferscope ps` lists the servers that run now")]
+    NotThere(u32),
+}
+
+/// All descendants of a process of this host, ascending.
+pub fn descendants(pid: u32) -> Vec<u32> {
+    tree::Tree::read(std::path::Path::new("/proc")).descendants(pid)
+}
+
+impl Discovery {
+    /// Looks at this host's /proc.
+    pub fn new(rules: Rules) -> Self {
+        Self::with_proc_root(rules, PathBuf::from("/proc"))
+    }
+
+    /// Looks at another proc tree, such as the host's mounted into a container.
+    pub fn with_proc_root(rules: Rules, proc_root: PathBuf) -> Self {
+        Discovery { proc_root, rules, names: names::Names::default() }
+    }
+
+    /// Replaces the rules; names given before stay.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+}

@@ -81,6 +81,20 @@ pub fn syscall_classes() -> [u8; SYSCALL_NUMBERS] {
     classes
 }
 
+/// The kernel's name of a system call; its number where this build does not know it.
+pub fn syscall_name(number: u32) -> std::borrow::Cow<'static, str> {
+    match syscalls::Sysno::new(number as usize) {
+        Some(known) => known.name().into(),
+        None => number.to_string().into(),
+    }
+}
+
+/// Whether a call can move payload that is not visible.
+pub fn is_unseen(number: u32) -> bool {
+    let number = libc::c_long::from(number);
+    UNSEEN.contains(&number) || number == libc::SYS_io_uring_enter
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -42,6 +42,11 @@ impl CounterReader {
         self.arrays.service.get(service as usize)
     }
 
+    /// Starts a service's sums from zero. No process of it may be watched yet.
+    pub fn clear_service(&self, service: u32) {
+        self.arrays.service.set(service as usize, Counters::default());
+    }
+
     /// Every (process, system call) pair. One system call per pair: for scrapes only.
     pub fn syscalls(&self) -> Vec<SyscallRow> {
         let map = self.syscalls.lock().unwrap_or_else(PoisonError::into_inner);

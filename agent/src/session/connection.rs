@@ -12,9 +12,12 @@ use super::exchange::{Exchange, Mark, Role};
 use super::http1::{self, Begins};
 use super::open::Open;
 use super::request::RequestSide;
-use super::response::ResponseSide;
+use super::response::{ResponseSide, ResponseState};
 use super::stats::{Fault, Stats};
 use crate::decode::Payload;
+
+/// A connection that fails to read as HTTP so often without one complete exchange speaks something else.
+const BARREN: u8 = 8;
 
 /// What a connection needs from its owner while it takes an event.
 pub(super) struct Context<'a> {
@@ -92,6 +95,10 @@ pub(super) struct Connection {
     pub pipelined: bool,
     /// The last response bytes without a request in flight.
     pub unasked_ns: u64,
+    /// Whether the response to a request that was given up may still come.
+    doubted: bool,
+    /// Times that what came was not HTTP, since the last complete exchange.
+    pub barren: u8,
     /// Set when the peer was seen to be gone.
     pub gone: Option<Gone>,
 }
@@ -119,6 +126,8 @@ impl Connection {
             in_flight: VecDeque::new(),
             pipelined: false,
             unasked_ns: 0,
+            doubted: false,
+            barren: 0,
             gone: None,
         })
     }
@@ -134,18 +143,27 @@ impl Connection {
         }
         let is_request = (p.head.direction == DIR_RX) == (self.role == Role::Server);
         let moment = Moment::of(&p.head);
-        if let Err(fault) = self.step_to(p, is_request, cx) {
-            self.lose(fault, cx);
+        let jump = self.advance(p, is_request);
+        if is_request {
+            self.doubt(cx);
+        } else if self.doubted_answer_came(jump, &moment) {
+            cx.stats.fault(Fault::Pipelined);
+            return self.give_up(cx);
         }
-        if is_request && self.answer_is_doubtful() && self.request.between_messages() {
-            self.lose(Fault::ResponseHead, cx);
+        if self.step == Step::In
+            && let Err(fault) = jump.and_then(|jump| self.bridge(jump, is_request, cx))
+        {
+            self.lose(fault, is_request, cx);
         }
         if self.step == Step::Out && !(is_request && self.rejoin(p.data)) {
             cx.stats.bytes_skipped += p.data.len() as u64;
+            if !is_request {
+                self.unasked_ns = moment.begin_ns;
+            }
             return;
         }
         if let Err(fault) = self.follow(p, is_request, &moment, cx) {
-            self.lose(fault, cx);
+            self.lose(fault, is_request, cx);
         }
     }
 
@@ -153,22 +171,39 @@ impl Connection {
         self.step == Step::In
     }
 
-    /// Moves a direction's position to the end of a record; bytes before it that never came are a gap.
-    fn step_to(&mut self, p: &Payload<'_>, is_request: bool, cx: &mut Context<'_>) -> Result<(), Fault> {
+    /// Moves a direction's position to the end of a record; gives the bytes before it that never came.
+    fn advance(&mut self, p: &Payload<'_>, is_request: bool) -> Result<u64, Fault> {
         let next = if is_request { &mut self.request.next } else { &mut self.response.next };
-        let expected = next.replace(p.head.offset.saturating_add(u64::from(p.head.length)));
-        if self.step == Step::Out {
-            return Ok(());
+        match next.replace(p.head.offset.saturating_add(u64::from(p.head.length))) {
+            Some(expected) => p.head.offset.checked_sub(expected).ok_or(Fault::OffsetBack),
+            // How much went before is not known, a response to what is in flight perhaps.
+            None => Err(Fault::MidConnection),
         }
-        let jump = match expected {
-            Some(expected) => p.head.offset.checked_sub(expected).ok_or(Fault::OffsetBack)?,
-            None => 0,
-        };
+    }
+
+    fn bridge(&mut self, jump: u64, is_request: bool, cx: &mut Context<'_>) -> Result<(), Fault> {
         if jump == 0 {
             return Ok(());
         }
         cx.stats.bytes_left_out += jump;
         if is_request { self.request_gap(jump, None) } else { self.response_gap(jump, None, cx) }
+    }
+
+    /// A request comes, and what was passed over before it may have been the response to the one in flight.
+    fn doubt(&mut self, cx: &mut Context<'_>) {
+        if self.step != Step::In || self.in_flight.is_empty() || !self.request.between_messages() {
+            return;
+        }
+        if let ResponseState::Seek { doubtful: true } = self.response.state {
+            self.lose(Fault::ResponseHead, true, cx);
+            self.doubted = true;
+        }
+    }
+
+    /// The next response bytes decide: if none are missing before them, the doubted request may be what they answer.
+    fn doubted_answer_came(&mut self, jump: Result<u64, Fault>, moment: &Moment<'_>) -> bool {
+        let late = self.in_flight.front().is_some_and(|open| moment.begin_ns >= open.exchange.start.at_ns);
+        std::mem::take(&mut self.doubted) && jump == Ok(0) && late
     }
 
     /// The bytes of a record, then those that it stands for and does not hold.
@@ -205,16 +240,21 @@ impl Connection {
     }
 
     /// Gives up what is in flight and waits for the next request.
-    fn lose(&mut self, fault: Fault, cx: &mut Context<'_>) {
+    fn lose(&mut self, fault: Fault, is_request: bool, cx: &mut Context<'_>) {
         cx.stats.fault(fault);
         cx.stats.resyncs += 1;
-        // Two in flight can be a keep-alive connection whose threads' records crossed; of more, or when the order
-        // was seen, an unknown number of responses is still to come.
-        let unpaired = self.pipelined || self.in_flight.len() > 2;
+        if !fault.is_loss() {
+            self.barren = self.barren.saturating_add(1);
+        }
+        // Requests that were really sent ahead leave an unknown number of responses to come. More than two in flight
+        // are no sign of it where responses were lost.
+        let unpaired = self.pipelined || fault == Fault::InFlight || is_request && self.in_flight.len() > 2;
         self.step = Step::Out;
         self.drop_in_flight(cx);
         if unpaired {
             cx.stats.fault(Fault::Pipelined);
+        }
+        if unpaired || self.barren >= BARREN {
             self.give_up(cx);
         }
     }

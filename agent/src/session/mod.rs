@@ -43,7 +43,7 @@ impl Default for Limits {
             connections: 8192,
             in_flight_per_connection: 32,
             head_bytes: 32 * 1024,
-            idle_ns: 15 * 60 * 1_000_000_000,
+            idle_ns: 60 * 60 * 1_000_000_000,
         }
     }
 }

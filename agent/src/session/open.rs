@@ -6,7 +6,7 @@ use super::llm::{LlmParser, Piece};
 
 pub(super) struct Open {
     pub exchange: Exchange,
-    parser: Option<LlmParser>,
+    parser: Option<Box<LlmParser>>,
     /// Whether the bodies' bytes are text that the parser can read.
     feed_request: bool,
     feed_response: bool,
@@ -15,7 +15,7 @@ pub(super) struct Open {
 impl Open {
     /// `end` of the exchange is always the last record that moved a byte of it.
     pub fn new(role: Role, server_port: u16, tgid: u32, service: u32, start: Mark, head: RequestHead) -> Self {
-        let parser = LlmParser::detect(&head.method, &head.path);
+        let parser = LlmParser::detect(&head.method, &head.path).map(Box::new);
         let exchange = Exchange {
             role,
             tgid,
@@ -108,12 +108,12 @@ impl Open {
 
     /// Whether the stream said itself that it is over.
     pub fn stream_ended(&self) -> bool {
-        self.parser.as_ref().is_some_and(LlmParser::ended)
+        self.parser.as_ref().is_some_and(|parser| parser.ended())
     }
 
     pub fn finish(mut self, ending: Ending) -> Exchange {
         self.exchange.ending = ending;
-        self.exchange.llm = self.parser.map(LlmParser::finish);
+        self.exchange.llm = self.parser.map(|parser| parser.finish());
         self.exchange
     }
 

@@ -96,11 +96,6 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether what was passed over may have been the response to what is in flight.
-    pub(super) fn answer_is_doubtful(&self) -> bool {
-        matches!(self.response.state, ResponseState::Seek { doubtful: true })
-    }
-
     /// Notices pipelining, and a response that begins where the body before it went out unseen (sendfile).
     fn watch_order(&mut self, data: &[u8], moment: &Moment<'_>) -> Result<(), Fault> {
         if self.pipelined || self.in_flight.get(1).is_none_or(|next| moment.begin_ns <= next.exchange.start.at_ns) {
@@ -171,6 +166,7 @@ impl Connection {
     fn response_complete(&mut self, moment: &Moment<'_>, cx: &mut Context<'_>) {
         self.response.state = ResponseState::Head;
         if let Some(mut open) = self.pop_front() {
+            self.barren = 0;
             open.response_end(moment.begin());
             (cx.out)(open.finish(Ending::Complete));
         }

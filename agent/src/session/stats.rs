@@ -30,10 +30,19 @@ pub enum Fault {
     Pipelined,
     /// The connection ended inside a request's head.
     HeadCutShort,
+    /// The first response bytes of a connection whose beginning was not seen.
+    MidConnection,
+}
+
+impl Fault {
+    /// Whether bytes are missing, rather than wrong.
+    pub(super) fn is_loss(self) -> bool {
+        matches!(self, Fault::GapInHead | Fault::GapInChunk | Fault::OffsetBack | Fault::MidConnection)
+    }
 }
 
 /// Every fault with its label, in the order of their numbers.
-pub const FAULTS: [(Fault, &str); 16] = [
+pub const FAULTS: [(Fault, &str); 17] = [
     (Fault::RequestHead, "request_head"),
     (Fault::ResponseHead, "response_head"),
     (Fault::HeadTooLong, "head_too_long"),
@@ -50,6 +59,7 @@ pub const FAULTS: [(Fault, &str); 16] = [
     (Fault::InFlight, "in_flight"),
     (Fault::Pipelined, "pipelined"),
     (Fault::HeadCutShort, "head_cut_short"),
+    (Fault::MidConnection, "mid_connection"),
 ];
 
 /// Counts since the start.

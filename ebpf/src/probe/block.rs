@@ -3,11 +3,7 @@
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 
-use crate::{
-    config,
-    kernel::Read,
-    state, watch,
-};
+use crate::{config, kernel::Read, state, watch};
 
 // TP_PROTO(struct request *rq) since 5.11; TP_PROTO(struct request_queue *q, struct request *rq) before
 tracepoint!(block_issue_btf, block_issue_raw, "block_rq_issue", |ctx, R| {

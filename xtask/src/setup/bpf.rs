@@ -15,6 +15,8 @@ use crate::{paths, process, step};
 const LINKER_VERSION: &str = "0.13.0";
 /// The LLVM versions that this bpf-linker can be built with.
 const LINKER_LLVM: [u32; 3] = [21, 22, 23];
+/// What Debian's compiler is called once it is linked into rustup.
+const DEBIAN_TOOLCHAIN: &str = "bpf";
 const DEBIAN_LLVM: u32 = 22;
 const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "llvm-22-dev"];
 const RUSTUP_LIMIT: Duration = Duration::from_secs(180);
@@ -39,12 +41,46 @@ pub fn ensure() -> Result<()> {
 
 /// The toolchain that the agent's build will take, in words, if one is complete.
 fn usable() -> Option<String> {
-    let toolchain = ["bpf", "nightly"].into_iter().find(|name| has_library_source(name))?;
-    let version = process::output(Command::new("bpf-linker").arg("--version")).ok()?;
+    let toolchain = complete_toolchain()?;
+    let version = process::output(linker_in(toolchain).arg("--version")).ok()?;
     let compiler = llvm_of(toolchain)?;
     // A linker with LLVM inside it does not tell its version: it is taken on trust.
     let linker = linker_llvm().unwrap_or(compiler);
     (linker >= compiler).then(|| format!("toolchain {toolchain} (LLVM {compiler}), {version}"))
+}
+
+/// The cargo command SUBCOMMAND on the kernel programs, as agent/build.rs runs `build`.
+pub fn cargo(subcommand: &str) -> Result<Command> {
+    let toolchain = complete_toolchain().context("no toolchain for the kernel programs: run `cargo xtask setup`")?;
+    let mut cargo = Command::new("rustup");
+    cargo.current_dir(paths::workspace()).args(["run", toolchain, "cargo", subcommand, "--release"]);
+    cargo.args(["--package", "inferscope-ebpf", "--bins", "--target", "bpfel-unknown-none", "-Z", "build-std=core"]);
+    cargo.arg("--target-dir").arg(paths::target().join("bpf"));
+    if toolchain == DEBIAN_TOOLCHAIN {
+        cargo.env("RUSTC_BOOTSTRAP", "1");
+    }
+    let arch = format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH);
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", [&arch, "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\x1f"));
+    cargo.env("CARGO_PROFILE_RELEASE_LTO", "off").env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+    Ok(cargo)
+}
+
+/// Clippy for that toolchain, which comes apart from it.
+pub fn ensure_clippy() -> Result<()> {
+    let toolchain = complete_toolchain().context("no toolchain for the kernel programs: run `cargo xtask setup`")?;
+    if process::succeeds(Command::new("rustup").args(["run", toolchain, "cargo-clippy", "--version"])) {
+        return Ok(());
+    }
+    if toolchain == DEBIAN_TOOLCHAIN {
+        return apt::ensure(&["rust-web-clippy"], "10 seconds");
+    }
+    let mut add = Command::new("rustup");
+    add.args(["component", "add", "clippy", "--toolchain", toolchain]);
+    step::run_within("rustup component add clippy", "10 seconds", RUSTUP_LIMIT, &mut add)
+}
+
+fn complete_toolchain() -> Option<&'static str> {
+    [DEBIAN_TOOLCHAIN, "nightly"].into_iter().find(|name| has_library_source(name))
 }
 
 fn nightly() -> Result<()> {
@@ -74,11 +110,11 @@ fn nightly() -> Result<()> {
 
 fn debian() -> Result<()> {
     apt::ensure(&DEBIAN_PACKAGES, "1 minute, 500 MB")?;
-    if !has_library_source("bpf") {
+    if !has_library_source(DEBIAN_TOOLCHAIN) {
         step::run(
             "rustup toolchain link bpf",
             "1 second",
-            Command::new("rustup").args(["toolchain", "link", "bpf", "/usr"]),
+            Command::new("rustup").args(["toolchain", "link", DEBIAN_TOOLCHAIN, "/usr"]),
         )?;
     }
     linker(DEBIAN_LLVM)
@@ -87,7 +123,9 @@ fn debian() -> Result<()> {
 /// Builds bpf-linker against LLVM, unless the one that is there fits.
 fn linker(llvm: u32) -> Result<()> {
     let fits = linker_llvm().is_none_or(|linked| linked >= llvm);
-    if fits && process::succeeds(Command::new("bpf-linker").arg("--version")) {
+    if fits
+        && paths::program("bpf-linker").is_some_and(|linker| process::succeeds(Command::new(linker).arg("--version")))
+    {
         return Ok(());
     }
     let prefix = llvm_prefix(llvm).with_context(|| format!("no LLVM {llvm} under /usr/lib/llvm-{llvm}"))?;
@@ -109,6 +147,13 @@ fn llvm_of(toolchain: &str) -> Option<u32> {
     let about = process::output(Command::new("rustup").args(["run", toolchain, "rustc", "-vV"])).ok()?;
     let version = about.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
     version.split('.').next()?.parse().ok()
+}
+
+/// bpf-linker as a build finds it: rustup adds cargo's own bin directory to the path.
+fn linker_in(toolchain: &str) -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", toolchain, "bpf-linker"]);
+    command
 }
 
 /// The LLVM major version that bpf-linker loads, if it loads one.

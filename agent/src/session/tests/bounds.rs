@@ -29,8 +29,8 @@ fn idle_connections_are_forgotten_and_taken_up_again() {
     assert_eq!(wire.sessions.connections(), 1);
     wire.sessions.tick(idle + 1, &mut |_| ());
     assert_eq!((wire.sessions.connections(), wire.sessions.stats().evictions), (0, 1));
-    wire.request(get("/b")).response(OK);
-    assert_eq!(wire.said(), ["GET /a 200 Complete", "GET /b 200 Complete"]);
+    wire.request(get("/b")).response(OK).request(get("/c")).response(OK);
+    assert_eq!(wire.said(), ["GET /a 200 Complete", "GET /c 200 Complete"]);
 }
 
 #[test]
@@ -58,6 +58,22 @@ fn more_requests_than_the_limit() {
     assert_eq!(wire.failures(), [("in_flight", 1), ("pipelined", 1)]);
     wire.close(CLOSE_CLOSED);
     assert_eq!(wire.sessions.connections(), 0);
+}
+
+#[test]
+fn ten_megabytes_of_one_line() {
+    for role in [Role::Server, Role::Client] {
+        let mut wire = Wire::new(role);
+        let line = vec![b'A'; 10 << 20];
+        wire.request("GET / HTTP/1.1\r\nx: ").request(&line);
+        assert_eq!(wire.failures(), [("head_too_long", 1)]);
+        wire.request(get("/a")).response("HTTP/1.1 200 OK\r\nx: ").response(&line);
+        assert_eq!(wire.failures(), [("head_too_long", 2)]);
+        let stats = wire.sessions.stats();
+        assert!(stats.bytes_skipped > 19 << 20, "{stats:?}");
+        wire.request(get("/b")).response(OK);
+        assert_eq!(wire.said(), ["GET /b 200 Complete"]);
+    }
 }
 
 #[test]

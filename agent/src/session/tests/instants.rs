@@ -47,7 +47,8 @@ fn records_of_one_call_have_no_gap_between_them() {
 #[test]
 fn a_response_that_is_not_streamed_has_no_first_content() {
     let mut wire = Wire::server();
-    let body = "{\"id\":\"c\",\"object\":\"chat.completion\",\"choices\":[{\"message\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}";
+    let body =
+        r#"{"id":"c","object":"chat.completion","choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}"#;
     wire.request(chat(false));
     wire.response(format!(
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",

@@ -6,6 +6,7 @@ mod endings;
 mod instants;
 mod loss;
 mod messages;
+mod never_wrong;
 
 use inferscope_abi::{
     CloseEvent, DIR_RX, DIR_TX, FAMILY_INET, Header, Kind, PAYLOAD_FIRST, PAYLOAD_MORE, PayloadHeader, Snapshot,
@@ -191,7 +192,6 @@ pub(super) fn event(data: &str) -> String {
 }
 
 pub(super) fn token(text: &str) -> String {
-    event(&format!(
-        "{{\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"model\":\"m\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}"
-    ))
+    let delta = format!(r#"{{"index":0,"delta":{{"content":"{text}"}}}}"#);
+    event(&format!(r#"{{"id":"c1","object":"chat.completion.chunk","model":"m","choices":[{delta}]}}"#))
 }

@@ -29,8 +29,7 @@ fn read_into(connection: &mut Connection, file: u64) -> Option<()> {
     connection.local_port = read(sock, config!(offsets.sock_num))?;
     let to = connection.remote_address.as_mut_ptr();
     // SAFETY: `bytes` is at most the array's length; the helper checks the address.
-    let failed = unsafe {
-        bpf_probe_read_kernel(to.cast(), bytes, (sock + u64::from(from)) as *const core::ffi::c_void)
-    };
+    let failed =
+        unsafe { bpf_probe_read_kernel(to.cast(), bytes, (sock + u64::from(from)) as *const core::ffi::c_void) };
     (failed == 0).then_some(())
 }

@@ -7,9 +7,9 @@ use core::arch::asm;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use inferscope_abi::{
-    CONNECTION_CAPTURED, CONNECTION_NEW, Connection, Counters, DIR_RX, Kind, Lost, PAYLOAD_BYTES, PAYLOAD_FIRST, PAYLOAD_MORE,
-    PayloadHeader, STATES, SYS_READ, SYS_READV, SYS_RECVFROM, SYS_RECVMMSG, SYS_RECVMSG, SYS_SENDMMSG, SYS_SENDMSG,
-    SYS_SENDTO, SYS_WRITE, SYS_WRITEV,
+    CONNECTION_CAPTURED, CONNECTION_NEW, Connection, Counters, DIR_RX, Kind, Lost, PAYLOAD_BYTES, PAYLOAD_FIRST,
+    PAYLOAD_MORE, PayloadHeader, STATES, SYS_READ, SYS_READV, SYS_RECVFROM, SYS_RECVMMSG, SYS_RECVMSG, SYS_SENDMMSG,
+    SYS_SENDMSG, SYS_SENDTO, SYS_WRITE, SYS_WRITEV,
 };
 
 use super::Call;
@@ -144,7 +144,8 @@ pub fn emit(scratch: *mut Scratch, mark: u16, inode: u64, connection: *mut Conne
         let total = moved_bytes(call);
         let first = (*connection).state == CONNECTION_NEW;
         (*connection).state = CONNECTION_CAPTURED;
-        let moved = if call.direction == DIR_RX { &raw mut (*connection).moved[0] } else { &raw mut (*connection).moved[1] };
+        let moved =
+            if call.direction == DIR_RX { &raw mut (*connection).moved[0] } else { &raw mut (*connection).moved[1] };
         let offset = *moved;
         *moved = offset + total;
         fill_head(&mut (*scratch).head, call, inode, &*connection);

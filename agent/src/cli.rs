@@ -1,0 +1,223 @@
+//! The command line: arguments as typed, and how they become a validated configuration. Starts nothing.
+#![forbid(unsafe_code)]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::config::{Config, ConfigError, Log, LogLevel, Overrides};
+use crate::discover::{Include, Rules};
+
+/// Watches LLM inference servers from the kernel: time to first token, tokens, and why a request was as slow as it was.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "inferscope", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub log: LogArgs,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct LogArgs {
+    /// Say more: -v for debug, -vv for trace
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// How much to log; wins over the configuration file
+    #[arg(long, value_enum, value_name = "LEVEL", global = true, conflicts_with = "verbose")]
+    pub log_level: Option<LogLevel>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Watch this host's inference servers and serve /metrics
+    Run(RunArgs),
+    /// Say what works on this host, what does not, and what to do about it
+    Check(CheckArgs),
+    /// List the inference servers that run on this host
+    Ps(PsArgs),
+    /// Watch one process: print each request as it ends, and a summary
+    Attach(AttachArgs),
+    /// Show the services of a running agent as a live table
+    Top(TopArgs),
+    /// Print a shell's completion script
+    Completions {
+        /// The shell to complete for
+        shell: Shell,
+    },
+    /// Print the table of metrics for the README
+    #[command(hide = true)]
+    MetricsTable,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct RunArgs {
+    /// Where /metrics is served [default: 127.0.0.1:9770]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Watch this process whatever it is; can be given several times
+    #[arg(long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=4 << 20))]
+    pub pids: Vec<u32>,
+    /// Write one JSON line per finished request to FILE, or to standard output if it is -
+    #[arg(long, value_name = "FILE|-")]
+    pub records: Option<PathBuf>,
+    /// NVIDIA's management library, if it is not in a usual place
+    #[arg(long, value_name = "PATH")]
+    pub nvml_lib: Option<PathBuf>,
+    /// BTF of the running kernel, if /sys/kernel/btf/vmlinux is missing
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct CheckArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// BTF of the running kernel, if /sys/kernel/btf/vmlinux is missing
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct PsArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct AttachArgs {
+    /// The process to watch, with its children
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=4 << 20))]
+    pub pid: u32,
+    /// How long to watch
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub duration: Duration,
+    /// Print JSON lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct TopArgs {
+    /// The agent to ask
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9770")]
+    pub url: String,
+    /// How often to ask
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    pub interval: Duration,
+    /// Print a plain table at every interval instead of the live one; the default when output is no terminal
+    #[arg(long)]
+    pub plain: bool,
+    /// Print one plain table and end
+    #[arg(long)]
+    pub once: bool,
+}
+
+impl LogArgs {
+    /// The level that was asked for, if any was.
+    pub fn level(&self) -> Option<LogLevel> {
+        match self.verbose {
+            0 => self.log_level,
+            1 => Some(LogLevel::Debug),
+            _ => Some(LogLevel::Trace),
+        }
+    }
+}
+
+impl RunArgs {
+    /// Defaults, then the file, then these arguments. Call again with the same arguments for a reload.
+    pub fn config(&self, log: &LogArgs) -> Result<Config, ConfigError> {
+        let overrides = Overrides {
+            listen: self.listen,
+            records: self.records.clone(),
+            btf: self.btf.clone(),
+            nvml_library: self.nvml_lib.clone(),
+            pids: self.pids.clone(),
+            log_level: log.level(),
+        };
+        Config::load(self.config.as_deref(), &overrides)
+    }
+}
+
+impl AttachArgs {
+    /// The defaults, with this process as the only one watched.
+    pub fn config(&self, log: &LogArgs) -> Config {
+        let include = Include { pids: vec![self.pid], ..Include::default() };
+        // Requests go to standard output: the log says only what went wrong.
+        let level = log.level().unwrap_or(LogLevel::Warn);
+        Config {
+            discover: Rules { enabled: false, include, ..Rules::default() },
+            log: Log { level, ..Log::default() },
+            ..Config::default()
+        }
+    }
+}
+
+/// Writes a shell's completion script.
+pub fn completions(shell: Shell, out: &mut impl std::io::Write) {
+    clap_complete::generate(shell, &mut Cli::command(), "inferscope", out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_become_a_configuration() {
+        let cli = parse("inferscope run --listen 127.0.0.1:1 --pid 7 --pid 8 --records - --nvml-lib /x.so -v").unwrap();
+        let Command::Run(run) = &cli.command else { panic!("{cli:?}") };
+        let config = run.config(&cli.log).unwrap();
+        assert_eq!(config.listen.port(), 1);
+        assert_eq!(config.discover.include.pids, [7, 8]);
+        assert_eq!(config.records.as_deref(), Some("-".as_ref()));
+        assert_eq!(config.nvml.library.as_deref(), Some("/x.so".as_ref()));
+        assert_eq!(config.log.level, LogLevel::Debug);
+        let cli = parse("inferscope --log-level trace attach --pid 7 --duration 2m").unwrap();
+        let Command::Attach(attach) = &cli.command else { panic!("{cli:?}") };
+        let config = attach.config(&cli.log);
+        assert!(!config.discover.enabled && config.discover.include.pids == [7]);
+        assert_eq!((attach.duration, config.log.level), (Duration::from_secs(120), LogLevel::Trace));
+    }
+
+    #[test]
+    fn mistakes_are_refused() {
+        for line in [
+            "inferscope",
+            "inferscope walk",
+            "inferscope run --pid 0",
+            "inferscope run --pid x",
+            "inferscope run --listen localhost",
+            "inferscope attach",
+            "inferscope attach --pid 1 --duration soon",
+            "inferscope -v --log-level info ps",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+        assert!(parse("inferscope metrics-table").is_ok());
+    }
+
+    #[test]
+    fn completions_name_the_commands() {
+        let mut script = Vec::new();
+        completions(Shell::Bash, &mut script);
+        let script = String::from_utf8(script).unwrap();
+        assert!(script.contains("attach") && script.contains("--nvml-lib"));
+    }
+}

@@ -1,0 +1,225 @@
+//! The configuration: defaults, then one TOML file, then the command line. Every key stands in [`KEYS`] with its type,
+//! range and whether a change needs a restart; `deploy/inferscope.example.toml` documents them all.
+#![forbid(unsafe_code)]
+
+mod change;
+mod keys;
+mod problem;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use change::{Change, changes};
+pub use keys::{KEYS, Key, Kind};
+pub use problem::Problem;
+
+use crate::discover::Rules;
+
+/// Everything that an operator can set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where /metrics, /healthz and /readyz are served.
+    pub listen: SocketAddr,
+    /// File that gets one JSON line per finished request; `-` is standard output.
+    pub records: Option<PathBuf>,
+    /// BTF of the running kernel, where /sys/kernel/btf/vmlinux is missing.
+    pub btf: Option<PathBuf>,
+    pub nvml: Nvml,
+    pub discover: Rules,
+    pub capture: Capture,
+    pub limits: Limits,
+    pub metrics: Metrics,
+    pub log: Log,
+}
+
+/// The GPU source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Nvml {
+    pub enabled: bool,
+    /// Path of libnvidia-ml; the usual places if not set.
+    pub library: Option<PathBuf>,
+    #[serde(with = "duration_text")]
+    pub interval: Duration,
+}
+
+/// How much of each HTTP message the kernel hands over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Capture {
+    /// First bytes of a message; a multiple of 8192.
+    pub head_bytes: u32,
+    /// Last bytes of a message that is longer.
+    pub tail_bytes: u32,
+    /// Size of the ring buffer; a power of two.
+    pub ring_bytes: u32,
+}
+
+/// Bounds of what the agent keeps. What does not fit is counted and exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    pub services: u32,
+    pub processes: u32,
+    pub connections: u32,
+    /// Label sets per metric family.
+    pub series: u32,
+    /// Requests in flight.
+    pub in_flight: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Series with `pid` and `comm` labels.
+    pub per_process: bool,
+    /// Paths with `{name}` in place of what varies, for `http_route`.
+    pub route_templates: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    pub level: LogLevel,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// What the command line sets; it wins over the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    pub listen: Option<SocketAddr>,
+    pub records: Option<PathBuf>,
+    pub btf: Option<PathBuf>,
+    pub nvml_library: Option<PathBuf>,
+    /// Added to those of the file.
+    pub pids: Vec<u32>,
+    pub log_level: Option<LogLevel>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    /// Every problem of the file, one per line, each with `FILE:LINE:`.
+    #[error("{}", problem::list(path, problems))]
+    Invalid { path: PathBuf, problems: Vec<Problem> },
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9770)),
+            records: None,
+            btf: None,
+            nvml: Nvml::default(),
+            discover: Rules::default(),
+            capture: Capture::default(),
+            limits: Limits::default(),
+            metrics: Metrics::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Nvml {
+    fn default() -> Self {
+        Nvml { enabled: true, library: None, interval: Duration::from_secs(1) }
+    }
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Capture { head_bytes: 128 << 10, tail_bytes: 8 << 10, ring_bytes: 8 << 20 }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { services: 256, processes: 4096, connections: 16_384, series: 5000, in_flight: 8192 }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics { per_process: true, route_templates: Vec::new() }
+    }
+}
+
+impl Config {
+    /// Defaults, then the file if there is one, then the command line.
+    pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
+        let mut config = match file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+                Self::parse(&text).map_err(|problems| ConfigError::Invalid { path: path.to_owned(), problems })?
+            }
+            None => Self::default(),
+        };
+        config.apply(overrides);
+        Ok(config)
+    }
+
+    /// Reads the text of a file. All problems at once, in order of line.
+    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+        let problems = problem::find(text);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        // What the table of keys let through and serde does not: a gap between the two, still told to the user.
+        toml::from_str(text).map_err(|error| vec![Problem::of_toml(text, &error)])
+    }
+
+    fn apply(&mut self, overrides: &Overrides) {
+        let Overrides { listen, records, btf, nvml_library, pids, log_level } = overrides.clone();
+        self.listen = listen.unwrap_or(self.listen);
+        self.records = records.or(self.records.take());
+        self.btf = btf.or(self.btf.take());
+        self.nvml.library = nvml_library.or(self.nvml.library.take());
+        self.log.level = log_level.unwrap_or(self.log.level);
+        for pid in pids {
+            if !self.discover.include.pids.contains(&pid) {
+                self.discover.include.pids.push(pid);
+            }
+        }
+    }
+}
+
+/// Durations as people write them: `500ms`, `1s`, `2m`.
+mod duration_text {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(*value))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text).map_err(D::Error::custom)
+    }
+}

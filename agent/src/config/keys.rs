@@ -1,0 +1,157 @@
+//! The table of keys: path, type with range, and whether a change takes effect at a reload. The one place to add a key
+//! to beside its field; a test holds the two together.
+
+use std::net::SocketAddr;
+
+use toml::de::DeValue;
+
+/// One key of the configuration.
+#[derive(Debug)]
+pub struct Key {
+    /// Dotted path; keys of a list of tables stand under the list's path.
+    pub path: &'static str,
+    pub kind: Kind,
+    /// A change needs a restart of the agent.
+    pub restart: bool,
+}
+
+/// Type and range of a value.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    Bool,
+    /// Inclusive bounds and what the number must be a multiple of.
+    Number {
+        least: i64,
+        most: i64,
+        multiple_of: i64,
+    },
+    /// Inclusive bounds.
+    PowerOfTwo {
+        least: i64,
+        most: i64,
+    },
+    Text,
+    OneOf(&'static [&'static str]),
+    Address,
+    /// Milliseconds, inclusive.
+    Duration {
+        least_ms: u128,
+        most_ms: u128,
+    },
+    Texts,
+    /// URL paths that begin with `/`.
+    Routes,
+    Numbers {
+        least: i64,
+        most: i64,
+    },
+    /// A list of tables, whose keys stand under this path.
+    Tables,
+}
+
+const fn live(path: &'static str, kind: Kind) -> Key {
+    Key { path, kind, restart: false }
+}
+
+const fn fixed(path: &'static str, kind: Kind) -> Key {
+    Key { path, kind, restart: true }
+}
+
+const fn number(least: i64, most: i64) -> Kind {
+    Kind::Number { least, most, multiple_of: 1 }
+}
+
+const PORT: Kind = number(1, 65_535);
+/// PID_MAX_LIMIT of a 64-bit kernel.
+const MAX_PID: i64 = 4 << 20;
+
+/// Every key, in the order of the example file.
+pub const KEYS: &[Key] = &[
+    fixed("listen", Kind::Address),
+    fixed("records", Kind::Text),
+    fixed("btf", Kind::Text),
+    fixed("nvml.enabled", Kind::Bool),
+    fixed("nvml.library", Kind::Text),
+    fixed("nvml.interval", Kind::Duration { least_ms: 100, most_ms: 3_600_000 }),
+    live("discover.enabled", Kind::Bool),
+    live("discover.exclude", Kind::Texts),
+    live("discover.include.pids", Kind::Numbers { least: 1, most: MAX_PID }),
+    live("discover.include.exe", Kind::Texts),
+    live("discover.include.ports", Kind::Numbers { least: 1, most: 65_535 }),
+    live("discover.service", Kind::Tables),
+    live("discover.service.name", Kind::Text),
+    live("discover.service.engine", Kind::Text),
+    live("discover.service.model", Kind::Text),
+    live("discover.service.exe", Kind::Text),
+    live("discover.service.port", PORT),
+    fixed("capture.head_bytes", Kind::Number { least: 8192, most: 1 << 20, multiple_of: 8192 }),
+    fixed("capture.tail_bytes", number(0, 1 << 20)),
+    fixed("capture.ring_bytes", Kind::PowerOfTwo { least: 256 << 10, most: 1 << 30 }),
+    fixed("limits.services", number(1, 4096)),
+    fixed("limits.processes", number(16, 65_536)),
+    fixed("limits.connections", number(64, 1 << 20)),
+    fixed("limits.series", number(100, 1_000_000)),
+    fixed("limits.in_flight", number(16, 1 << 20)),
+    live("metrics.per_process", Kind::Bool),
+    live("metrics.route_templates", Kind::Routes),
+    live("log.level", Kind::OneOf(&["error", "warn", "info", "debug", "trace"])),
+    fixed("log.format", Kind::OneOf(&["text", "json"])),
+];
+
+impl Kind {
+    /// What a value of this kind is, for "wants ...".
+    pub(super) fn wants(&self) -> String {
+        match self {
+            Kind::Bool => "true or false".to_owned(),
+            Kind::Number { least, most, multiple_of: 1 } => format!("a whole number from {least} to {most}"),
+            Kind::Number { least, most, multiple_of } => {
+                format!("a multiple of {multiple_of} from {least} to {most}")
+            }
+            Kind::PowerOfTwo { least, most } => format!("a power of two from {least} to {most}"),
+            Kind::Text => "a text in quotes, not empty".to_owned(),
+            Kind::OneOf(words) => format!("one of \"{}\"", words.join("\", \"")),
+            Kind::Address => "an address with a port, such as \"127.0.0.1:9770\" or \"[::]:9770\"".to_owned(),
+            Kind::Duration { least_ms, most_ms } => {
+                let text =
+                    |ms: &u128| humantime::format_duration(std::time::Duration::from_millis(*ms as u64)).to_string();
+                format!("a duration such as \"1s\", from \"{}\" to \"{}\"", text(least_ms), text(most_ms))
+            }
+            Kind::Texts => "a list of texts, such as [\"*/bin/my-server\"]".to_owned(),
+            Kind::Routes => "a list of paths that begin with /, such as [\"/users/{id}\"]".to_owned(),
+            Kind::Numbers { least, most } => format!("a list of whole numbers from {least} to {most}"),
+            Kind::Tables => "a section in double brackets, such as [[discover.service]]".to_owned(),
+        }
+    }
+
+    /// Whether a value is of this kind and in its range.
+    pub(super) fn accepts(&self, value: &DeValue<'_>) -> bool {
+        let all = |one: &dyn Fn(&DeValue<'_>) -> bool| {
+            value.as_array().is_some_and(|list| list.iter().all(|item| one(item.get_ref())))
+        };
+        match *self {
+            Kind::Bool => value.is_bool(),
+            Kind::Number { least, most, multiple_of } => {
+                integer(value).is_some_and(|n| (least..=most).contains(&n) && n % multiple_of == 0)
+            }
+            Kind::PowerOfTwo { least, most } => {
+                integer(value).is_some_and(|n| (least..=most).contains(&n) && n.count_ones() == 1)
+            }
+            Kind::Text => value.as_str().is_some_and(|text| !text.is_empty()),
+            Kind::OneOf(words) => value.as_str().is_some_and(|text| words.contains(&text)),
+            Kind::Address => value.as_str().is_some_and(|text| text.parse::<SocketAddr>().is_ok()),
+            Kind::Duration { least_ms, most_ms } => value
+                .as_str()
+                .and_then(|text| humantime::parse_duration(text).ok())
+                .is_some_and(|duration| (least_ms..=most_ms).contains(&duration.as_millis())),
+            Kind::Texts => all(&|item| item.as_str().is_some_and(|text| !text.is_empty())),
+            Kind::Routes => all(&|item| item.as_str().is_some_and(|text| text.starts_with('/'))),
+            Kind::Numbers { least, most } => all(&|item| integer(item).is_some_and(|n| (least..=most).contains(&n))),
+            Kind::Tables => all(&|item| item.is_table()),
+        }
+    }
+}
+
+fn integer(value: &DeValue<'_>) -> Option<i64> {
+    let integer = value.as_integer()?;
+    i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}

@@ -1,0 +1,95 @@
+//! The host's share of a phase: the difference of two snapshots of the service's counters.
+//!
+//! A service's counters add up all its threads, so a phase of one second can hold several seconds of on-CPU time, and
+//! requests that run at the same time share it. Unit: thread-seconds.
+
+use inferscope_abi::{FIRST_OFFCPU_STATE, STATE_BLOCK_IO, STATE_NAMES, STATE_ONCPU, STATE_RUNQUEUE, STATES, Snapshot};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use crate::session::exchange::Mark;
+
+/// What the service's threads did between two instants.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct HostShare {
+    pub oncpu_s: f64,
+    pub runqueue_s: f64,
+    /// By reason, in the order of [`STATE_NAMES`] from [`FIRST_OFFCPU_STATE`] on.
+    #[serde(serialize_with = "by_reason")]
+    pub offcpu_s: [f64; STATES - FIRST_OFFCPU_STATE],
+    pub major_faults: u64,
+    /// Waiting for block devices; the same figure as the reason `block_io`.
+    pub block_io_s: f64,
+    pub block_io_bytes: u64,
+}
+
+/// Phases of a request. A phase whose bounds can't be seen is None: a response that is not streamed does not show
+/// where prefill ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct HostPhases {
+    /// Start to first content.
+    pub prefill: Option<HostShare>,
+    /// First content to end.
+    pub decode: Option<HostShare>,
+    /// Start to end.
+    pub total: HostShare,
+}
+
+fn by_reason<S: Serializer>(reasons: &[f64; STATES - FIRST_OFFCPU_STATE], out: S) -> Result<S::Ok, S::Error> {
+    let mut map = out.serialize_map(Some(reasons.len()))?;
+    for (name, seconds) in STATE_NAMES[FIRST_OFFCPU_STATE..].iter().zip(reasons) {
+        map.serialize_entry(name, seconds)?;
+    }
+    map.end()
+}
+
+impl HostShare {
+    pub fn between(from: &Snapshot, to: &Snapshot) -> Self {
+        // A state is read while others write it: a difference can be off by a slice, never below zero.
+        let seconds = |state: usize| {
+            let ns = to.state_ns[state].wrapping_sub(from.state_ns[state]) as i64;
+            ns.max(0) as f64 / 1e9
+        };
+        Self {
+            oncpu_s: seconds(STATE_ONCPU),
+            runqueue_s: seconds(STATE_RUNQUEUE),
+            offcpu_s: std::array::from_fn(|reason| seconds(FIRST_OFFCPU_STATE + reason)),
+            major_faults: to.major_faults.saturating_sub(from.major_faults),
+            block_io_s: seconds(STATE_BLOCK_IO),
+            block_io_bytes: to.block_bytes.saturating_sub(from.block_bytes),
+        }
+    }
+}
+
+impl HostPhases {
+    pub fn new(start: &Mark, first_content: Option<&Mark>, end: &Mark) -> Self {
+        Self {
+            prefill: first_content.map(|first| HostShare::between(&start.snapshot, &first.snapshot)),
+            decode: first_content.map(|first| HostShare::between(&first.snapshot, &end.snapshot)),
+            total: HostShare::between(&start.snapshot, &end.snapshot),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_add_up_and_never_go_below_zero() {
+        let mark = |at_ns: u64, oncpu: u64, faults: u64| {
+            let mut mark = Mark { at_ns, ..Mark::default() };
+            mark.snapshot.state_ns[STATE_ONCPU] = oncpu;
+            mark.snapshot.major_faults = faults;
+            mark
+        };
+        let phases = HostPhases::new(&mark(0, 500, 1), Some(&mark(10, 2_000_000_500, 1)), &mark(20, 3_000_000_500, 4));
+        assert_eq!(phases.prefill.expect("seen").oncpu_s, 2.0);
+        assert_eq!(phases.decode.expect("seen").oncpu_s, 1.0);
+        assert_eq!(phases.decode.expect("seen").major_faults, 3);
+        assert_eq!(phases.total.oncpu_s, 3.0);
+        let back = HostPhases::new(&mark(0, 500, 0), None, &mark(1, 400, 0));
+        assert_eq!((back.total.oncpu_s, back.prefill), (0.0, None));
+        let json = serde_json::to_value(phases).expect("plain");
+        assert_eq!(json["decode"]["offcpu_s"]["futex"], 0.0);
+    }
+}

@@ -1,0 +1,223 @@
+//! The wide record. Field by field it is what `--records` writes; metrics and everything else are views of it.
+
+use serde::Serialize;
+
+use super::host::HostPhases;
+use crate::session::exchange::{Ending, Exchange, GapCounts, LlmExchange, Mark, Role};
+
+/// One finished request. Times in seconds, sizes in bytes; definitions in the README.
+#[derive(Debug, Clone, Serialize)]
+pub struct Request {
+    /// `id` in the response body.
+    pub id: Option<String>,
+    pub service: String,
+    pub pid: u32,
+    pub engine: String,
+    pub role: &'static str,
+    pub port: u16,
+    pub method: String,
+    pub path: String,
+    /// None for a request that speaks no LLM dialect.
+    pub operation: Option<&'static str>,
+    pub dialect: Option<&'static str>,
+    pub model: Option<String>,
+    pub request_model: Option<String>,
+    pub response_model: Option<String>,
+    pub stream: bool,
+    /// 0 when no response line was seen.
+    pub status: u16,
+    pub error_type: Option<String>,
+    pub finish_reason: Option<String>,
+    pub input_tokens: Option<u64>,
+    pub output_tokens: Option<u64>,
+    pub cached_tokens: Option<u64>,
+    /// `output_tokens` is the number of content chunks: the response said nothing of usage.
+    pub tokens_estimated: bool,
+    /// CLOCK_MONOTONIC.
+    pub start_ns: u64,
+    pub ttfb_s: Option<f64>,
+    pub ttft_s: Option<f64>,
+    pub tpot_s: Option<f64>,
+    pub duration_s: f64,
+    /// Chunks with content.
+    pub chunks: u64,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    pub request_id: Option<String>,
+    pub traceparent: Option<String>,
+    /// Pieces of the bodies that did not parse.
+    pub parse_failures: u32,
+    pub host: HostPhases,
+    #[serde(skip)]
+    pub chunk_gaps: GapCounts,
+}
+
+/// What the request alone does not say.
+pub struct Labels<'a> {
+    pub service: &'a str,
+    pub engine: &'a str,
+    pub model: Option<&'a str>,
+}
+
+/// Engine name of a service that was not recognised.
+const UNKNOWN: &str = crate::discover::UNKNOWN_ENGINE;
+
+fn seconds(from: &Mark, to: &Mark) -> f64 {
+    to.at_ns.saturating_sub(from.at_ns) as f64 / 1e9
+}
+
+/// What went wrong, None if nothing did.
+fn error_type(exchange: &Exchange, llm: Option<&LlmExchange>) -> Option<String> {
+    let said = llm.and_then(|llm| llm.error.clone());
+    if exchange.status >= 400 {
+        return said.or_else(|| Some(exchange.status.to_string()));
+    }
+    if said.is_some() {
+        return said;
+    }
+    match exchange.ending {
+        Ending::Complete => {}
+        Ending::Cancelled => return Some("cancelled".to_owned()),
+        Ending::Reset => return Some("connection_reset".to_owned()),
+        Ending::ProcessExit => return Some("server_exit".to_owned()),
+    }
+    llm.and_then(|llm| llm.finish_reason.clone()).filter(|reason| matches!(reason.as_str(), "error" | "abort"))
+}
+
+/// Builds the record of an exchange.
+pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
+    let error_type = error_type(&exchange, exchange.llm.as_ref());
+    let host = HostPhases::new(&exchange.start, exchange.first_content.as_ref(), &exchange.end);
+    let llm = exchange.llm;
+    let is_llm = llm.is_some();
+    let llm = llm.unwrap_or_default();
+    let estimated = is_llm && llm.stream && llm.output_tokens.is_none() && exchange.content_chunks > 0;
+    let output_tokens = if estimated { Some(exchange.content_chunks) } else { llm.output_tokens };
+    let tpot_s = match (&exchange.first_content, &exchange.last_content, output_tokens) {
+        (Some(first), Some(last), Some(tokens)) if tokens > 1 && exchange.content_chunks > 1 => {
+            Some(seconds(first, last) / (tokens - 1) as f64)
+        }
+        _ => None,
+    };
+    let engine = match (labels.engine, llm.engine) {
+        (UNKNOWN, Some(engine)) => engine,
+        (engine, _) => engine,
+    };
+    let model = llm.response_model.clone().or_else(|| llm.request_model.clone());
+    Request {
+        id: llm.id,
+        service: labels.service.to_owned(),
+        pid: exchange.tgid,
+        engine: engine.to_owned(),
+        role: if exchange.role == Role::Server { "server" } else { "client" },
+        port: exchange.server_port,
+        method: exchange.method,
+        path: exchange.path,
+        operation: is_llm.then_some(llm.operation),
+        dialect: is_llm.then_some(llm.dialect),
+        model: if is_llm { model.or_else(|| labels.model.map(str::to_owned)) } else { None },
+        request_model: llm.request_model,
+        response_model: llm.response_model,
+        stream: llm.stream,
+        status: exchange.status,
+        error_type,
+        finish_reason: llm.finish_reason,
+        input_tokens: llm.input_tokens,
+        output_tokens,
+        cached_tokens: llm.cached_tokens,
+        tokens_estimated: estimated,
+        start_ns: exchange.start.at_ns,
+        ttfb_s: exchange.first_byte.as_ref().map(|first| seconds(&exchange.start, first)),
+        ttft_s: exchange.first_content.as_ref().map(|first| seconds(&exchange.start, first)),
+        tpot_s,
+        duration_s: seconds(&exchange.start, &exchange.end),
+        chunks: exchange.content_chunks,
+        request_bytes: exchange.request_bytes,
+        response_bytes: exchange.response_bytes,
+        request_id: exchange.request_id,
+        traceparent: exchange.traceparent,
+        parse_failures: llm.parse_failures,
+        host,
+        chunk_gaps: exchange.chunk_gaps,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(at_ns: u64) -> Mark {
+        Mark { at_ns, ..Mark::default() }
+    }
+
+    fn streamed() -> Exchange {
+        Exchange {
+            role: Role::Server,
+            tgid: 7,
+            service: 1,
+            server_port: 8000,
+            method: "POST".into(),
+            path: "/v1/chat/completions".into(),
+            status: 200,
+            start: mark(1_000_000_000),
+            request_end: None,
+            first_byte: Some(mark(1_010_000_000)),
+            first_content: Some(mark(1_100_000_000)),
+            last_content: Some(mark(2_000_000_000)),
+            end: mark(2_100_000_000),
+            ending: Ending::Complete,
+            request_bytes: 10,
+            response_bytes: 20,
+            content_chunks: 5,
+            chunk_gaps: GapCounts::default(),
+            traceparent: None,
+            request_id: None,
+            llm: Some(LlmExchange {
+                operation: "chat",
+                stream: true,
+                output_tokens: Some(10),
+                response_model: Some("m".into()),
+                ..LlmExchange::default()
+            }),
+        }
+    }
+
+    const LABELS: Labels<'_> = Labels { service: "s", engine: "unknown", model: Some("other") };
+
+    #[test]
+    fn times_follow_the_definitions() {
+        let request = request(streamed(), &LABELS);
+        assert_eq!(request.ttft_s, Some(0.1));
+        assert_eq!(request.ttfb_s, Some(0.01));
+        assert_eq!(request.tpot_s, Some(0.1));
+        assert_eq!(request.duration_s, 1.1);
+        assert_eq!((request.tokens_estimated, request.model.as_deref(), request.error_type), (false, Some("m"), None));
+    }
+
+    #[test]
+    fn without_usage_chunks_are_counted_and_the_record_says_so() {
+        let mut exchange = streamed();
+        exchange.llm.as_mut().expect("set").output_tokens = None;
+        let request = request(exchange, &LABELS);
+        assert_eq!((request.output_tokens, request.tokens_estimated), (Some(5), true));
+        assert_eq!(request.tpot_s, Some(0.9 / 4.0));
+    }
+
+    #[test]
+    fn errors_are_named_by_what_is_most_exact() {
+        let name = |change: fn(&mut Exchange)| {
+            let mut exchange = streamed();
+            change(&mut exchange);
+            request(exchange, &LABELS).error_type
+        };
+        assert_eq!(name(|e| e.status = 503).as_deref(), Some("503"));
+        assert_eq!(name(|e| e.ending = Ending::Cancelled).as_deref(), Some("cancelled"));
+        assert_eq!(name(|e| e.ending = Ending::ProcessExit).as_deref(), Some("server_exit"));
+        let in_stream = |e: &mut Exchange| {
+            if let Some(llm) = e.llm.as_mut() {
+                llm.error = Some("server_error".into());
+            }
+        };
+        assert_eq!(name(in_stream).as_deref(), Some("server_error"));
+    }
+}

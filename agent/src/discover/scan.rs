@@ -1,0 +1,131 @@
+//! From processes to services: the scan of all processes, the look at a new one, and the refresh of those found.
+//! Every process costs one read and one link (`judge.rs`); only roots are read deeper (`describe.rs`).
+
+use rustc_hash::FxHashMap;
+
+use super::classify::{Evidence, worth_a_look};
+use super::command::base_name;
+use super::describe::put_first;
+use super::judge::Verdict;
+use super::process::{self, Process};
+use super::sockets::Sockets;
+use super::tree::Tree;
+use super::{DiscoverError, Discovery, Found, UNKNOWN_ENGINE, pattern, version};
+
+impl Discovery {
+    /// All services of the host, oldest first. Costs about 20 us per process of the host.
+    pub fn scan(&mut self) -> Vec<Found> {
+        self.names.prune(&self.proc_root);
+        let mut sockets = Sockets::default();
+        let mut verdicts: FxHashMap<u32, Verdict> = FxHashMap::default();
+        for pid in process::pids(&self.proc_root) {
+            if let Some(verdict) = self.judge(pid, &mut sockets) {
+                verdicts.insert(pid, verdict);
+            }
+        }
+        if verdicts.is_empty() {
+            return Vec::new();
+        }
+        let tree = Tree::read(&self.proc_root);
+        let mut roots: Vec<Process> = verdicts
+            .keys()
+            .filter(|pid| !tree.ancestors(**pid).iter().any(|above| verdicts.contains_key(above)))
+            .filter_map(|pid| Process::read(&self.proc_root, *pid))
+            .collect();
+        roots.sort_by_key(|process| (process.start_ticks, process.pid));
+        roots.into_iter().map(|root| self.describe(verdicts[&root.pid], root, &tree, &mut sockets)).collect()
+    }
+
+    /// The service that a process belongs to, found by it or by one of its parents; `None` if neither is an engine.
+    /// For a new exec: titles, ports and libraries come later than that, so ask again after a second.
+    pub fn inspect(&mut self, pid: u32) -> Option<Found> {
+        self.names.prune(&self.proc_root);
+        let mut sockets = Sockets::default();
+        let (root, verdict) = self.root_of(pid, &mut sockets)?;
+        let process = Process::read(&self.proc_root, root)?;
+        Some(self.describe(verdict, process, &Tree::read(&self.proc_root), &mut sockets))
+    }
+
+    /// The service of a process that the operator named; its engine is unknown if it is not recognised.
+    pub fn given(&mut self, pid: u32) -> Result<Found, DiscoverError> {
+        let process = Process::read(&self.proc_root, pid).ok_or(DiscoverError::NotThere(pid))?;
+        self.names.prune(&self.proc_root);
+        let mut sockets = Sockets::default();
+        let engine = self.recognise(pid, &mut sockets).map(|(engine, _)| engine);
+        Ok(self.describe((engine, Evidence::Given), process, &Tree::read(&self.proc_root), &mut sockets))
+    }
+
+    /// The service of a process that speaks an LLM dialect on `port` (0: not known) and was not found otherwise.
+    /// `None` if the process has ended or the rules exclude it.
+    pub fn from_wire(&mut self, pid: u32, dialect: &str, port: u16) -> Option<Found> {
+        self.names.prune(&self.proc_root);
+        let mut sockets = Sockets::default();
+        if self.is_excluded(pid) {
+            return None;
+        }
+        let (root, verdict) = self
+            .root_of(pid, &mut sockets)
+            .unwrap_or_else(|| (self.listening_root(pid, port, &mut sockets), (None, Evidence::Wire)));
+        let process = Process::read(&self.proc_root, root)?;
+        let tree = Tree::read(&self.proc_root);
+        let mut found = self.describe(verdict, process, &tree, &mut sockets);
+        found.dialect = Some(dialect.to_owned());
+        if port != 0 {
+            put_first(&mut found.ports, port);
+        }
+        Some(found)
+    }
+
+    /// Reads again what changes while a server runs: children, ports, and, while unknown, engine, model and version.
+    /// False if the process has ended (or its pid is another process now); `found` is then unchanged.
+    pub fn refresh(&mut self, found: &mut Found) -> bool {
+        self.refresh_with(found, &Tree::read(&self.proc_root), &mut Sockets::default())
+    }
+
+    /// Refreshes all services at the price of one and takes out those that have ended.
+    pub fn refresh_all(&mut self, found: &mut Vec<Found>) -> Vec<Found> {
+        let tree = Tree::read(&self.proc_root);
+        let mut sockets = Sockets::default();
+        found.extract_if(.., |found| !self.refresh_with(found, &tree, &mut sockets)).collect()
+    }
+
+    fn refresh_with(&mut self, found: &mut Found, tree: &Tree, sockets: &mut Sockets) -> bool {
+        let pid = found.process.pid;
+        let is_same = |now: &Process| now.start_ticks == found.process.start_ticks;
+        let Some(process) = Process::read(&self.proc_root, pid).filter(is_same) else { return false };
+        let recognised = self.recognise(pid, sockets).map(|(engine, _)| engine);
+        let mut now = self.describe_without_version((recognised, found.evidence), process, tree, sockets);
+        // Libraries and packages are mapped by the time that a server listens: later looks find no more.
+        if found.version.is_none() && found.ports.is_empty() {
+            now.version = recognised.and_then(|engine| version::version(&self.proc_root, &now.process, engine));
+        }
+        let kept = std::mem::replace(found, now);
+        found.dialect = kept.dialect;
+        // A title set by the process hides the arguments that named the model.
+        found.model = found.model.take().or(kept.model);
+        found.version = kept.version.or(found.version.take());
+        if found.engine == UNKNOWN_ENGINE {
+            found.engine = kept.engine;
+        }
+        if let Some(first) = kept.ports.first().filter(|port| found.ports.contains(port)) {
+            put_first(&mut found.ports, *first);
+        }
+        true
+    }
+
+    /// Whether an exec of this path could be worth an [`inspect`](Self::inspect): [`worth_a_look`] and the rules.
+    pub fn worth_a_look(&self, filename: &[u8]) -> bool {
+        let included = || {
+            let path = String::from_utf8_lossy(filename);
+            let fits =
+                |pattern: &String| pattern::matches(pattern, &path) || pattern::matches(pattern, base_name(&path));
+            self.rules.include.exe.iter().any(fits)
+        };
+        (self.rules.enabled && worth_a_look(filename)) || included()
+    }
+
+    /// All descendants of a process, ascending.
+    pub fn descendants(&self, pid: u32) -> Vec<u32> {
+        Tree::read(&self.proc_root).descendants(pid)
+    }
+}

@@ -1,0 +1,114 @@
+//! Families read straight from the kernel side's counters: scheduling, system calls, losses, probes.
+
+use ::prometheus::proto::MetricFamily;
+use inferscope_abi::{
+    FIRST_OFFCPU_STATE, Process, RUNQ_BUCKETS, RUNQ_SHIFT, STATE_NAMES, STATE_ONCPU, STATE_RUNQUEUE, STATES,
+};
+use rustc_hash::FxHashMap;
+
+use super::{family::Family, metrics};
+use crate::{
+    probe::{CounterReader, ProbeReport, arch},
+    services::{ProcessView, ServiceTable, ServiceView},
+};
+
+const NS: f64 = 1e-9;
+
+/// Upper edges of the run-queue histogram in seconds; the kernel's last bucket has no edge.
+fn runqueue_edges() -> [f64; RUNQ_BUCKETS - 1] {
+    std::array::from_fn(|bucket| (1u64 << (bucket as u32 + RUNQ_SHIFT)) as f64 * NS)
+}
+
+struct SchedFamilies {
+    oncpu: Family,
+    runqueue: Family,
+    offcpu: Family,
+    latency: Family,
+    switches: Family,
+    block_ios: Family,
+    block_bytes: Family,
+}
+
+impl SchedFamilies {
+    fn add(&mut self, service: &ServiceView, view: &ProcessView, process: &Process, now_ns: u64) {
+        let pid = view.pid.to_string();
+        let labels: [&str; 3] = [&service.name, &pid, &view.comm];
+        let with = |last| [labels[0], labels[1], labels[2], last];
+        let now = process.counters.at(now_ns);
+        let seconds = |state: usize| (now.state_ns[state] as i64).max(0) as f64 * NS;
+        self.oncpu.add(&labels, seconds(STATE_ONCPU));
+        self.runqueue.add(&labels, seconds(STATE_RUNQUEUE));
+        for state in FIRST_OFFCPU_STATE..STATES {
+            self.offcpu.add(&with(STATE_NAMES[state]), seconds(state));
+        }
+        self.latency.add_histogram(&labels, &runqueue_edges(), &process.runq_delay, seconds(STATE_RUNQUEUE));
+        self.switches.add(&with("voluntary"), process.counters.voluntary_switches as f64);
+        self.switches.add(&with("involuntary"), process.counters.involuntary_switches as f64);
+        self.block_ios.add(&labels, process.counters.block_ios as f64);
+        self.block_bytes.add(&labels, process.counters.block_bytes as f64);
+    }
+}
+
+/// Scheduling and block I/O of every watched process, exact at `now_ns` (CLOCK_MONOTONIC).
+pub fn sched(reader: &CounterReader, services: &ServiceTable, now_ns: u64) -> Vec<MetricFamily> {
+    let mut families = SchedFamilies {
+        oncpu: Family::new(&metrics::PROCESS_ONCPU),
+        runqueue: Family::new(&metrics::PROCESS_RUNQUEUE),
+        offcpu: Family::new(&metrics::PROCESS_OFFCPU),
+        latency: Family::new(&metrics::RUNQUEUE_LATENCY),
+        switches: Family::new(&metrics::PROCESS_SWITCHES),
+        block_ios: Family::new(&metrics::PROCESS_BLOCK_IOS),
+        block_bytes: Family::new(&metrics::PROCESS_BLOCK_BYTES),
+    };
+    for service in services.iter() {
+        for view in &service.processes {
+            if let Some(process) = reader.process(view.pid) {
+                families.add(service, view, &process, now_ns);
+            }
+        }
+    }
+    let SchedFamilies { oncpu, runqueue, offcpu, latency, switches, block_ios, block_bytes } = families;
+    [oncpu, runqueue, offcpu, latency, switches, block_ios, block_bytes]
+        .into_iter()
+        .filter_map(Family::finish)
+        .collect()
+}
+
+/// System calls of every watched process.
+pub fn syscalls(reader: &CounterReader, services: &ServiceTable) -> Vec<MetricFamily> {
+    let mut calls = Family::new(&metrics::SYSCALLS);
+    let mut seconds = Family::new(&metrics::SYSCALL_SECONDS);
+    let mut errors = Family::new(&metrics::SYSCALL_ERRORS);
+    let mut unseen = Family::new(&metrics::UNSEEN_CALLS);
+    let mut owners: FxHashMap<u32, (&str, &str)> = FxHashMap::default();
+    for service in services.iter() {
+        for view in &service.processes {
+            owners.insert(view.pid, (&service.name, &view.comm));
+        }
+    }
+    for row in reader.syscalls() {
+        let Some((service, comm)) = owners.get(&row.key.tgid) else { continue };
+        let pid = row.key.tgid.to_string();
+        let name = arch::syscall_name(row.key.number);
+        let labels: [&str; 4] = [service, &pid, comm, &name];
+        calls.add(&labels, row.stats.calls as f64);
+        seconds.add(&labels, row.stats.time_ns as f64 * NS);
+        if row.stats.errors != 0 {
+            errors.add(&labels, row.stats.errors as f64);
+        }
+        if arch::is_unseen(row.key.number) {
+            unseen.add(&labels, row.stats.calls as f64);
+        }
+    }
+    [calls, seconds, errors, unseen].into_iter().filter_map(Family::finish).collect()
+}
+
+/// Which probe got which hook.
+pub fn probes(reports: &[ProbeReport]) -> Option<MetricFamily> {
+    let mut up = Family::new(&metrics::PROBE_UP);
+    for report in reports {
+        let hook = report.hook.as_deref().unwrap_or(report.program);
+        up.add(&[report.probe, hook], f64::from(u8::from(report.hook.is_some())));
+    }
+    up.finish()
+}

@@ -1,0 +1,228 @@
+//! The one table of metrics: name, type, unit, labels, meaning and source. The exporters and the README's table are
+//! both made from it, so that a rename is one line.
+
+use std::fmt::Write;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// One family.
+#[derive(Debug)]
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub unit: &'static str,
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
+    pub source: &'static str,
+    /// Upper edges; empty for counters, gauges and histograms that are counted in the kernel.
+    pub buckets: &'static [f64],
+}
+
+const REQUEST: &[&str] = &[
+    "service",
+    "gen_ai_operation_name",
+    "gen_ai_provider_name",
+    "gen_ai_request_model",
+    "gen_ai_response_model",
+    "server_port",
+];
+const REQUEST_ERROR: &[&str] = &[
+    "service",
+    "gen_ai_operation_name",
+    "gen_ai_provider_name",
+    "gen_ai_request_model",
+    "gen_ai_response_model",
+    "server_port",
+    "error_type",
+];
+const REQUEST_TOKENS: &[&str] = &[
+    "service",
+    "gen_ai_operation_name",
+    "gen_ai_provider_name",
+    "gen_ai_request_model",
+    "gen_ai_response_model",
+    "server_port",
+    "gen_ai_token_type",
+];
+const PROCESS: &[&str] = &["service", "pid", "comm"];
+const DEVICE: &[&str] = &["gpu", "uuid", "name"];
+
+const DURATION: &[f64] = &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
+const TTFT: &[f64] = &[0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+const TPOT: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0,
+    2.5,
+];
+const TOKENS: &[f64] = &[
+    1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 16777216.0,
+    67108864.0,
+];
+const HTTP: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
+macro_rules! metrics {
+    ($($id:ident = $name:literal, $kind:ident, $unit:literal, $labels:expr, $buckets:expr, $source:literal, $help:literal;)+) => {
+        $(pub const $id: Metric = Metric {
+            name: $name, kind: Kind::$kind, unit: $unit, labels: $labels, help: $help, source: $source, buckets: $buckets,
+        };)+
+        /// Every family, in the order of the README's table.
+        pub const METRICS: &[&Metric] = &[$(&$id),+];
+    };
+}
+
+metrics! {
+    REQUEST_DURATION = "gen_ai_server_request_duration_seconds", Histogram, "s", REQUEST_ERROR, DURATION, "socket payload",
+        "Time from the first byte of an LLM request to the last byte of its response.";
+    REQUEST_TTFT = "gen_ai_server_time_to_first_token_seconds", Histogram, "s", REQUEST, TTFT, "socket payload",
+        "Time from the first byte of a streamed request to the first chunk with content.";
+    REQUEST_TPOT = "gen_ai_server_time_per_output_token_seconds", Histogram, "s", REQUEST, TPOT, "socket payload",
+        "Time from the first to the last chunk with content, per output token after the first.";
+    INTER_CHUNK = "inferscope_inter_chunk_latency_seconds", Histogram, "s", REQUEST, &crate::session::exchange::GAP_EDGES, "socket payload",
+        "Gaps between content chunks on the wire; several tokens can share a chunk.";
+    TOKEN_USAGE = "gen_ai_client_token_usage", Histogram, "{token}", REQUEST_TOKENS, TOKENS, "response bodies",
+        "Tokens per request, by type; of requests whose response says them.";
+    TOKENS_ESTIMATED = "inferscope_requests_estimated_tokens_total", Counter, "{request}", REQUEST, &[], "socket payload",
+        "Requests whose output tokens are the number of content chunks, because the response did not say.";
+    CLIENT_DURATION = "gen_ai_client_operation_duration_seconds", Histogram, "s", REQUEST_ERROR, DURATION, "socket payload",
+        "Duration of LLM requests that a watched process makes as a client.";
+    HTTP_DURATION = "http_server_request_duration_seconds", Histogram, "s",
+        &["service", "http_request_method", "http_route", "http_response_status_code", "server_port"], HTTP, "socket payload",
+        "Duration of every HTTP request to a watched server, LLM or not.";
+    HTTP_ACTIVE = "http_server_active_requests", Gauge, "{request}", &["service", "server_port"], &[], "socket payload",
+        "Requests of watched servers whose response is not complete.";
+    SERVICE_INFO = "inferscope_service_info", Gauge, "1", &["service", "engine", "version", "model", "port", "pid"], &[], "discovery",
+        "A watched service; always 1.";
+    SERVICE_PROCESSES = "inferscope_service_processes", Gauge, "{process}", &["service"], &[], "process probe",
+        "Processes of a watched service.";
+
+    PROCESS_ONCPU = "inferscope_process_oncpu_seconds_total", Counter, "s", PROCESS, &[], "sched probe",
+        "Thread time on a CPU, since the process is watched.";
+    PROCESS_RUNQUEUE = "inferscope_process_runqueue_seconds_total", Counter, "s", PROCESS, &[], "sched probe",
+        "Thread time runnable, waiting for a CPU.";
+    PROCESS_OFFCPU = "inferscope_process_offcpu_seconds_total", Counter, "s", &["service", "pid", "comm", "reason"], &[], "sched probe",
+        "Thread time blocked, by what it waits for.";
+    RUNQUEUE_LATENCY = "inferscope_runqueue_latency_seconds", Histogram, "s", PROCESS, &[], "sched probe",
+        "Delay between runnable and running, one observation per wait.";
+    SYSCALLS = "inferscope_syscalls_total", Counter, "{call}", &["service", "pid", "comm", "syscall"], &[], "syscall probe",
+        "System calls that returned.";
+    SYSCALL_SECONDS = "inferscope_syscall_seconds_total", Counter, "s", &["service", "pid", "comm", "syscall"], &[], "syscall probe",
+        "Time inside system calls.";
+    SYSCALL_ERRORS = "inferscope_syscall_errors_total", Counter, "{call}", &["service", "pid", "comm", "syscall"], &[], "syscall probe",
+        "System calls that returned an error; EAGAIN is one.";
+    PROCESS_BLOCK_IOS = "inferscope_process_block_ios_total", Counter, "{request}", PROCESS, &[], "block probe",
+        "Requests that the process itself handed to block devices.";
+    PROCESS_BLOCK_BYTES = "inferscope_process_block_bytes_total", Counter, "By", PROCESS, &[], "block probe",
+        "Bytes of those requests.";
+    PROCESS_EXITS = "inferscope_process_exits_total", Counter, "{process}", &["service", "cause"], &[], "process probe",
+        "Processes of a service that ended, by cause: exit code 0, other exit code, or signal.";
+    PROCESS_CPU = "process_cpu_time_seconds_total", Counter, "s", &["service", "pid", "comm", "state"], &[], "/proc/PID/stat",
+        "CPU time of a watched process since its start, by state (user, system).";
+    PROCESS_MEMORY = "process_memory_usage_bytes", Gauge, "By", PROCESS, &[], "/proc/PID/statm",
+        "Resident memory.";
+    PROCESS_VIRTUAL = "process_memory_virtual_bytes", Gauge, "By", PROCESS, &[], "/proc/PID/statm",
+        "Address space.";
+    PROCESS_SWITCHES = "process_context_switches_total", Counter, "{switch}", &["service", "pid", "comm", "type"], &[], "sched probe",
+        "Context switches since the process is watched, by type (voluntary, involuntary).";
+    PROCESS_FAULTS = "process_paging_faults_total", Counter, "{fault}", &["service", "pid", "comm", "type"], &[], "/proc/PID/stat",
+        "Page faults, by type (minor, major).";
+    PROCESS_DISK = "process_disk_io_bytes_total", Counter, "By", &["service", "pid", "comm", "direction"], &[], "/proc/PID/io",
+        "Bytes read from and written to storage.";
+    PROCESS_THREADS = "process_thread_count", Gauge, "{thread}", PROCESS, &[], "/proc/PID/stat",
+        "Threads.";
+    PROCESS_FDS = "process_unix_file_descriptor_count", Gauge, "{fd}", PROCESS, &[], "/proc/PID/fd",
+        "Open descriptors.";
+    SOCKET_BYTES = "inferscope_http_bytes_total", Counter, "By", &["service", "direction"], &[], "socket payload",
+        "Bytes of finished HTTP exchanges of a service, by direction (receive, transmit).";
+    UNSEEN_CALLS = "inferscope_unseen_calls_total", Counter, "{call}", &["service", "pid", "comm", "syscall"], &[], "syscall probe",
+        "Calls that can move payload which is not visible here: sendfile, splice, io_uring.";
+
+    GPU_UTILIZATION = "hw_gpu_utilization_ratio", Gauge, "1", &["gpu", "uuid", "name", "task"], &[], "NVML",
+        "Share of time in which a kernel ran (task=general) or memory was read or written (task=memory), over the driver's own window.";
+    GPU_MEMORY_USAGE = "hw_gpu_memory_usage_bytes", Gauge, "By", DEVICE, &[], "NVML", "Memory in use.";
+    GPU_MEMORY_LIMIT = "hw_gpu_memory_limit_bytes", Gauge, "By", DEVICE, &[], "NVML", "Memory of the device.";
+    GPU_POWER = "hw_gpu_power_watts", Gauge, "W", DEVICE, &[], "NVML", "Power as the driver averages it; see the README for its error.";
+    GPU_POWER_LIMIT = "hw_gpu_power_limit_watts", Gauge, "W", DEVICE, &[], "NVML", "Power limit in force.";
+    GPU_ENERGY = "hw_gpu_energy_joules_total", Counter, "J", DEVICE, &[], "NVML", "Energy counter of the device.";
+    GPU_TEMPERATURE = "hw_gpu_temperature_celsius", Gauge, "Cel", DEVICE, &[], "NVML", "Temperature of the GPU.";
+    GPU_CLOCK = "hw_gpu_clock_hertz", Gauge, "Hz", &["gpu", "uuid", "name", "domain"], &[], "NVML", "Clock, by domain (sm, memory).";
+    GPU_THROTTLED = "hw_gpu_throttle_active", Gauge, "1", &["gpu", "uuid", "name", "reason"], &[], "NVML",
+        "1 for each reason for which the driver holds the clocks down now.";
+    GPU_IO = "hw_gpu_io_bytes_per_second", Gauge, "By/s", &["gpu", "uuid", "name", "direction"], &[], "NVML",
+        "PCIe throughput, by direction (receive, transmit).";
+    GPU_ERRORS = "hw_errors_total", Counter, "{error}", &["gpu", "uuid", "name", "error_type"], &[], "NVML",
+        "Errors: corrected and uncorrected ECC errors, XID events.";
+    GPU_XID = "hw_gpu_last_xid", Gauge, "1", DEVICE, &[], "NVML", "Code of the last XID event seen; absent if none.";
+    GPU_ACTIVITY = "hw_gpu_activity_ratio", Gauge, "1", &["gpu", "uuid", "name", "unit"], &[], "NVML GPM",
+        "Activity of a unit (sm, sm_occupancy, tensor, dram), Hopper and later.";
+    GPU_MIG_MEMORY_USAGE = "hw_gpu_mig_memory_usage_bytes", Gauge, "By", &["gpu", "uuid", "name", "gi", "ci"], &[], "NVML",
+        "Memory in use of a MIG device.";
+    GPU_MIG_MEMORY_LIMIT = "hw_gpu_mig_memory_limit_bytes", Gauge, "By", &["gpu", "uuid", "name", "gi", "ci"], &[], "NVML",
+        "Memory of a MIG device.";
+    PROCESS_GPU_UTILIZATION = "inferscope_process_gpu_utilization_ratio", Gauge, "1",
+        &["service", "pid", "comm", "gpu", "uuid", "unit"], &[], "NVML",
+        "Utilisation of a GPU by a watched process, by unit (sm, memory, encoder, decoder); absent under MIG.";
+    PROCESS_GPU_MEMORY = "inferscope_process_gpu_memory_bytes", Gauge, "By", &["service", "pid", "comm", "gpu", "uuid"], &[], "NVML",
+        "GPU memory of a watched process.";
+    NVML_UP = "inferscope_nvml_up", Gauge, "1", &["state"], &[], "NVML", "1 for the state that the GPU source is in (ok, absent, hung, failing, starting).";
+    NVML_AGE = "inferscope_nvml_age_seconds", Gauge, "s", &[], &[], "NVML", "Age of the GPU values.";
+    NVML_ERRORS = "inferscope_nvml_call_errors_total", Counter, "{error}", &["call", "error"], &[], "NVML", "Calls of the GPU library that failed.";
+
+    EVENTS = "inferscope_events_total", Counter, "{event}", &["kind"], &[], "agent", "Records read from the ring buffer.";
+    EVENTS_LOST = "inferscope_events_lost_total", Counter, "{event}", &["where"], &[], "kernel side and agent",
+        "What was lost or left out, by the place that lost it.";
+    PARSE_FAILURES = "inferscope_parse_failures_total", Counter, "{failure}", &["cause"], &[], "agent",
+        "Bytes that could not be followed, by cause; the connection is taken up again at its next request.";
+    EXCHANGES_LOST = "inferscope_exchanges_lost_total", Counter, "{request}", &[], &[], "agent",
+        "Requests seen whose record was given up.";
+    CONNECTIONS = "inferscope_connections", Gauge, "{connection}", &[], &[], "agent", "HTTP connections that are followed.";
+    UNSUPPORTED = "inferscope_unsupported_connections_total", Counter, "{connection}", &["protocol"], &[], "agent",
+        "Connections whose payload is not parsed: http2, upgraded, tls.";
+    BYTES_LEFT_OUT = "inferscope_payload_left_out_bytes_total", Counter, "By", &[], &[], "agent",
+        "Payload bytes of followed connections that were not captured.";
+    SERIES_OVERFLOW = "inferscope_series_overflow_total", Counter, "{request}", &["family"], &[], "agent",
+        "Requests counted under `_other` because the cap of label sets is reached.";
+    PROBE_UP = "inferscope_probe_up", Gauge, "1", &["probe", "hook"], &[], "agent", "1 if a probe got its hook, 0 if it was refused.";
+    RING_FILL = "inferscope_drain_batch_events", Gauge, "{event}", &[], &[], "agent", "Records in the last non-empty batch read from the ring.";
+    BUILD_INFO = "inferscope_build_info", Gauge, "1", &["version", "rustc", "arch"], &[], "agent", "Build of the agent; always 1.";
+    OWN_CPU = "inferscope_cpu_seconds_total", Counter, "s", &["state"], &[], "/proc/self", "CPU time of the agent, by state.";
+    OWN_MEMORY = "inferscope_memory_bytes", Gauge, "By", &[], &[], "/proc/self", "Resident memory of the agent.";
+    OWN_START = "inferscope_start_time_seconds", Gauge, "s", &[], &[], "agent", "When the agent began to watch, Unix time.";
+}
+
+/// The README's table of metrics, in Markdown.
+pub fn table() -> String {
+    let mut out = String::from("| metric | type | unit | labels | what | source |\n|---|---|---|---|---|---|\n");
+    for metric in METRICS {
+        let kind = match metric.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        let labels = if metric.labels.is_empty() { "-".to_owned() } else { metric.labels.join(" ") };
+        let _ = writeln!(
+            out,
+            "| `{}` | {kind} | {} | {labels} | {} | {} |",
+            metric.name, metric.unit, metric.help, metric.source
+        );
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_rules_of_prometheus() {
+        let mut seen = std::collections::HashSet::new();
+        for metric in METRICS {
+            assert!(seen.insert(metric.name), "{} stands twice", metric.name);
+            assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
+            assert!(metric.buckets.windows(2).all(|pair| pair[0] < pair[1]), "{}", metric.name);
+        }
+    }
+}

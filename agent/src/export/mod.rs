@@ -1,0 +1,14 @@
+//! What leaves the agent. Each export is one file that takes a `&Request` or reads shared state at a scrape.
+#![forbid(unsafe_code)]
+
+pub mod family;
+pub mod gpu;
+pub mod http;
+pub mod jsonl;
+pub mod kernel;
+pub mod metrics;
+pub mod own;
+pub mod process;
+pub mod prometheus;
+pub mod requests;
+pub mod routes;

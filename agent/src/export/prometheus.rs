@@ -1,0 +1,144 @@
+//! The scrape: families from every source, put together, sorted and written as text. Holds no state of its own.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime},
+};
+
+use ::prometheus::{Encoder, TextEncoder, proto::MetricFamily};
+use anyhow::Result;
+
+use super::{family::Family, gpu, kernel, metrics, own, process, requests::RequestMetrics};
+use crate::{
+    clock::monotonic_ns,
+    poll::{nvml::NvmlHandle, procfs::ProcPoller},
+    probe::{CounterReader, ProbeReport},
+    services::{ServiceTable, SharedServices},
+    shared::Live,
+};
+
+/// Everything that a scrape reads.
+pub struct Sources {
+    pub reader: CounterReader,
+    pub reports: Vec<ProbeReport>,
+    pub services: SharedServices,
+    pub live: Arc<Live>,
+    pub requests: Arc<RequestMetrics>,
+    pub records_lost: Option<Arc<std::sync::atomic::AtomicU64>>,
+    pub nvml: Option<NvmlHandle>,
+    pub procfs: ProcPoller,
+    pub per_process: bool,
+    pub started: SystemTime,
+}
+
+/// A pipeline that has not turned for so long does not work any more.
+const STALLED: Duration = Duration::from_secs(10);
+
+impl Sources {
+    /// Whether the pipeline turns.
+    pub fn healthy(&self) -> bool {
+        let turned = self.live.turned_ns.load(Ordering::Relaxed);
+        turned != 0 && monotonic_ns().saturating_sub(turned) < STALLED.as_nanos() as u64
+    }
+
+    /// All families, as text in Prometheus' exposition format.
+    pub fn scrape(&self) -> Result<String> {
+        let services = self.services.table();
+        let mut families = self.requests.families();
+        families.extend(self.service_families(&services));
+        if self.per_process {
+            families.extend(kernel::sched(&self.reader, &services, monotonic_ns()));
+            families.extend(kernel::syscalls(&self.reader, &services));
+            let pids: Vec<u32> = services.iter().flat_map(|s| s.processes.iter().map(|p| p.pid)).collect();
+            self.procfs.watch(&pids);
+            families.extend(process::families(&self.procfs.snapshot(), &services));
+        }
+        if let Some(nvml) = &self.nvml {
+            families.extend(gpu::families(&nvml.snapshot(), &services));
+        }
+        families.extend(kernel::probes(&self.reports));
+        families.extend(self.own_families());
+        families.extend(own::families(self.procfs.snapshot().own.as_ref(), self.started));
+        families.sort_by(|a, b| a.name().cmp(b.name()));
+        let mut text = Vec::with_capacity(64 << 10);
+        TextEncoder::new().encode(&families, &mut text)?;
+        Ok(String::from_utf8(text)?)
+    }
+
+    fn service_families(&self, services: &ServiceTable) -> Vec<MetricFamily> {
+        let mut info = Family::new(&metrics::SERVICE_INFO);
+        let mut count = Family::new(&metrics::SERVICE_PROCESSES);
+        for service in services.iter() {
+            let port = service.ports.first().map(u16::to_string).unwrap_or_default();
+            let version = service.version.as_deref().unwrap_or_default();
+            let model = service.model.as_deref().unwrap_or_default();
+            let pid = service.pid.to_string();
+            info.add(&[&service.name, &service.engine, version, model, &port, &pid], 1.0);
+            count.add(&[&service.name], service.processes.len() as f64);
+        }
+        let snapshot = self.live.snapshot();
+        let mut active = Family::new(&metrics::HTTP_ACTIVE);
+        for service in services.iter() {
+            let port = service.ports.first().copied().unwrap_or_default();
+            if !snapshot.in_flight.keys().any(|(name, _)| *name == service.name) {
+                active.add(&[&service.name, &port.to_string()], 0.0);
+            }
+        }
+        for ((service, port), requests) in &snapshot.in_flight {
+            active.add(&[service, &port.to_string()], *requests as f64);
+        }
+        let mut exits = Family::new(&metrics::PROCESS_EXITS);
+        for ((service, cause), processes) in &snapshot.exits {
+            exits.add(&[service, cause], *processes as f64);
+        }
+        [info, count, active, exits].into_iter().filter_map(Family::finish).collect()
+    }
+
+    fn own_families(&self) -> Vec<MetricFamily> {
+        let snapshot = self.live.snapshot();
+        let mut events = Family::new(&metrics::EVENTS);
+        for (kind, count) in self.live.events() {
+            events.add(&[kind], count as f64);
+        }
+        let mut lost = Family::new(&metrics::EVENTS_LOST);
+        let mut tls = 0;
+        for (place, count) in self.reader.lost() {
+            if place == "ciphertext" {
+                tls = count;
+            } else {
+                lost.add(&[place], count as f64);
+            }
+        }
+        lost.add(&["undecodable"], self.live.undecodable.load(Ordering::Relaxed) as f64);
+        lost.add(&["unknown_service"], self.live.unknown_service.load(Ordering::Relaxed) as f64);
+        let records = self.records_lost.as_ref().map_or(0, |lost| lost.load(Ordering::Relaxed));
+        lost.add(&["records"], records as f64);
+        lost.add(&["connection_evicted"], snapshot.stats.evictions as f64);
+        let mut failures = Family::new(&metrics::PARSE_FAILURES);
+        for (cause, count) in snapshot.stats.failures() {
+            failures.add(&[cause], count as f64);
+        }
+        let mut unsupported = Family::new(&metrics::UNSUPPORTED);
+        unsupported.add(&["http2"], snapshot.stats.http2 as f64);
+        unsupported.add(&["upgraded"], snapshot.stats.upgraded as f64);
+        unsupported.add(&["tls"], tls as f64);
+        let single = |metric, value: f64| {
+            let mut family = Family::new(metric);
+            family.add(&[], value);
+            family
+        };
+        [
+            events,
+            lost,
+            failures,
+            unsupported,
+            single(&metrics::EXCHANGES_LOST, snapshot.stats.exchanges_lost as f64),
+            single(&metrics::CONNECTIONS, snapshot.connections as f64),
+            single(&metrics::BYTES_LEFT_OUT, snapshot.stats.bytes_left_out as f64),
+            single(&metrics::RING_FILL, self.live.batch.load(Ordering::Relaxed) as f64),
+        ]
+        .into_iter()
+        .filter_map(Family::finish)
+        .collect()
+    }
+}

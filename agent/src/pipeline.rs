@@ -1,0 +1,244 @@
+//! The map of the agent: one thread takes the ring's records through every stage, and owns all state on the way.
+//!
+//! ```text
+//! ring -> decode -> registry (who)  -> watcher (kernel side)
+//!                -> sessions (what) -> correlate -> metrics, records, attach
+//! scout (thread) -> finds ----^             scrapes (HTTP) read: services, live, metrics, kernel counters, polls
+//! ```
+#![forbid(unsafe_code)]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use inferscope_abi::{ExecEvent, ExitEvent, Kind};
+use rustc_hash::FxHashMap;
+
+use crate::{
+    clock::monotonic_ns,
+    correlate::{self, Labels, Request},
+    decode::{Event, decode},
+    discover::Found,
+    export::{jsonl::Records, requests::RequestMetrics},
+    probe::{CounterReader, Watcher},
+    registry::Registry,
+    ring::Ring,
+    scout::{Ask, Scout},
+    services::SharedServices,
+    session::{
+        Sessions,
+        exchange::{Exchange, Role},
+    },
+    shared::{Live, Snapshot},
+};
+
+/// Records of one turn.
+const BATCH: usize = 65_536;
+/// The least time between two turns: records gather meanwhile, so that a busy server does not mean a busy agent.
+const PAUSE: Duration = Duration::from_millis(10);
+/// The longest time between two turns.
+const PATIENCE: Duration = Duration::from_millis(100);
+const PUBLISH_NS: u64 = 200_000_000;
+const TICK_NS: u64 = 1_000_000_000;
+
+/// Where finished requests go.
+pub struct Sinks {
+    pub metrics: Arc<RequestMetrics>,
+    pub records: Option<Records>,
+    /// For `attach`.
+    pub watcher: Option<Box<dyn FnMut(&Request) + Send>>,
+}
+
+pub struct Pipeline {
+    pub ring: Ring,
+    pub watcher: Watcher,
+    pub reader: CounterReader,
+    pub sessions: Sessions,
+    pub registry: Registry,
+    pub scout: Scout,
+    pub sinks: Sinks,
+    pub services: SharedServices,
+    pub live: Arc<Live>,
+    pub exits: FxHashMap<(String, &'static str), u64>,
+    pub stop: Arc<AtomicBool>,
+}
+
+/// Ends requests: everything between the session layer and the sinks.
+fn finish(registry: &Registry, sinks: &mut Sinks, live: &Live, exchange: Exchange) {
+    let Some((service, engine)) = registry.name(exchange.service) else {
+        live.unknown_service.fetch_add(1, Ordering::Relaxed);
+        return;
+    };
+    let model = registry.entry(exchange.service).and_then(|entry| entry.found.model.as_deref());
+    let request = Arc::new(correlate::request(exchange, &Labels { service, engine, model }));
+    sinks.metrics.observe(&request);
+    if request.operation.is_some() {
+        if let Some(records) = &sinks.records {
+            records.send(&request);
+        }
+        if let Some(watcher) = &mut sinks.watcher {
+            watcher(&request);
+        }
+    }
+}
+
+impl Pipeline {
+    /// Runs until `stop` is set; then takes what is in the ring and ends.
+    pub fn run(mut self) {
+        let mut next_publish = 0;
+        let mut next_tick = monotonic_ns() + TICK_NS;
+        while !self.stop.load(Ordering::Relaxed) {
+            self.turn();
+            let now = monotonic_ns();
+            if now >= next_tick {
+                self.tick(now);
+                next_tick = now + TICK_NS;
+            }
+            if now >= next_publish {
+                self.publish(now);
+                next_publish = now + PUBLISH_NS;
+            }
+            std::thread::sleep(PAUSE);
+            self.ring.wait(PATIENCE);
+        }
+        self.turn();
+        self.publish(monotonic_ns());
+    }
+
+    fn turn(&mut self) {
+        while let Ok(found) = self.scout.finds.try_recv() {
+            self.found(found);
+        }
+        let Self { ring, watcher, sessions, registry, scout, sinks, live, exits, reader, .. } = self;
+        let batch = ring.drain(BATCH, |record| match decode(record) {
+            Ok(Event::Payload(payload)) => {
+                live.count(Kind::Payload);
+                if registry.service_of(payload.head.header.tgid).is_none() {
+                    registry.add_process(payload.head.service, payload.head.header.tgid);
+                }
+                sessions.payload(&payload, &mut |exchange| finish(registry, sinks, live, exchange));
+            }
+            Ok(Event::Close(close)) => {
+                live.count(Kind::Close);
+                sessions.close(&close, &mut |exchange| finish(registry, sinks, live, exchange));
+            }
+            Ok(Event::Exec(exec)) => {
+                live.count(Kind::Exec);
+                executed(registry, scout, &exec);
+            }
+            Ok(Event::Fork(fork)) => {
+                live.count(Kind::Fork);
+                registry.add_process(fork.service, fork.child_tgid);
+            }
+            Ok(Event::Exit(exit)) => {
+                live.count(Kind::Exit);
+                let (tgid, at_ns) = (exit.header.tgid, exit.header.at_ns);
+                sessions.process_exit(tgid, at_ns, &mut |exchange| finish(registry, sinks, live, exchange));
+                count_exit(registry, exits, &exit);
+                registry.remove_process(tgid, at_ns);
+                reader.forget_syscalls(tgid);
+            }
+            Err(error) => {
+                if live.undecodable.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tracing::error!(%error, "a record of the ring cannot be read; more of these are only counted");
+                }
+            }
+        });
+        if batch != 0 {
+            live.batch.store(batch as u64, Ordering::Relaxed);
+        }
+        for socket in sessions.take_useless() {
+            watcher.ignore_connection(socket);
+        }
+    }
+
+    /// Discovery found a service, or something new about one.
+    fn found(&mut self, found: Found) {
+        let now = monotonic_ns();
+        let root = found.process.pid;
+        if self.registry.service_of(root).is_some() {
+            self.registry.update(found);
+            return;
+        }
+        let name = found.service.clone();
+        let children = found.children.clone();
+        let Some(index) = self.registry.add(found) else {
+            tracing::warn!(service = name, "no room to watch one more service: raise limits.services");
+            return;
+        };
+        self.reader.clear_service(index);
+        tracing::info!(service = name, pid = root, children = children.len(), "watching");
+        for pid in std::iter::once(root).chain(children) {
+            match self.watcher.watch(pid, index, now) {
+                Ok(()) => self.registry.add_process(index, pid),
+                Err(error) => tracing::warn!(%error, pid, "cannot watch a process"),
+            }
+        }
+        // A child made between the look and the watch is found by asking again: from here on the kernel follows.
+        for pid in self.registry.late_children(root) {
+            if self.watcher.watch(pid, index, now).is_ok() {
+                self.registry.add_process(index, pid);
+            }
+        }
+    }
+
+    fn tick(&mut self, now: u64) {
+        let Self { sessions, registry, sinks, live, watcher, .. } = self;
+        sessions.tick(now, &mut |exchange| finish(registry, sinks, live, exchange));
+        for pid in registry.vanished() {
+            if !watcher.is_watched(pid) {
+                sessions.process_exit(pid, now, &mut |exchange| finish(registry, sinks, live, exchange));
+                registry.remove_process(pid, now);
+            }
+        }
+        for service in registry.take_expired(now) {
+            sinks.metrics.forget(&service);
+        }
+    }
+
+    fn publish(&mut self, now: u64) {
+        if let Some(table) = self.registry.take_table() {
+            self.services.publish(table);
+        }
+        let mut snapshot = Snapshot {
+            stats: self.sessions.stats().clone(),
+            connections: self.sessions.connections(),
+            exits: self.exits.iter().map(|(key, count)| (key.clone(), *count)).collect(),
+            ..Snapshot::default()
+        };
+        for request in self.sessions.in_flight().filter(|request| request.role == Role::Server) {
+            if let Some((name, _)) = self.registry.name(request.service) {
+                *snapshot.in_flight.entry((name.to_owned(), request.server_port)).or_default() += 1;
+            }
+        }
+        self.live.publish(snapshot);
+        self.live.turned_ns.store(now, Ordering::Relaxed);
+    }
+}
+
+fn executed(registry: &mut Registry, scout: &Scout, exec: &ExecEvent) {
+    let pid = exec.header.tgid;
+    if exec.watched != 0 {
+        registry.renamed(pid);
+        return;
+    }
+    let len = (exec.filename_len as usize).min(exec.filename.len());
+    // A full queue is caught up with by the next scan of /proc.
+    let _ = scout.asks.try_send(Ask::Exec { pid, filename: exec.filename[..len].to_vec() });
+}
+
+fn count_exit(registry: &Registry, exits: &mut FxHashMap<(String, &'static str), u64>, exit: &ExitEvent) {
+    let Some((service, _)) = registry.name(exit.service) else { return };
+    let cause = match (exit.exit_code & 0x7f, exit.exit_code >> 8) {
+        (0, 0) => "success",
+        (0, _) => "exit_code",
+        _ => "signal",
+    };
+    if exits.len() < 4096 {
+        *exits.entry((service.to_owned(), cause)).or_default() += 1;
+    }
+}

@@ -1,0 +1,188 @@
+//! Control groups: which version the host has, the group of a process, its CPU and memory limits and what they cost, and pressure.
+//! Reads only what is mounted; a group that this mount does not show (another cgroup namespace) is `None`, never a guess.
+//! Formats: the kernel's admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst, scheduler/sched-bwc.rst.
+
+#![forbid(unsafe_code)]
+
+mod limits;
+mod pressure;
+
+use std::fmt;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+pub use limits::{CpuReading, MemoryReading};
+pub use pressure::{Pressure, Stall, StallKind, StallPair};
+
+/// What is mounted at /sys/fs/cgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CgroupVersion {
+    /// The unified hierarchy only.
+    V2,
+    /// Controllers on v1 hierarchies, and a v2 hierarchy beside them.
+    Hybrid,
+    V1,
+    /// Nothing that we know.
+    Absent,
+}
+
+impl fmt::Display for CgroupVersion {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            CgroupVersion::V2 => "v2",
+            CgroupVersion::Hybrid => "v1 with v2 beside it (hybrid)",
+            CgroupVersion::V1 => "v1",
+            CgroupVersion::Absent => "not mounted",
+        })
+    }
+}
+
+/// The host's control groups.
+#[derive(Debug, Clone)]
+pub struct Cgroups {
+    mount: PathBuf,
+    proc: PathBuf,
+    version: CgroupVersion,
+}
+
+/// Where a process's group lies in each hierarchy that matters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CgroupPaths {
+    /// The group's name as the kernel tells it: of v2, or where v2 only names the root, of v1's memory controller.
+    pub name: String,
+    cpu: Option<Folder>,
+    memory: Option<Folder>,
+    unified: Option<Folder>,
+}
+
+/// A group's folder and the root of its hierarchy, below which limits add up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Folder {
+    root: PathBuf,
+    leaf: PathBuf,
+    v2: bool,
+}
+
+/// What a group says at one time.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CgroupReading {
+    /// `None`: no CPU controller on this group.
+    pub cpu: Option<CpuReading>,
+    /// `None`: no memory controller on this group.
+    pub memory: Option<MemoryReading>,
+    /// Of this group; empty on v1, and where the kernel does not count it.
+    pub pressure: Pressure,
+}
+
+impl Default for Cgroups {
+    fn default() -> Cgroups {
+        Cgroups::new()
+    }
+}
+
+impl Cgroups {
+    /// The running system's.
+    pub fn new() -> Cgroups {
+        Cgroups::at("/sys/fs/cgroup", "/proc")
+    }
+
+    /// A tree like /sys/fs/cgroup and one like /proc.
+    pub fn at(mount: impl Into<PathBuf>, proc: impl Into<PathBuf>) -> Cgroups {
+        let (mount, proc) = (mount.into(), proc.into());
+        let version = detect(&mount);
+        Cgroups { mount, proc, version }
+    }
+
+    /// Which version is mounted, for `inferscope check`.
+    pub fn version(&self) -> CgroupVersion {
+        self.version
+    }
+
+    /// The group of a process; `None` when the process is gone. Errors: its `cgroup` file cannot be read otherwise.
+    pub fn of(&self, pid: u32) -> io::Result<Option<CgroupPaths>> {
+        match std::fs::read_to_string(self.proc.join(pid.to_string()).join("cgroup")) {
+            Ok(text) => Ok(Some(self.paths(&text))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a group. What its files do not tell, or no longer, is `None`.
+    pub fn read(&self, paths: &CgroupPaths) -> CgroupReading {
+        CgroupReading {
+            cpu: paths.cpu.as_ref().and_then(limits::read_cpu),
+            memory: paths.memory.as_ref().and_then(limits::read_memory),
+            pressure: match &paths.unified {
+                Some(folder) => Pressure::read(|kind| folder.leaf.join(format!("{}.pressure", kind.word()))),
+                None => Pressure::default(),
+            },
+        }
+    }
+
+    /// Pressure of the whole host; empty where the kernel does not count it (`psi=0`, or before 4.20).
+    pub fn host_pressure(&self) -> Pressure {
+        Pressure::read(|kind| self.proc.join("pressure").join(kind.word()))
+    }
+
+    /// `text` is /proc/PID/cgroup: lines of `id:controllers:path`, the v2 one being `0::path`.
+    fn paths(&self, text: &str) -> CgroupPaths {
+        let lines = || text.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+        let unified_path = lines().find(|(controllers, _)| controllers.is_empty()).map(|(_, path)| path);
+        let unified_root = match self.version {
+            CgroupVersion::V2 => Some(self.mount.clone()),
+            CgroupVersion::Hybrid => Some(self.mount.join("unified")),
+            CgroupVersion::V1 | CgroupVersion::Absent => None,
+        };
+        let unified = unified_root.zip(unified_path).and_then(|(root, path)| Folder::find(root, path, true));
+        let v1 = |wanted: &str| {
+            let (controllers, path) = lines().find(|(list, _)| list.split(',').any(|name| name == wanted))?;
+            let roots = [self.mount.join(wanted), self.mount.join(controllers)];
+            let folder = roots.into_iter().find(|root| root.is_dir()).and_then(|root| Folder::find(root, path, false));
+            Some((path, folder))
+        };
+        let (cpu, memory) = (v1("cpu"), v1("memory"));
+        let v1_name = memory.as_ref().map(|(path, _)| *path);
+        let name = unified_path.filter(|path| *path != "/").or(v1_name).or(unified_path).unwrap_or("/");
+        CgroupPaths {
+            name: name.to_owned(),
+            cpu: cpu.map_or_else(|| unified.clone(), |(_, folder)| folder),
+            memory: memory.map_or_else(|| unified.clone(), |(_, folder)| folder),
+            unified,
+        }
+    }
+}
+
+impl Folder {
+    /// The folder of `path` below `root`, if this mount shows it.
+    fn find(root: PathBuf, path: &str, v2: bool) -> Option<Folder> {
+        let inside = Path::new(path.trim_start_matches('/'));
+        // A group outside of our cgroup namespace is told as /../..; what lies there is another group.
+        if inside.components().any(|part| part == Component::ParentDir) {
+            return None;
+        }
+        let leaf = root.join(inside);
+        leaf.is_dir().then_some(Folder { root, leaf, v2 })
+    }
+
+    /// The group and its ancestors, from the leaf to the root.
+    fn levels(&self) -> impl Iterator<Item = &Path> {
+        self.leaf.ancestors().take_while(|level| level.starts_with(&self.root))
+    }
+}
+
+fn detect(mount: &Path) -> CgroupVersion {
+    let v1 = ["memory", "cpu", "cpu,cpuacct"].iter().any(|controller| mount.join(controller).is_dir());
+    if mount.join("cgroup.controllers").exists() {
+        CgroupVersion::V2
+    } else if mount.join("unified/cgroup.controllers").exists() {
+        CgroupVersion::Hybrid
+    } else if v1 {
+        CgroupVersion::V1
+    } else {
+        CgroupVersion::Absent
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! The thread that looks for inference servers: at start, at each exec that is worth a look, and from time to time.
+//! It reads /proc so that the pipeline need not; what it finds goes to the pipeline.
+#![forbid(unsafe_code)]
+
+use std::{
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use crate::discover::{Discovery, Found, Rules, worth_a_look};
+
+/// After an exec a server still has to load its libraries, take its title and open its port.
+const LOOKS: [Duration; 5] = [
+    Duration::from_millis(20),
+    Duration::from_millis(250),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(8),
+];
+const SCAN_EVERY: Duration = Duration::from_secs(10);
+/// Looks that may be outstanding: more execs than that wait for the next scan.
+const PENDING: usize = 4096;
+
+/// What the pipeline asks of the scout.
+#[derive(Debug)]
+pub enum Ask {
+    /// A process ran a program.
+    Exec { pid: u32, filename: Vec<u8> },
+    /// An unrecognised process speaks a dialect.
+    Wire { pid: u32, dialect: &'static str, port: u16 },
+    /// New rules, after a reload.
+    Rules(Box<Rules>),
+}
+
+pub struct Scout {
+    pub asks: SyncSender<Ask>,
+    pub finds: Receiver<Found>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Look {
+    pid: u32,
+    next: usize,
+    at: Instant,
+}
+
+struct State {
+    discovery: Discovery,
+    enabled: bool,
+    looks: Vec<Look>,
+    known: Vec<Found>,
+    finds: Sender<Found>,
+}
+
+impl State {
+    /// Sends what is new or has changed; false when nobody listens any more.
+    fn report(&mut self, found: Found) -> bool {
+        match self.known.iter_mut().find(|known| known.process.pid == found.process.pid) {
+            Some(known) if *known == found => return true,
+            Some(known) => *known = found.clone(),
+            None => self.known.push(found.clone()),
+        }
+        self.finds.send(found).is_ok()
+    }
+
+    fn look(&mut self, now: Instant) -> bool {
+        let mut due: Vec<Look> = Vec::new();
+        self.looks.retain_mut(|look| {
+            if look.at > now {
+                return true;
+            }
+            due.push(Look { pid: look.pid, next: look.next, at: look.at });
+            false
+        });
+        for look in due {
+            let found = self.discovery.inspect(look.pid);
+            let alive = std::path::Path::new(&format!("/proc/{}", look.pid)).exists();
+            if alive && let Some(wait) = LOOKS.get(look.next) {
+                self.looks.push(Look { next: look.next + 1, at: now + *wait, ..look });
+            }
+            if let Some(found) = found
+                && !self.report(found)
+            {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn scan(&mut self) -> bool {
+        let mut known = std::mem::take(&mut self.known);
+        known.retain_mut(|found| {
+            let before = found.clone();
+            let alive = self.discovery.refresh(found);
+            if alive && *found != before {
+                let _ = self.finds.send(found.clone());
+            }
+            alive
+        });
+        self.known = known;
+        if !self.enabled {
+            return true;
+        }
+        let found = self.discovery.scan();
+        found.into_iter().all(|found| self.report(found))
+    }
+
+    fn answer(&mut self, ask: Ask, now: Instant) -> bool {
+        match ask {
+            Ask::Exec { pid, filename } => {
+                if self.enabled && worth_a_look(&filename) && self.looks.len() < PENDING {
+                    self.looks.push(Look { pid, next: 1, at: now + LOOKS[0] });
+                }
+                true
+            }
+            Ask::Wire { pid, dialect, port } => {
+                let found = self.discovery.from_wire(pid, dialect, port);
+                found.is_none_or(|found| self.report(found))
+            }
+            Ask::Rules(rules) => {
+                self.enabled = rules.enabled;
+                self.discovery.set_rules(*rules);
+                self.scan()
+            }
+        }
+    }
+}
+
+fn run(mut state: State, asks: &Receiver<Ask>) {
+    let mut next_scan = Instant::now() + SCAN_EVERY;
+    loop {
+        let now = Instant::now();
+        let wake = state.looks.iter().map(|look| look.at).fold(next_scan, Instant::min);
+        let going = match asks.recv_timeout(wake.saturating_duration_since(now)) {
+            Ok(ask) => state.answer(ask, Instant::now()),
+            Err(RecvTimeoutError::Timeout) => true,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let now = Instant::now();
+        let going = going && state.look(now);
+        let going = going && (now < next_scan || state.scan());
+        if now >= next_scan {
+            next_scan = now + SCAN_EVERY;
+        }
+        if !going {
+            return;
+        }
+    }
+}
+
+impl Scout {
+    /// Starts the thread. `first` is what was found before; it is sent on at once.
+    pub fn start(discovery: Discovery, enabled: bool, first: Vec<Found>) -> std::io::Result<Self> {
+        let (asks, asked) = sync_channel(PENDING);
+        let (finds, found) = channel();
+        for found in &first {
+            let _ = finds.send(found.clone());
+        }
+        let state = State { discovery, enabled, looks: Vec::new(), known: first, finds };
+        let thread = std::thread::Builder::new().name("scout".into()).spawn(move || run(state, &asked))?;
+        Ok(Self { asks, finds: found, thread: Some(thread) })
+    }
+}
+
+impl Drop for Scout {
+    fn drop(&mut self) {
+        // The thread ends when its sender goes; it is not waited for, because it may be deep in /proc.
+        let (asks, _) = sync_channel(1);
+        self.asks = asks;
+        drop(self.thread.take());
+    }
+}

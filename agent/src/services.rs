@@ -1,0 +1,44 @@
+//! The watched services as the pipeline publishes them: an immutable table that scrapes read without a lock held.
+#![forbid(unsafe_code)]
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// A process of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessView {
+    pub pid: u32,
+    pub comm: String,
+}
+
+/// A watched service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceView {
+    /// Index of the kernel side's array SERVICE.
+    pub index: u32,
+    pub name: String,
+    pub engine: String,
+    pub version: Option<String>,
+    pub model: Option<String>,
+    pub ports: Vec<u16>,
+    /// Root process.
+    pub pid: u32,
+    /// Root and children, ascending.
+    pub processes: Vec<ProcessView>,
+}
+
+/// All watched services at one moment.
+pub type ServiceTable = Arc<Vec<Arc<ServiceView>>>;
+
+/// The cell through which the table passes.
+#[derive(Debug, Clone, Default)]
+pub struct SharedServices(Arc<RwLock<ServiceTable>>);
+
+impl SharedServices {
+    pub fn publish(&self, table: Vec<Arc<ServiceView>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+    }
+
+    pub fn table(&self) -> ServiceTable {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}

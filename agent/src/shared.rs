@@ -1,0 +1,55 @@
+//! What the pipeline publishes for scrapes and health checks: counts and gauges, each written by one thread.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use inferscope_abi::{KINDS, Kind};
+
+use crate::session::Stats;
+
+/// Counts of the drain, and what the session layer holds, as of the last turn of the pipeline.
+#[derive(Debug, Default)]
+pub struct Live {
+    events: [AtomicU64; KINDS.len()],
+    pub undecodable: AtomicU64,
+    pub unknown_service: AtomicU64,
+    pub batch: AtomicU64,
+    /// CLOCK_MONOTONIC of the pipeline's last turn.
+    pub turned_ns: AtomicU64,
+    state: Mutex<Snapshot>,
+}
+
+/// The session layer's figures.
+#[derive(Debug, Default, Clone)]
+pub struct Snapshot {
+    pub stats: Stats,
+    pub connections: usize,
+    /// Requests in flight by service and port, server role.
+    pub in_flight: BTreeMap<(String, u16), u64>,
+    /// Processes that ended, by service and cause.
+    pub exits: BTreeMap<(String, &'static str), u64>,
+}
+
+impl Live {
+    pub fn count(&self, kind: Kind) {
+        self.events[kind as usize - 1].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn events(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        KINDS.iter().map(|(kind, label)| (*label, self.events[*kind as usize - 1].load(Ordering::Relaxed)))
+    }
+
+    pub fn publish(&self, snapshot: Snapshot) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,176 @@
+//! One HTTP GET of a text, with deadlines and a bound. HTTP/1.0, so that the answer ends with the connection.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+/// Where an agent serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    host: String,
+    port: u16,
+    /// Path before `/metrics`, without a slash at its end.
+    prefix: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ScrapeError {
+    #[error("\"{0}\" is no address of an agent: write http://HOST:PORT")]
+    Url(String),
+    #[error("no agent answers ({0}); start one with `inferscope run`, or name it with --url")]
+    Connect(io::Error),
+    #[error("the answer broke off: {0}")]
+    Read(io::Error),
+    #[error("the answer took longer than {} s", DEADLINE.as_secs())]
+    Slow,
+    #[error("the answer is longer than {MAX_BYTES} bytes")]
+    Long,
+    #[error("the answer is no HTTP")]
+    NoHttp,
+    #[error("the server answers with status {0}; is it inferscope?")]
+    Status(u16),
+}
+
+const DEADLINE: Duration = Duration::from_secs(5);
+const MAX_BYTES: usize = 64 << 20;
+const MAX_HEADERS: usize = 64;
+
+impl Target {
+    /// Reads `http://HOST[:PORT][/PREFIX]`; a missing port is the agent's own.
+    pub fn parse(url: &str) -> Result<Self, ScrapeError> {
+        let wrong = || ScrapeError::Url(url.to_owned());
+        let rest = match url.split_once("://") {
+            Some(("http", rest)) => rest,
+            Some(_) => return Err(wrong()),
+            None => url,
+        };
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, port.parse().map_err(|_| wrong())?),
+            _ => (authority, 9770),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        if host.is_empty() || host.contains(char::is_whitespace) || path.contains(char::is_whitespace) {
+            return Err(wrong());
+        }
+        let prefix = path.trim_end_matches('/').trim_end_matches("/metrics").to_owned();
+        Ok(Target { host: host.to_owned(), port, prefix })
+    }
+
+    /// The body of `path`.
+    pub(super) fn get(&self, path: &str) -> Result<String, ScrapeError> {
+        let ends = Instant::now() + DEADLINE;
+        let mut stream = self.connect().map_err(ScrapeError::Connect)?;
+        stream.set_write_timeout(Some(DEADLINE)).map_err(ScrapeError::Connect)?;
+        let request = format!(
+            "GET {}{path} HTTP/1.0\r\nHost: {}:{}\r\nAccept: text/plain\r\n\r\n",
+            self.prefix, self.host, self.port
+        );
+        stream.write_all(request.as_bytes()).map_err(ScrapeError::Read)?;
+        let mut answer = Vec::new();
+        let mut buffer = [0; 16 * 1024];
+        loop {
+            let left = ends.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ScrapeError::Slow);
+            }
+            stream.set_read_timeout(Some(left)).map_err(ScrapeError::Read)?;
+            match stream.read(&mut buffer) {
+                Ok(0) => return body(&answer),
+                Ok(read) => answer.extend_from_slice(&buffer[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    return Err(ScrapeError::Slow);
+                }
+                Err(error) => return Err(ScrapeError::Read(error)),
+            }
+            if answer.len() > MAX_BYTES {
+                return Err(ScrapeError::Long);
+            }
+        }
+    }
+
+    fn connect(&self) -> io::Result<TcpStream> {
+        let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in (self.host.as_str(), self.port).to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, DEADLINE) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(f, "http://{open}{}{close}:{}{}", self.host, self.port, self.prefix)
+    }
+}
+
+fn body(answer: &[u8]) -> Result<String, ScrapeError> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut headers);
+    let Ok(httparse::Status::Complete(head)) = response.parse(answer) else { return Err(ScrapeError::NoHttp) };
+    match response.code {
+        Some(200) => Ok(String::from_utf8_lossy(&answer[head..]).into_owned()),
+        Some(code) => Err(ScrapeError::Status(code)),
+        None => Err(ScrapeError::NoHttp),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread;
+
+    #[test]
+    fn addresses() {
+        for (url, shown) in [
+            ("http://127.0.0.1:9770", "http://127.0.0.1:9770"),
+            ("localhost:1", "http://localhost:1"),
+            ("http://host", "http://host:9770"),
+            ("http://[::1]:8/metrics", "http://[::1]:8"),
+            ("http://[::1]", "http://[::1]:9770"),
+            ("http://proxy/node7/metrics/", "http://proxy:9770/node7"),
+        ] {
+            assert_eq!(Target::parse(url).unwrap().to_string(), shown);
+        }
+        for url in ["", "https://x", "http://", "http://x:port", "http://x:99999", "a b"] {
+            assert!(Target::parse(url).is_err(), "{url}");
+        }
+    }
+
+    fn answers(bytes: &'static [u8]) -> Result<String, ScrapeError> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let read = stream.read(&mut request).unwrap();
+            stream.write_all(bytes).unwrap();
+            String::from_utf8_lossy(&request[..read]).into_owned()
+        });
+        let answer = Target::parse(&format!("http://127.0.0.1:{port}")).unwrap().get("/metrics");
+        assert!(server.join().unwrap().starts_with("GET /metrics HTTP/1.0\r\n"));
+        answer
+    }
+
+    #[test]
+    fn answers_are_read_to_their_end() {
+        assert_eq!(answers(b"HTTP/1.0 200 OK\r\nA: b\r\n\r\nup 1\n").unwrap(), "up 1\n");
+        assert!(matches!(answers(b"HTTP/1.1 404 Not Found\r\n\r\n"), Err(ScrapeError::Status(404))));
+        assert!(matches!(answers(b"SSH-2.0-x\r\n"), Err(ScrapeError::NoHttp)));
+        assert!(matches!(answers(b""), Err(ScrapeError::NoHttp)));
+    }
+
+    #[test]
+    fn nobody_listens() {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let error = Target::parse(&format!("127.0.0.1:{port}")).unwrap().get("/metrics").unwrap_err();
+        assert!(matches!(error, ScrapeError::Connect(_)), "{error}");
+    }
+}

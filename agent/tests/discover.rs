@@ -1,0 +1,249 @@
+//! Discovery on proc trees built here and on real processes that the tests start themselves.
+//! No root needed: a process may always read its own children.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use agent::discover::{DiscoverError, Discovery, Evidence, Found, Include, NameRule, Rules};
+
+/// A proc tree in a temporary directory.
+struct Tree(tempfile::TempDir);
+
+impl Tree {
+    fn new() -> Self {
+        Tree(tempfile::tempdir().unwrap())
+    }
+
+    fn process(&self, pid: u32, ppid: u32, exe: &str, argv: &[&str]) -> &Self {
+        let dir = self.0.path().join(pid.to_string());
+        fs::create_dir_all(dir.join("fd")).unwrap();
+        fs::create_dir_all(dir.join("net")).unwrap();
+        let end = if argv.is_empty() { "" } else { "\0" };
+        fs::write(dir.join("cmdline"), argv.join("\0") + end).unwrap();
+        let start = u64::from(pid) * 10;
+        let stat = format!("{pid} (comm) S {ppid} 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {start} 0 0");
+        fs::write(dir.join("stat"), stat).unwrap();
+        fs::write(dir.join("cgroup"), "0::/user.slice\n").unwrap();
+        if !exe.is_empty() {
+            symlink(exe, dir.join("exe")).unwrap();
+        }
+        self
+    }
+
+    fn listens(&self, pid: u32, port: u16) -> &Self {
+        let dir = self.0.path().join(pid.to_string());
+        let line = format!("  0: 0100007F:{port:04X} 00000000:0000 0A 0:0 00:0 0 0 0 {port} 1 0\n");
+        fs::write(dir.join("net/tcp"), format!("  sl  local_address rem_address st\n{line}")).unwrap();
+        symlink(format!("socket:[{port}]"), dir.join("fd/3")).unwrap();
+        self
+    }
+
+    fn discovery(&self, rules: Rules) -> Discovery {
+        Discovery::with_proc_root(rules, self.0.path().to_owned())
+    }
+}
+
+const PYTHON: &str = "/usr/bin/python3.11";
+
+/// Wrappers, servers, their engine processes, and bystanders.
+fn a_busy_host() -> Tree {
+    let tree = Tree::new();
+    tree.process(1, 0, "/sbin/init", &["init"])
+        .process(2, 0, "", &[])
+        .process(100, 1, "/root/.local/bin/uv", &["uv", "run", "vllm", "serve", "Qwen/Qwen3-8B"])
+        .process(101, 100, PYTHON, &["/v/bin/python", "/v/bin/vllm", "serve", "Qwen/Qwen3-8B"])
+        .listens(101, 8000)
+        .process(102, 101, PYTHON, &["VLLM::EngineCore"])
+        .process(103, 102, PYTHON, &["VLLM::Worker_TP0"])
+        .process(104, 101, PYTHON, &["python", "-c", "from multiprocessing.resource_tracker import main"])
+        .process(200, 1, "/usr/bin/vim", &["vim", "vllm.py"])
+        .process(201, 1, "/bin/bash", &["bash", "-c", "llama-server -m x.gguf"])
+        .process(202, 201, "/o/llama-server", &["llama-server", "-m", "x.gguf", "--port", "8081"])
+        .process(300, 1, "/usr/local/bin/ollama", &["ollama", "serve"])
+        .listens(300, 11434)
+        .process(
+            301,
+            300,
+            "/usr/local/bin/ollama",
+            &["ollama", "runner", "--model", "/m/llama3.gguf", "--port", "40001"],
+        )
+        .listens(301, 40001)
+        .process(400, 1, PYTHON, &["python3", "app.py"])
+        .listens(400, 9000);
+    tree
+}
+
+fn services(found: &[Found]) -> Vec<(&str, u32, &[u32], &[u16])> {
+    found.iter().map(|f| (f.service.as_str(), f.process.pid, f.children.as_slice(), f.ports.as_slice())).collect()
+}
+
+#[test]
+fn a_scan_finds_roots_and_their_children() {
+    let tree = a_busy_host();
+    let mut discovery = tree.discovery(Rules::default());
+    let found = discovery.scan();
+    assert_eq!(
+        services(&found),
+        [
+            ("vllm-Qwen3-8B", 101, &[102, 103, 104][..], &[8000][..]),
+            ("llama_cpp-x", 202, &[], &[]),
+            ("ollama-11434", 300, &[301], &[11434, 40001]),
+        ]
+    );
+    assert_eq!(found[2].model.as_deref(), Some("llama3"));
+    assert_eq!(discovery.scan(), found);
+    // The same processes give the same names to another agent.
+    assert_eq!(tree.discovery(Rules::default()).scan(), found);
+    assert_eq!(discovery.descendants(101), [102, 103, 104]);
+}
+
+#[test]
+fn a_look_at_one_process_gives_its_service() {
+    let tree = a_busy_host();
+    let mut discovery = tree.discovery(Rules::default());
+    for (pid, root) in
+        [(101, Some(101)), (103, Some(101)), (301, Some(300)), (100, None), (400, None), (2, None), (9, None)]
+    {
+        assert_eq!(discovery.inspect(pid).map(|found| found.process.pid), root, "{pid}");
+    }
+}
+
+#[test]
+fn the_operators_rules_hold() {
+    let tree = a_busy_host();
+    let rules = Rules {
+        enabled: false,
+        exclude: vec!["*/llama-server".into()],
+        include: Include { pids: vec![101], exe: vec!["app.py".into()], ports: vec![11434] },
+        service: vec![NameRule { name: "notes".into(), port: Some(9000), ..NameRule::default() }],
+    };
+    let discovery = tree.discovery(rules.clone());
+    assert!(discovery.worth_a_look(b"/srv/app.py") && !discovery.worth_a_look(b"/bin/ls"));
+    let names: Vec<String> = tree.discovery(rules.clone()).scan().into_iter().map(|f| f.service).collect();
+    assert_eq!(names, ["vllm-Qwen3-8B", "ollama-11434", "notes"]);
+    let rules = Rules { enabled: true, include: Include::default(), ..rules };
+    let pids: Vec<u32> = tree.discovery(rules).scan().into_iter().map(|f| f.process.pid).collect();
+    assert_eq!(pids, [101, 300]);
+}
+
+#[test]
+fn given_and_wire_processes_need_no_engine() {
+    let tree = a_busy_host();
+    let mut discovery = tree.discovery(Rules::default());
+    let given = discovery.given(400).unwrap();
+    assert_eq!((given.service.as_str(), given.engine, given.evidence), ("python3.11-9000", "unknown", Evidence::Given));
+    assert_eq!(discovery.given(999), Err(DiscoverError::NotThere(999)));
+    let wire = discovery.from_wire(400, "openai_chat", 9000).unwrap();
+    assert_eq!((wire.service, wire.dialect.as_deref()), (given.service, Some("openai_chat")));
+    // A process of a known service stays with it.
+    assert_eq!(discovery.from_wire(103, "openai_chat", 8000).unwrap().process.pid, 101);
+    assert_eq!(discovery.from_wire(999, "openai_chat", 8000), None);
+}
+
+#[test]
+fn what_comes_later_is_seen_at_a_refresh() {
+    let tree = a_busy_host();
+    let mut discovery = tree.discovery(Rules::default());
+    let mut found = discovery.inspect(202).unwrap();
+    tree.listens(202, 8081).process(203, 202, "/o/llama-server", &["llama-server"]);
+    assert!(discovery.refresh(&mut found));
+    assert_eq!((found.ports.as_slice(), found.children.as_slice()), (&[8081][..], &[203][..]));
+    // The pid is reused: another start, another process.
+    let stat = "202 (sh) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 77777 0 0";
+    fs::write(tree.0.path().join("202/stat"), stat).unwrap();
+    let before = found.clone();
+    assert!(!discovery.refresh(&mut found));
+    assert_eq!(found, before);
+}
+
+#[test]
+fn services_that_have_ended_are_taken_out() {
+    let tree = a_busy_host();
+    let mut discovery = tree.discovery(Rules::default());
+    let mut found = discovery.scan();
+    let before = found.clone();
+    assert_eq!(discovery.refresh_all(&mut found), []);
+    assert_eq!(found, before);
+    fs::remove_dir_all(tree.0.path().join("202")).unwrap();
+    let ended: Vec<u32> = discovery.refresh_all(&mut found).into_iter().map(|found| found.process.pid).collect();
+    assert_eq!((ended, found.len()), (vec![202], 2));
+    // The name is free for the server's successor.
+    tree.process(500, 1, "/o/llama-server", &["llama-server", "-m", "x.gguf", "--port", "8082"]);
+    assert_eq!(discovery.inspect(500).map(|found| found.service), Some("llama_cpp-x".to_owned()));
+}
+
+/// A child that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A Python HTTP server under another name; returns once it listens, with its port.
+fn python_server(name: &str) -> Option<(Running, u16)> {
+    let code = "import http.server as h\ns=h.HTTPServer(('127.0.0.1',0),h.BaseHTTPRequestHandler)\n\
+                print(s.server_port,flush=True)\ns.serve_forever()";
+    let mut command = Command::new(real_python()?);
+    let mut child = command.arg0(name).args(["-c", code]).stdout(Stdio::piped()).spawn().ok()?;
+    let mut line = String::new();
+    BufReader::new(child.stdout.take()?).read_line(&mut line).ok()?;
+    Some((Running(child), line.trim().parse().ok()?))
+}
+
+/// The interpreter itself, not a version manager's shell script.
+fn real_python() -> Option<String> {
+    let found = Command::new("python3").args(["-c", "import sys;print(sys.executable)"]).output().ok()?;
+    Some(String::from_utf8(found.stdout).ok()?.trim().to_owned()).filter(|path| Path::new(path).exists())
+}
+
+#[test]
+fn a_real_process_with_a_title_is_found() {
+    let Some((server, port)) = python_server("VLLM::EngineCore") else {
+        eprintln!("skipped: no python3 here");
+        return;
+    };
+    let mut discovery = Discovery::new(Rules::default());
+    let pid = server.0.id();
+    let found = discovery.inspect(pid).unwrap();
+    assert_eq!((found.engine, found.evidence, found.ports.as_slice()), ("vllm", Evidence::Title, &[port][..]));
+    assert!(discovery.scan().iter().any(|f| f.process.pid == pid && f.service == found.service));
+    drop(server);
+    assert_eq!(discovery.inspect(pid), None);
+    assert!(!discovery.refresh(&mut found.clone()));
+}
+
+#[test]
+fn a_shell_around_a_server_is_not_a_service_but_its_child_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = dir.path().join("llama-server");
+    fs::copy("/bin/sleep", &server).unwrap();
+    let script = format!("{} 60 & echo $!; wait", server.display());
+    let mut child = Command::new("/bin/sh").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let (shell, inner): (u32, u32) = (child.id(), line.trim().parse().unwrap());
+    let mut discovery = Discovery::new(Rules::default());
+    let mut pids = BTreeSet::new();
+    // The shell's fork and exec are two steps.
+    for _ in 0..100 {
+        pids = discovery.scan().into_iter().map(|found| found.process.pid).collect();
+        if pids.contains(&inner) {
+            break;
+        }
+        sleep(Duration::from_millis(20));
+    }
+    assert!(pids.contains(&inner) && !pids.contains(&shell), "{pids:?}");
+    Command::new("kill").arg(inner.to_string()).status().unwrap();
+    child.wait().unwrap();
+}

@@ -1,0 +1,30 @@
+//! Where the programs under test and their helpers lie: in a target directory, or side by side in a small VM.
+
+use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+
+/// The agent: `INFERSCOPE_BIN`, otherwise like any helper.
+pub fn agent() -> Result<PathBuf> {
+    match std::env::var_os("INFERSCOPE_BIN") {
+        Some(path) => Ok(path.into()),
+        None => helper("inferscope"),
+    }
+}
+
+/// A program of this crate (`sse-server`, `load`, `workload`): in `SUPPORT_BIN_DIR`, next to the running
+/// executable, one directory above it (cargo's `deps`), or in the workspace's target directory.
+pub fn helper(name: &str) -> Result<PathBuf> {
+    let mut places: Vec<PathBuf> = Vec::new();
+    places.extend(std::env::var_os("SUPPORT_BIN_DIR").map(PathBuf::from));
+    if let Ok(exe) = std::env::current_exe() {
+        places.extend(exe.ancestors().skip(1).take(2).map(Path::to_owned));
+    }
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
+    places.extend([target.join("release"), target.join("debug")]);
+    match places.iter().map(|p| p.join(name)).find(|p| p.is_file()) {
+        Some(path) => Ok(path),
+        None => {
+            bail!("no `{name}` in any of {places:?}; build it (cargo build -p support -p agent) or set SUPPORT_BIN_DIR")
+        }
+    }
+}

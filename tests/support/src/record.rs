@@ -1,0 +1,51 @@
+//! The agent's JSON lines, as a reader outside the agent sees them.
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use serde_json::Value;
+use std::path::Path;
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Record {
+    pub id: Option<String>,
+    pub service: Value,
+    pub pid: u32,
+    pub engine: Option<String>,
+    /// Absent for requests that no LLM dialect claims.
+    pub operation: Option<String>,
+    pub model: Option<String>,
+    pub stream: bool,
+    pub status: u16,
+    pub error_type: Option<String>,
+    pub finish_reason: Option<String>,
+    pub input_tokens: Option<u64>,
+    pub output_tokens: Option<u64>,
+    pub tokens_estimated: bool,
+    pub start_ns: u64,
+    pub ttfb_s: Option<f64>,
+    pub ttft_s: Option<f64>,
+    pub tpot_s: Option<f64>,
+    pub duration_s: f64,
+    pub chunks: u64,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    pub host: Value,
+}
+
+impl Record {
+    /// A figure of a host phase: `host("decode", "oncpu_s")`, or `host("prefill", "offcpu_s/futex")`.
+    pub fn host(&self, phase: &str, figure: &str) -> Option<f64> {
+        self.host.pointer(&format!("/{phase}/{figure}"))?.as_f64()
+    }
+}
+
+/// All complete lines of a file of records; none when there is no file yet.
+pub fn read(path: &Path) -> Result<Vec<Record>> {
+    let Ok(text) = std::fs::read_to_string(path) else { return Ok(Vec::new()) };
+    let complete = text.rfind('\n').map_or(0, |end| end + 1);
+    text[..complete]
+        .lines()
+        .map(|line| serde_json::from_str(line).with_context(|| format!("not a record: {line}")))
+        .collect()
+}

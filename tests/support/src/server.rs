@@ -1,0 +1,70 @@
+//! The small LLM server as a child process.
+
+use crate::child::{Lines, Running};
+use crate::locate;
+use crate::page;
+use crate::transport::Target;
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// What the server says it did; see the server's stats.rs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct ServerStats {
+    pub connections: u64,
+    pub requests: u64,
+    pub llm_requests: u64,
+    pub completed: u64,
+    pub cut: u64,
+    pub content_chunks: u64,
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+    pub writes: u64,
+}
+
+pub struct Server {
+    pub running: Running,
+    pub target: Target,
+}
+
+impl Server {
+    /// Starts `sse-server ARGS` and waits until it listens.
+    pub fn start(args: &[&str]) -> Result<Self> {
+        let mut command = Command::new(locate::helper("sse-server")?);
+        command.args(args);
+        let running = Running::start(command, Lines::Stdout)?;
+        let address = running.wait_line(Duration::from_secs(20), |line| {
+            Some(line.strip_prefix("listening on ")?.split(' ').next()?.to_owned())
+        })?;
+        Ok(Self { running, target: Target::parse(&address)? })
+    }
+
+    /// Starts a server that listens at `at` (127.0.0.1:0, [::1]:0, unix:/path, unix:@name).
+    pub fn listen(at: &str) -> Result<Self> {
+        Self::start(&["--listen", at])
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    pub fn stats(&self) -> Result<ServerStats> {
+        let (_, body) = page::get(&self.target, "/test/stats")?;
+        serde_json::from_str(&body).context("/test/stats")
+    }
+
+    /// The figures once every request has been answered or cut. A server counts an answer after its last write, so the
+    /// client may have it first.
+    pub fn settled(&self) -> Result<ServerStats> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let stats = self.stats()?;
+            if stats.requests == stats.completed + stats.cut {
+                return Ok(stats);
+            }
+            ensure!(Instant::now() < deadline, "requests stay open: {stats:?}");
+            std::thread::yield_now();
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Where a server listens, and connections to it as plain descriptors, so that every transport reads and writes alike.
+
+use anyhow::{Context, Result, bail};
+use std::fs::File;
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::time::Duration;
+
+/// `http://HOST:PORT`, `HOST:PORT`, `unix:/path` or `unix:@abstract`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target(String);
+
+impl Target {
+    pub fn parse(url: &str) -> Result<Self> {
+        let at = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
+        if at.is_empty() || url.starts_with("https://") {
+            bail!("`{url}` is no address of the form http://HOST:PORT, HOST:PORT, unix:/path or unix:@name");
+        }
+        Ok(Self(at.to_owned()))
+    }
+
+    /// Value for the Host header.
+    pub fn host(&self) -> &str {
+        if self.0.starts_with("unix:") { "localhost" } else { &self.0 }
+    }
+
+    /// Port, of TCP addresses.
+    pub fn port(&self) -> Option<u16> {
+        if self.0.starts_with("unix:") { None } else { self.0.rsplit(':').next()?.parse().ok() }
+    }
+
+    /// Connects. Reads and writes that take longer than `timeout` fail.
+    pub fn connect(&self, timeout: Duration) -> Result<File> {
+        let fail = || format!("cannot connect to {}", self.0);
+        if let Some(path) = self.0.strip_prefix("unix:") {
+            let s = match path.strip_prefix('@') {
+                Some(name) => UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?),
+                None => UnixStream::connect(path),
+            }
+            .with_context(fail)?;
+            s.set_read_timeout(Some(timeout))?;
+            s.set_write_timeout(Some(timeout))?;
+            return Ok(File::from(OwnedFd::from(s)));
+        }
+        let s = TcpStream::connect(&self.0).with_context(fail)?;
+        s.set_nodelay(true)?;
+        s.set_read_timeout(Some(timeout))?;
+        s.set_write_timeout(Some(timeout))?;
+        Ok(File::from(OwnedFd::from(s)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_in_their_spellings() {
+        for (url, host, port) in [
+            ("http://127.0.0.1:18080", "127.0.0.1:18080", Some(18080)),
+            ("http://[::1]:80/", "[::1]:80", Some(80)),
+            ("localhost:1", "localhost:1", Some(1)),
+            ("unix:/tmp/x", "localhost", None),
+        ] {
+            let t = Target::parse(url).unwrap();
+            assert_eq!((t.host(), t.port()), (host, port), "{url}");
+        }
+        assert!(Target::parse("https://x:1").is_err());
+    }
+}

@@ -1,0 +1,32 @@
+//! Cargo as xtask calls it: always in the workspace, and asked in JSON where what it built matters.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::paths;
+
+/// `cargo ARGS` in the workspace.
+pub fn command(args: &[&str]) -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(paths::workspace()).args(args);
+    cargo
+}
+
+/// Runs a building command; the names and paths of the programs that it built or found built.
+pub fn programs(args: &[&str]) -> Result<Vec<(String, PathBuf)>> {
+    let mut cargo = command(args);
+    cargo.arg("--message-format=json-render-diagnostics").stdin(Stdio::null()).stderr(Stdio::inherit());
+    let done = cargo.output().context("cannot start cargo")?;
+    if !done.status.success() {
+        bail!("cargo {} failed: the compiler's reason is above", args.join(" "));
+    }
+    Ok(String::from_utf8_lossy(&done.stdout).lines().filter_map(program).collect())
+}
+
+fn program(message: &str) -> Option<(String, PathBuf)> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    Some((message["target"]["name"].as_str()?.to_owned(), PathBuf::from(message["executable"].as_str()?)))
+}

