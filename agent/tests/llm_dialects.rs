@@ -104,7 +104,7 @@ fn check_private(exchange: &LlmExchange) {
 const EXPECTED: &[(&str, &str)] = &[
     ("anthropic", "anthropic_messages chat - | claude-x claude-x | msg_03 | 12 6 - | end_turn | -"),
     ("anthropic_error", "anthropic_messages chat - | claude-x - | - | - - - | - | invalid_request_error ended"),
-    ("anthropic_overloaded", "anthropic_messages chat - | claude-x claude-x | msg_02 | 10 1 - | - | overloaded_error stream=0 ended"),
+    ("anthropic_overloaded", "anthropic_messages chat - | claude-x claude-x | msg_02 | 10 - - | - | overloaded_error stream=0 ended"),
     ("anthropic_stream", "anthropic_messages chat - | claude-x claude-x-2025 | msg_01 | 2110 89 2000 | tool_use | - stream=4 ended"),
     ("llama_chat", "openai_chat chat llama_cpp | tiny /models/tiny.gguf | chatcmpl-ZlOdIo1eGbwZjkzpjyBAI01Jm3lxbMpm | 35 6 0 | length | -"),
     ("llama_chat_n2", "openai_chat chat llama_cpp | tiny /models/tiny.gguf | chatcmpl-QEFHhgnrDM4BZKdpozpewfBff8arXtKe | 35 3 34 | length | -"),

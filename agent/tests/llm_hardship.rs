@@ -121,6 +121,43 @@ fn llm_broken_events_leave_no_trace() {
 }
 
 #[test]
+fn llm_bodies_under_a_wrong_type() {
+    let event = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
+    let json = r#"{"error":{"type":"t"}}"#;
+    for (kind, status, body, stream, error, failures) in [
+        ("text/plain", 200, event, true, None, 0),
+        ("application/json", 200, event, true, None, 0),
+        ("text/event-stream", 400, json, false, Some("t"), 0),
+        ("text/html", 502, json, false, Some("t"), 0),
+        ("text/html", 502, "<html>", false, None, 0),
+        ("text/plain", 500, "error: it broke\n", false, None, 0),
+        ("application/json; charset=utf-8", 500, "oops", false, None, 1),
+        ("application/problem+json", 200, "{", false, None, 1),
+        ("application/json", 200, "", false, None, 0),
+    ] {
+        let mut parser = LlmParser::detect("POST", "/v1/chat/completions").unwrap();
+        parser.response_head(status, &[httparse::Header { name: "content-type", value: kind.as_bytes() }]);
+        let content = parser.response_body(Piece::Bytes(body.as_bytes())) + parser.response_end();
+        let x = parser.finish();
+        assert_eq!((x.stream, x.error.as_deref(), x.parse_failures), (stream, error, failures), "{kind} {body}");
+        assert_eq!(content, u32::from(stream));
+    }
+}
+
+#[test]
+fn llm_compressed_bodies_are_left_alone() {
+    let mut parser = LlmParser::detect("POST", "/v1/chat/completions").unwrap();
+    let header = |name, value: &'static str| httparse::Header { name, value: value.as_bytes() };
+    parser.request_body(Piece::Bytes(br#"{"stream":true,"model":"m"}"#));
+    parser.request_end();
+    parser.response_head(200, &[header("Content-Type", "text/event-stream"), header("Content-Encoding", "gzip")]);
+    parser.response_body(Piece::Bytes(b"{\x00data: {}\n\n"));
+    parser.response_end();
+    let x = parser.finish();
+    assert_eq!((x.stream, x.request_model.as_deref(), x.parse_failures), (true, Some("m"), 0));
+}
+
+#[test]
 fn llm_hostile_documents() {
     let deep = "[".repeat(1_000_000);
     let long = format!(r#"{{"model":"{}","usage":{{"prompt_tokens":5}}}}"#, "m".repeat(10_000_000));

@@ -26,8 +26,8 @@ const EVENTS: Rows = &[
     ("type", Field::EventType),
     ("message.id", Field::Id),
     ("message.model", Field::Model),
+    // The output count there is a placeholder, which must not stay if the stream is cut.
     ("message.usage.input_tokens", Field::Input),
-    ("message.usage.output_tokens", Field::Output),
     ("message.usage.cache_read_input_tokens", Field::CacheRead),
     ("message.usage.cache_creation_input_tokens", Field::CacheWrite),
     // A tool call starts with its name, as in OpenAI's deltas.

@@ -18,7 +18,7 @@ pub const RERANK: Dialect = Dialect {
     paths: &["/rerank", "/reranking"],
     certain: false,
     request: &[MODEL_AND_STREAM, &[("query", Field::Speaks("rerank", None))]],
-    response: &[REPLY, ERRORS, TYPED_ERRORS],
+    response: &[REPLY, SGLANG_REPLY, ERRORS, TYPED_ERRORS],
     ..Dialect::BASE
 };
 
@@ -27,6 +27,7 @@ pub const SCORE: Dialect = Dialect {
     operation: "score",
     paths: &["/score"],
     certain: false,
+    request: &[MODEL_AND_STREAM, &[("text_1", Field::Speaks("score", None)), ("items", Field::Speaks("score", None))]],
     response: &[REPLY, ERRORS, TYPED_ERRORS],
     ..Dialect::BASE
 };
@@ -37,3 +38,7 @@ const REPLY: Rows = &[
     ("usage.prompt_tokens", Field::Input),
     ("usage.total_tokens", Field::InputOtherwise),
 ];
+
+/// One document per answer.
+const SGLANG_REPLY: Rows =
+    &[("[].meta_info", Field::Engine("sglang")), ("[].meta_info.prompt_tokens", Field::InputEach)];

@@ -1,6 +1,7 @@
 //! Collects what one exchange's documents say. A document's values go into a `Draft` first, so that a broken event
 //! leaves no trace; `Figures` adds the drafts up to the exchange's.
 
+use super::counts::Counts;
 use super::field::Field;
 use super::json_value::{Raw, Sink, Value};
 
@@ -30,42 +31,6 @@ pub struct Draft {
     error_type: Option<String>,
     error_code: Option<String>,
     object_type: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    input: Option<u64>,
-    output: Option<u64>,
-    cached: Option<u64>,
-    cache_read: Option<u64>,
-    cache_write: Option<u64>,
-    input_otherwise: Option<u64>,
-    output_otherwise: Option<u64>,
-    prompt_computed: Option<u64>,
-    prompt_cached: Option<u64>,
-    predicted: Option<u64>,
-    /// There is more than one choice, so that timings are those of a part.
-    several: bool,
-    /// Parts of a whole are all that is known.
-    partial: bool,
-}
-
-impl Counts {
-    fn merge(&mut self, new: &Self) {
-        let later = |old: &mut Option<u64>, new: Option<u64>| *old = new.or(*old);
-        later(&mut self.input, new.input);
-        later(&mut self.output, new.output);
-        later(&mut self.cached, new.cached);
-        later(&mut self.cache_read, new.cache_read);
-        later(&mut self.cache_write, new.cache_write);
-        later(&mut self.input_otherwise, new.input_otherwise);
-        later(&mut self.output_otherwise, new.output_otherwise);
-        later(&mut self.prompt_computed, new.prompt_computed);
-        later(&mut self.prompt_cached, new.prompt_cached);
-        later(&mut self.predicted, new.predicted);
-        self.several |= new.several;
-        self.partial |= new.partial;
-    }
 }
 
 impl Draft {
@@ -108,27 +73,14 @@ impl Draft {
     }
 
     fn number(&mut self, field: Field, number: u64) {
-        let counts = &mut self.counts;
-        let add = |sum: &mut Option<u64>| *sum = Some(sum.unwrap_or(0).saturating_add(number));
         match field {
-            Field::Input => counts.input = Some(number),
-            Field::Output => counts.output = Some(number),
-            Field::Cached => counts.cached = Some(number),
-            Field::CacheRead => counts.cache_read = Some(number),
-            Field::CacheWrite => counts.cache_write = Some(number),
-            Field::InputOtherwise => counts.input_otherwise = Some(number),
-            Field::PromptComputed => counts.prompt_computed = Some(number),
-            Field::PromptCached => counts.prompt_cached = Some(number),
-            Field::InputEach => add(&mut counts.input),
-            Field::OutputEach => add(&mut counts.output),
-            Field::BatchIndex => counts.partial |= number > 0,
-            Field::Predicted => counts.predicted = Some(number),
-            Field::ChoiceIndex => {
-                counts.several |= number > 0;
-                self.choice = number;
-            }
             Field::ErrorCode => self.error_code = Some(number.to_string()),
-            _ => {}
+            _ => {
+                if field == Field::ChoiceIndex {
+                    self.choice = number;
+                }
+                self.counts.set(field, number);
+            }
         }
     }
 
@@ -195,7 +147,7 @@ pub struct Figures {
     pub engine: Option<&'static str>,
     pub error: Option<String>,
     pub ended: bool,
-    counts: Counts,
+    pub counts: Counts,
     finish: Option<(u64, String)>,
 }
 
@@ -226,44 +178,8 @@ impl Figures {
         draft.known_id = self.id.is_some();
     }
 
-    /// Counts that the response's headers carry; the body's come first.
-    pub fn counts_in_headers(&mut self, input: Option<u64>, output: Option<u64>) {
-        self.counts.input_otherwise = input.or(self.counts.input_otherwise);
-        self.counts.output_otherwise = output.or(self.counts.output_otherwise);
-    }
-
-    pub fn has_counts(&self) -> bool {
-        self.counts.input.or(self.counts.output).is_some()
-    }
-
     pub fn take_finish(&mut self) -> Option<String> {
         self.finish.take().map(|(_, reason)| reason)
-    }
-
-    /// Tokens of the whole prompt, with those taken from a cache.
-    pub fn input_tokens(&self) -> Option<u64> {
-        let counts = &self.counts;
-        if counts.partial {
-            return None;
-        }
-        if let Some(input) = counts.input {
-            let cache = counts.cache_read.unwrap_or(0).saturating_add(counts.cache_write.unwrap_or(0));
-            return Some(input.saturating_add(cache));
-        }
-        let timings = counts.prompt_computed.map(|n| n.saturating_add(counts.prompt_cached.unwrap_or(0)));
-        counts.input_otherwise.or(timings.filter(|_| !counts.several))
-    }
-
-    pub fn output_tokens(&self) -> Option<u64> {
-        let counts = &self.counts;
-        let timings = counts.predicted.filter(|_| !counts.several);
-        counts.output.or(counts.output_otherwise).or(timings).filter(|_| !counts.partial)
-    }
-
-    pub fn cached_tokens(&self) -> Option<u64> {
-        let counts = &self.counts;
-        let timings = counts.prompt_cached.filter(|_| !counts.several);
-        counts.cached.or(counts.cache_read).or(timings).filter(|_| !counts.partial)
     }
 }
 

@@ -1,6 +1,8 @@
 //! A whole JSON body, read as it passes. Where bytes are missing the place in the document is unknown; then the end of
 //! the body is kept, and read backwards from its last brace, which tells strings from structure without a guess.
 
+use std::fmt;
+
 use super::figures::Draft;
 use super::json_paths::PathTree;
 use super::json_scan::Scanner;
@@ -8,11 +10,19 @@ use super::json_scan::Scanner;
 /// So much of the end of a body with a gap is kept.
 const TAIL_CAP: usize = 16 * 1024;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct JsonBody {
     scanner: Scanner,
     /// Set from the first gap on: the last bytes, none of them missing.
     tail: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for JsonBody {
+    /// Without the text of users that the tail may hold.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tail = self.tail.as_ref().map(Vec::len);
+        f.debug_struct("JsonBody").field("scanner", &self.scanner).field("tail_bytes", &tail).finish()
+    }
 }
 
 impl JsonBody {

@@ -3,6 +3,7 @@
 //! kept.
 
 mod anthropic;
+mod counts;
 mod embeddings;
 mod events;
 mod field;
@@ -120,15 +121,15 @@ impl LlmParser {
     }
 
     /// The final response's head; a body starts after it.
-    pub fn response_head(&mut self, _status: u16, headers: &[httparse::Header<'_>]) {
-        self.response.head(Framing::of(headers));
+    pub fn response_head(&mut self, status: u16, headers: &[httparse::Header<'_>]) {
+        self.response.head(Framing::of(headers), status);
         let figures = &mut self.response.figures;
         for header in headers {
             let number = || std::str::from_utf8(header.value).ok()?.trim().parse::<u64>().ok();
             match header.name.to_ascii_lowercase().as_str() {
-                "x-prompt-tokens" => figures.counts_in_headers(number(), None),
+                "x-prompt-tokens" => figures.counts.in_headers(number(), None),
                 "x-generated-tokens" => {
-                    figures.counts_in_headers(None, number());
+                    figures.counts.in_headers(None, number());
                     figures.engine = Some("tgi");
                 }
                 "server" if header.value.eq_ignore_ascii_case(b"llama.cpp") => figures.engine = Some("llama_cpp"),
@@ -161,7 +162,7 @@ impl LlmParser {
     /// the bodies must have said so.
     pub fn recognized(&self) -> bool {
         let figures = &self.response.figures;
-        self.grammar.dialect.certain || self.request.speaks.or(figures.speaks).is_some() || figures.has_counts()
+        self.grammar.dialect.certain || self.request.speaks.or(figures.speaks).is_some() || figures.counts.any()
     }
 
     /// What the exchange said, complete or not.
@@ -177,9 +178,9 @@ impl LlmParser {
             request_model: self.request.model,
             response_model: figures.model.take(),
             id: figures.id.take(),
-            input_tokens: figures.input_tokens(),
-            output_tokens: figures.output_tokens(),
-            cached_tokens: figures.cached_tokens(),
+            input_tokens: figures.counts.input_tokens(),
+            output_tokens: figures.counts.output_tokens(),
+            cached_tokens: figures.counts.cached_tokens(),
             finish_reason: figures.take_finish(),
             error: figures.error.take(),
             stream: self.response.streams().unwrap_or(asked),

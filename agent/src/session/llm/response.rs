@@ -12,7 +12,9 @@ use crate::session::sse::SseSplitter;
 /// What the head says about the body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
+    /// No type, or none that says it: text of a proxy, or a server that is careless about types.
     #[default]
+    Unknown,
     Json,
     Sse,
     Ndjson,
@@ -31,6 +33,21 @@ impl Framing {
         match kind.to_ascii_lowercase().as_slice() {
             b"text/event-stream" => Self::Sse,
             b"application/x-ndjson" | b"application/ndjson" | b"application/jsonl" => Self::Ndjson,
+            kind if kind.ends_with(b"json") => Self::Json,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// The framing that the body has, given its first byte.
+    fn seen(self, first: u8, ok: bool) -> Self {
+        match (first, self) {
+            (_, Self::Opaque) | (0x1f, _) => Self::Opaque,
+            (b'{', Self::Ndjson) => Self::Ndjson,
+            (b'{' | b'[', _) => Self::Json,
+            (_, Self::Sse) => Self::Sse,
+            // `data:`, `event:`, a comment or a byte order mark, under another type.
+            (b'd' | b'e' | b':' | 0xef, _) if ok => Self::Sse,
+            (_, Self::Unknown) => Self::Opaque,
             _ => Self::Json,
         }
     }
@@ -50,6 +67,7 @@ enum Body {
 pub struct Response {
     last_events: &'static [&'static str],
     framing: Framing,
+    ok: bool,
     body: Body,
     pub figures: Figures,
     /// Documents that were no JSON.
@@ -61,14 +79,16 @@ impl Response {
         Self {
             last_events: dialect.last_events,
             framing: Framing::default(),
+            ok: true,
             body: Body::Unseen,
             figures: Figures::default(),
             failures: 0,
         }
     }
 
-    pub fn head(&mut self, framing: Framing) {
+    pub fn head(&mut self, framing: Framing, status: u16) {
         self.framing = framing;
+        self.ok = status < 400;
         self.body = Body::Unseen;
     }
 
@@ -87,13 +107,7 @@ impl Response {
         if matches!(self.body, Body::Unseen) {
             bytes = bytes.trim_ascii_start();
             let Some(first) = bytes.first() else { return 0 };
-            self.begin(match (first, self.framing) {
-                (_, Framing::Opaque) | (0x1f, _) => Framing::Opaque,
-                (b'{', Framing::Ndjson) => Framing::Ndjson,
-                (b'{' | b'[', _) => Framing::Json,
-                (_, Framing::Json) if !matches!(first, b'd' | b'e' | b':' | 0xef) => Framing::Json,
-                _ => Framing::Sse,
-            });
+            self.begin(self.framing.seen(*first, self.ok));
         }
         let mut tally = Tally { content: 0, failures: &mut self.failures };
         match &mut self.body {
@@ -158,7 +172,7 @@ impl Response {
     fn begin(&mut self, framing: Framing) {
         let draft = Draft::new(self.last_events);
         self.body = match framing {
-            Framing::Json => Body::Json(JsonBody::default(), Box::new(draft)),
+            Framing::Json | Framing::Unknown => Body::Json(JsonBody::default(), Box::new(draft)),
             Framing::Sse => Body::Sse(SseSplitter::default(), EventReader::new(draft)),
             Framing::Ndjson => Body::Ndjson(NdjsonSplitter::default(), EventReader::new(draft)),
             Framing::Opaque => Body::Opaque,
