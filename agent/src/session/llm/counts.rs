@@ -1,0 +1,92 @@
+//! Token counts as documents give them, in the several ways that engines have, and what they come to.
+
+use super::field::Field;
+
+/// What is known so far of an exchange's, or of one document's.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    input: Option<u64>,
+    output: Option<u64>,
+    cached: Option<u64>,
+    cache_read: Option<u64>,
+    cache_write: Option<u64>,
+    input_otherwise: Option<u64>,
+    output_otherwise: Option<u64>,
+    prompt_computed: Option<u64>,
+    prompt_cached: Option<u64>,
+    predicted: Option<u64>,
+    /// There is more than one choice, so that timings are those of a part.
+    several: bool,
+    /// Parts of a whole are all that is known.
+    partial: bool,
+}
+
+impl Counts {
+    /// A count at its place in a document.
+    pub fn set(&mut self, field: Field, number: u64) {
+        let add = |sum: &mut Option<u64>| *sum = Some(sum.unwrap_or(0).saturating_add(number));
+        match field {
+            Field::Input => self.input = Some(number),
+            Field::Output => self.output = Some(number),
+            Field::Cached => self.cached = Some(number),
+            Field::CacheRead => self.cache_read = Some(number),
+            Field::CacheWrite => self.cache_write = Some(number),
+            Field::InputOtherwise => self.input_otherwise = Some(number),
+            Field::PromptComputed => self.prompt_computed = Some(number),
+            Field::PromptCached => self.prompt_cached = Some(number),
+            Field::Predicted => self.predicted = Some(number),
+            Field::InputEach => add(&mut self.input),
+            Field::OutputEach => add(&mut self.output),
+            Field::BatchIndex => self.partial |= number > 0,
+            Field::ChoiceIndex => self.several |= number > 0,
+            _ => {}
+        }
+    }
+
+    /// Counts that the response's headers carry; the body's come first.
+    pub fn in_headers(&mut self, input: Option<u64>, output: Option<u64>) {
+        self.input_otherwise = input.or(self.input_otherwise);
+        self.output_otherwise = output.or(self.output_otherwise);
+    }
+
+    /// Adds a later document's: what it says holds.
+    pub fn merge(&mut self, new: &Self) {
+        let later = |old: &mut Option<u64>, new: Option<u64>| *old = new.or(*old);
+        later(&mut self.input, new.input);
+        later(&mut self.output, new.output);
+        later(&mut self.cached, new.cached);
+        later(&mut self.cache_read, new.cache_read);
+        later(&mut self.cache_write, new.cache_write);
+        later(&mut self.input_otherwise, new.input_otherwise);
+        later(&mut self.output_otherwise, new.output_otherwise);
+        later(&mut self.prompt_computed, new.prompt_computed);
+        later(&mut self.prompt_cached, new.prompt_cached);
+        later(&mut self.predicted, new.predicted);
+        self.several |= new.several;
+        self.partial |= new.partial;
+    }
+
+    pub fn any(&self) -> bool {
+        self.input.or(self.output).is_some()
+    }
+
+    /// Tokens of the whole prompt, with those taken from a cache.
+    pub fn input_tokens(&self) -> Option<u64> {
+        let cache = self.cache_read.unwrap_or(0).saturating_add(self.cache_write.unwrap_or(0));
+        let usage = self.input.map(|n| n.saturating_add(cache)).or(self.input_otherwise);
+        let timings = self.prompt_computed.map(|n| n.saturating_add(self.prompt_cached.unwrap_or(0)));
+        self.best(usage, timings)
+    }
+
+    pub fn output_tokens(&self) -> Option<u64> {
+        self.best(self.output.or(self.output_otherwise), self.predicted)
+    }
+
+    pub fn cached_tokens(&self) -> Option<u64> {
+        self.best(self.cached.or(self.cache_read), self.prompt_cached)
+    }
+
+    fn best(&self, usage: Option<u64>, timings: Option<u64>) -> Option<u64> {
+        usage.or(timings.filter(|_| !self.several)).filter(|_| !self.partial)
+    }
+}
