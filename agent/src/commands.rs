@@ -11,7 +11,7 @@ use anyhow::Result;
 
 use crate::{
     check::{self, Host, Tried},
-    cli::{CheckArgs, PsArgs, TopArgs},
+    cli::{CheckArgs, PsArgs},
     config::{Log, LogFormat, LogLevel},
     discover::{Discovery, Rules},
     poll::nvml::{self, GpuSnapshot, NvmlHealth, NvmlOptions},
@@ -66,28 +66,8 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode> {
 pub fn ps(args: &PsArgs) -> Result<()> {
     let found = Discovery::new(Rules::default()).scan();
     let gpus = if found.is_empty() { None } else { Some(gpus()) };
-    let rows = ps::rows(&found, |pid| ps_gpu(gpus.as_deref()?, pid));
+    let rows = ps::rows(&found, |pid| ps::GpuUse::of(gpus.as_deref()?, pid));
     let mut out = io::stdout().lock();
     if args.json { ps::write_json(&rows, &mut out) } else { ps::write_table(&rows, &mut out) }?;
     Ok(())
-}
-
-fn ps_gpu(gpus: &GpuSnapshot, pid: u32) -> Option<ps::GpuUse> {
-    let mut total: Option<ps::GpuUse> = None;
-    for (_, used) in gpus.uses_of(pid) {
-        let total = total.get_or_insert_default();
-        if let Some(bytes) = used.used_memory_bytes {
-            *total.memory_bytes.get_or_insert(0) += bytes;
-        }
-        if let Some(ratios) = &used.utilization {
-            *total.utilization.get_or_insert(0.0) += ratios.sm;
-        }
-    }
-    total
-}
-
-/// `inferscope top`.
-pub fn top(args: &TopArgs) -> Result<()> {
-    let _ = args;
-    anyhow::bail!("not in this build")
 }

@@ -7,7 +7,7 @@ use agent::{
     cli::{Cli, Command, completions},
     commands,
     export::metrics,
-    run,
+    run, top,
 };
 use clap::Parser;
 
@@ -35,7 +35,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Check(args) => return commands::check(args),
         Command::Ps(args) => commands::ps(args)?,
-        Command::Top(args) => commands::top(args)?,
+        Command::Top(args) => top::run(args)?,
         Command::Completions { shell } => completions(*shell, &mut io::stdout()),
         Command::MetricsTable => print!("{}", metrics::table()),
     }

@@ -12,7 +12,7 @@ use support::server::Server;
 
 fn watched(args: &[&str]) -> (Server, Agent) {
     let server = Server::start(args).unwrap();
-    let agent = Agent::watch(&[server.pid()], &[]).unwrap();
+    let agent = Agent::watch(&[server.pid()]).unwrap();
     (server, agent)
 }
 
@@ -228,7 +228,7 @@ fn the_caller_has_records_too() {
     command.args(["--url", &url, "--requests", "40", "--concurrency", "4", "--wait", "--jsonl"]).arg(&out);
     let mut load = support::child::Running::start(command, support::child::Lines::Stdout).unwrap();
     load.wait_line(Duration::from_secs(20), |l| l.starts_with("ready").then_some(())).unwrap();
-    let agent = Agent::watch(&[load.pid()], &[]).unwrap();
+    let agent = Agent::watch(&[load.pid()]).unwrap();
     load.tell("go").unwrap();
     assert!(load.wait(Duration::from_secs(60)).unwrap().success());
     let lines = std::fs::read_to_string(&out).unwrap();

@@ -29,7 +29,7 @@ fn events(metrics: &Metrics, kind: &str) -> f64 {
 fn children_are_watched_at_once() {
     let Some(_guard) = live::begin("children_are_watched_at_once") else { return };
     let mut tree = Workload::start(&["fork-tree", "--depth", "2", "--width", "3", "--calls", "1000"]).unwrap();
-    let agent = Agent::watch(&[tree.pid()], &[]).unwrap();
+    let agent = Agent::watch(&[tree.pid()]).unwrap();
     let truth = tree.work().unwrap();
     let pids: Vec<u32> = truth["pids"].as_array().unwrap().iter().map(|p| p.as_u64().unwrap() as u32).collect();
     assert_eq!(pids.len(), 12);
@@ -46,7 +46,7 @@ fn children_are_watched_at_once() {
 fn every_fork_and_exit_is_an_event() {
     let Some(_guard) = live::begin("every_fork_and_exit_is_an_event") else { return };
     let mut spawn = Workload::start(&["spawn", "--count", "200", "--code", "3"]).unwrap();
-    let agent = Agent::watch(&[spawn.pid()], &[]).unwrap();
+    let agent = Agent::watch(&[spawn.pid()]).unwrap();
     let before = agent.scrape().unwrap();
     let truth = spawn.work().unwrap();
     let seen = |m: &Metrics, kind: &str| events(m, kind) - events(&before, kind);
@@ -66,7 +66,7 @@ fn every_fork_and_exit_is_an_event() {
 fn threads_are_no_processes() {
     let Some(_guard) = live::begin("threads_are_no_processes") else { return };
     let mut spawn = Workload::start(&["spawn", "--count", "100", "--what", "thread"]).unwrap();
-    let agent = Agent::watch(&[spawn.pid()], &[]).unwrap();
+    let agent = Agent::watch(&[spawn.pid()]).unwrap();
     let before = agent.scrape().unwrap();
     spawn.work().unwrap();
     let m = agent.scrape().unwrap();
@@ -78,7 +78,7 @@ fn threads_are_no_processes() {
 fn an_exec_goes_on_being_watched() {
     let Some(_guard) = live::begin("an_exec_goes_on_being_watched") else { return };
     let mut chain = Workload::start(&["exec-chain", "--depth", "5"]).unwrap();
-    let agent = Agent::watch(&[chain.pid()], &[]).unwrap();
+    let agent = Agent::watch(&[chain.pid()]).unwrap();
     let before = agent.scrape().unwrap();
     chain.work().unwrap();
     let enough = |m: &Metrics| events(m, "exec") - events(&before, "exec") >= 5.0;
@@ -91,7 +91,7 @@ fn system_calls_are_counted_exactly() {
     let Some(_guard) = live::begin("system_calls_are_counted_exactly") else { return };
     let mut good = Workload::start(&["syscalls", "--kind", "getppid", "--count", "123456"]).unwrap();
     let mut bad = Workload::start(&["syscalls", "--kind", "fail", "--count", "4321"]).unwrap();
-    let agent = Agent::watch(&[good.pid(), bad.pid()], &[]).unwrap();
+    let agent = Agent::watch(&[good.pid(), bad.pid()]).unwrap();
     let before = agent.scrape().unwrap();
     good.work().unwrap();
     bad.work().unwrap();
@@ -112,7 +112,7 @@ fn an_ended_process_leaves_no_series() {
     let Some(_guard) = live::begin("an_ended_process_leaves_no_series") else { return };
     let mut stays = Workload::start(&["exit"]).unwrap();
     let mut dies = Workload::start(&["exit", "--signal", "9"]).unwrap();
-    let agent = Agent::watch(&[stays.pid(), dies.pid()], &[]).unwrap();
+    let agent = Agent::watch(&[stays.pid(), dies.pid()]).unwrap();
     let pid = dies.pid().to_string();
     let has = |m: &Metrics, pid: &str| m.0.keys().any(|s| s.labels.get("pid").is_some_and(|p| p == pid));
     assert!(has(&agent.scrape().unwrap(), &pid));
@@ -139,10 +139,10 @@ fn a_pid_that_is_not_there_is_named() {
 fn a_killed_agent_leaves_the_next_one_a_clean_start() {
     let Some(_guard) = live::begin("a_killed_agent_leaves_the_next_one_a_clean_start") else { return };
     let mut work = Workload::start(&["syscalls", "--count", "1000"]).unwrap();
-    let mut first = Agent::watch(&[work.pid()], &[]).unwrap();
+    let mut first = Agent::watch(&[work.pid()]).unwrap();
     first.running.stop(libc::SIGKILL, SOON).unwrap();
     drop(first);
-    let agent = Agent::watch(&[work.pid()], &[]).unwrap();
+    let agent = Agent::watch(&[work.pid()]).unwrap();
     work.work().unwrap();
     assert_eq!(calls(&agent.scrape().unwrap(), Some(work.pid()), "getppid"), 1000.0);
     let (status, _) = agent.stop().unwrap();

@@ -29,7 +29,7 @@ fn assert_near(what: &str, got: f64, truth: f64, ratio: f64, absolute: f64) {
 fn busy_threads_agree_with_schedstat() {
     let Some(_guard) = live::begin("busy_threads_agree_with_schedstat") else { return };
     let mut busy = Workload::start(&["busy", "--threads", "4", "--seconds", "4"]).unwrap();
-    let agent = Agent::watch(&[busy.pid()], &[]).unwrap();
+    let agent = Agent::watch(&[busy.pid()]).unwrap();
     let (before, m0) = (schedstat::read(busy.pid()).unwrap(), agent.scrape().unwrap());
     busy.work().unwrap();
     // Every thread is blocked now, so both readings are of the same, unmoving figures.
@@ -47,7 +47,7 @@ fn busy_threads_agree_with_schedstat() {
 fn running_threads_are_counted_before_they_stop() {
     let Some(_guard) = live::begin("running_threads_are_counted_before_they_stop") else { return };
     let mut busy = Workload::start(&["busy", "--threads", "1", "--seconds", "3"]).unwrap();
-    let agent = Agent::watch(&[busy.pid()], &[]).unwrap();
+    let agent = Agent::watch(&[busy.pid()]).unwrap();
     busy.running.tell("go").unwrap();
     let pid = busy.pid();
     let soon = std::time::Duration::from_secs(10);
@@ -70,7 +70,7 @@ fn every_wait_has_its_reason() {
         ("accept", "socket"),
     ] {
         let mut block = Workload::start(&["block", "--kind", kind, "--millis", "50", "--rounds", "20"]).unwrap();
-        let agent = Agent::watch(&[block.pid()], &[]).unwrap();
+        let agent = Agent::watch(&[block.pid()]).unwrap();
         let m0 = agent.scrape().unwrap();
         let truth = figure(&block.work().unwrap(), "blocked_ns") as f64 / 1e9;
         let m = agent.scrape().unwrap();
@@ -91,7 +91,7 @@ fn every_wait_has_its_reason() {
 fn switches_are_counted_by_kind() {
     let Some(_guard) = live::begin("switches_are_counted_by_kind") else { return };
     let mut pingpong = Workload::start(&["pipe-pingpong", "--seconds", "1"]).unwrap();
-    let agent = Agent::watch(&[pingpong.pid()], &[]).unwrap();
+    let agent = Agent::watch(&[pingpong.pid()]).unwrap();
     let m0 = agent.scrape().unwrap();
     let truth = pingpong.work().unwrap();
     let m = agent.scrape().unwrap();
@@ -110,7 +110,7 @@ fn major_faults_are_exact() {
         return live::skip("major_faults_are_exact", "no /var/tmp, so no file on a block device");
     }
     let mut faults = Workload::start(&["page-faults", "--pages", "200"]).unwrap();
-    let agent = Agent::watch(&[faults.pid()], &[]).unwrap();
+    let agent = Agent::watch(&[faults.pid()]).unwrap();
     let pid = faults.pid();
     let major = |m: &Metrics| of(m, "process_paging_faults_total", pid, &[("type", "major")]);
     let before = major(&agent.scrape().unwrap());

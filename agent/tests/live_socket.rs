@@ -20,7 +20,7 @@ fn every_reader_and_writer() {
     let Some(_guard) = live::begin("every_reader_and_writer") else { return };
     let readers = ["read", "recv", "readv", "recvmsg", "recvmmsg", "peek"];
     let servers = readers.map(|reader| Server::start(&["-s", &format!("reader={reader}")]).unwrap());
-    let agent = Agent::watch(&servers.each_ref().map(Server::pid), &[]).unwrap();
+    let agent = Agent::watch(&servers.each_ref().map(Server::pid)).unwrap();
     let mut outcomes = Vec::new();
     for server in &servers {
         for writer in WRITERS {
@@ -42,7 +42,7 @@ fn small_reads_and_nonblocking_sockets() {
         let set = format!("reader={reader}");
         Server::start(&["-s", &set, "-s", "read-size=24", "-s", "nonblocking=1"]).unwrap()
     });
-    let agent = Agent::watch(&servers.each_ref().map(Server::pid), &[]).unwrap();
+    let agent = Agent::watch(&servers.each_ref().map(Server::pid)).unwrap();
     let mut outcomes = Vec::new();
     for server in &servers {
         for writes in [1, 3, 50] {
@@ -56,7 +56,7 @@ fn small_reads_and_nonblocking_sockets() {
 fn every_cut_and_framing() {
     let Some(_guard) = live::begin("every_cut_and_framing") else { return };
     let server = Server::start(&[]).unwrap();
-    let agent = Agent::watch(&[server.pid()], &[]).unwrap();
+    let agent = Agent::watch(&[server.pid()]).unwrap();
     let mut outcomes = Vec::new();
     for framing in ["chunked", "length", "close"] {
         for eol in ["lf", "crlf"] {
@@ -85,7 +85,7 @@ fn every_address_family_and_process_model() {
         }
         for mode in ["threads", "single", "fork"] {
             let server = Server::start(&["--listen", at, "--mode", mode]).unwrap();
-            let agent = Agent::watch(&[server.pid()], &[]).unwrap();
+            let agent = Agent::watch(&[server.pid()]).unwrap();
             let outcomes = [send(&server, &chat(true)), send(&server, &chat(false)), send(&server, &chat(true))];
             assert_exact(&agent, &outcomes);
         }
@@ -100,7 +100,7 @@ fn workers_that_were_there_before() {
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
     let mut pids: Vec<u32> = children.split_whitespace().map(|p| p.parse().unwrap()).collect();
     pids.push(pid);
-    let agent = Agent::watch(&pids, &[]).unwrap();
+    let agent = Agent::watch(&pids).unwrap();
     let outcomes: Vec<_> = (0..12).map(|i| send(&server, &chat(i % 2 == 0))).collect();
     assert_exact(&agent, &outcomes);
 }
@@ -109,7 +109,7 @@ fn workers_that_were_there_before() {
 fn descriptors_used_again() {
     let Some(_guard) = live::begin("descriptors_used_again") else { return };
     let server = Server::start(&["--mode", "single"]).unwrap();
-    let agent = Agent::watch(&[server.pid()], &[]).unwrap();
+    let agent = Agent::watch(&[server.pid()]).unwrap();
     let mut outcomes = Vec::new();
     for i in 0..100 {
         let request = Request { close: i % 3 == 0, ..chat(i % 2 == 0) };
@@ -122,7 +122,7 @@ fn descriptors_used_again() {
 fn many_at_once() {
     let Some(_guard) = live::begin("many_at_once") else { return };
     let server = Server::start(&["-s", "delay-us=200"]).unwrap();
-    let agent = Agent::watch(&[server.pid()], &[]).unwrap();
+    let agent = Agent::watch(&[server.pid()]).unwrap();
     let outcomes: Vec<_> = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..8)
             .map(|_| {
@@ -151,7 +151,7 @@ fn a_capture_that_starts_in_the_middle() {
         while server.stats().unwrap().content_chunks < 10 && std::time::Instant::now() < deadline {
             std::thread::yield_now();
         }
-        let agent = Agent::watch(&[server.pid()], &[]).unwrap();
+        let agent = Agent::watch(&[server.pid()]).unwrap();
         let (first, mut client) = streaming.join().unwrap();
         let second = client.send(&chat(true)).unwrap();
         (first, agent, second)
@@ -169,7 +169,7 @@ fn a_capture_that_starts_in_the_middle() {
 fn sent_is_seen_plus_lost() {
     let Some(_guard) = live::begin("sent_is_seen_plus_lost") else { return };
     let server = Server::start(&[]).unwrap();
-    let agent = Agent::watch(&[server.pid()], &[]).unwrap();
+    let agent = Agent::watch(&[server.pid()]).unwrap();
     let figures = || {
         let m = agent.scrape().unwrap();
         let seen = m.count("inferscope_events_total", &[("kind", "payload")]);

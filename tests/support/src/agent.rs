@@ -22,22 +22,27 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts `inferscope run --pid N ...` on a free port with a file of records, and waits until it is ready.
-    pub fn watch(pids: &[u32], more: &[&str]) -> Result<Self> {
-        let mut args: Vec<String> = Vec::new();
+    /// Starts an agent that watches these processes and no others, GPUs aside.
+    pub fn watch(pids: &[u32]) -> Result<Self> {
+        Self::configured(pids, "[discover]\nenabled = false\n[nvml]\nenabled = false\n")
+    }
+
+    /// Starts `inferscope run --pid N ... --config FILE`, the file holding `config`.
+    pub fn configured(pids: &[u32], config: &str) -> Result<Self> {
+        let file = scratch("toml");
+        std::fs::write(&file, config).with_context(|| file.display().to_string())?;
+        let mut args = vec![String::from("--config"), file.display().to_string()];
         for pid in pids {
-            args.extend(["--pid".to_owned(), pid.to_string()]);
+            args.extend([String::from("--pid"), pid.to_string()]);
         }
-        args.extend(more.iter().map(|a| (*a).to_owned()));
-        Self::start(&args)
+        let agent = Self::start(&args);
+        std::fs::remove_file(&file)?;
+        agent
     }
 
     /// Starts `inferscope run ARGS --listen 127.0.0.1:0 --records FILE` and waits until it is ready.
     pub fn start(args: &[String]) -> Result<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let records = std::env::temp_dir().join(format!("inferscope-records-{}-{n}.jsonl", std::process::id()));
-        let _ = std::fs::remove_file(&records);
+        let records = scratch("jsonl");
         let mut command = Command::new(locate::agent()?);
         command.arg("run").args(args).args(["--listen", "127.0.0.1:0", "--records"]).arg(&records);
         let running = Running::start(command, Lines::Stderr)?;
@@ -128,6 +133,13 @@ impl Agent {
         let status = self.running.stop(libc::SIGTERM, STOP)?;
         Ok((status, record::read(&self.records)?))
     }
+}
+
+/// A path of this process' own that does not exist yet.
+fn scratch(extension: &str) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("inferscope-test-{}-{n}.{extension}", std::process::id()))
 }
 
 impl Drop for Agent {

@@ -26,7 +26,18 @@ impl Client {
 
     /// Sends `request` on the open connection, or on a new one, and reads its response to the end. A response that
     /// breaks off is an outcome with a `failure`; an error means that the request could not be sent at all.
+    /// A server may close a connection that it kept while the next request is on its way: such a request, of which not
+    /// one byte was answered, is sent again on a new connection, as every client does.
     pub fn send(&mut self, request: &Request) -> Result<Outcome> {
+        let kept = self.connection.is_some();
+        let outcome = self.send_once(request)?;
+        if kept && outcome.failure.is_some() && outcome.bytes_received == 0 {
+            return self.send_once(request);
+        }
+        Ok(outcome)
+    }
+
+    fn send_once(&mut self, request: &Request) -> Result<Outcome> {
         let (head, body) = request.parts(self.target.host());
         if self.connection.is_none() {
             self.connection = Some(self.target.connect(self.timeout)?);

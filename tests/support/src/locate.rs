@@ -19,8 +19,9 @@ pub fn helper(name: &str) -> Result<PathBuf> {
     if let Ok(exe) = std::env::current_exe() {
         places.extend(exe.ancestors().skip(1).take(2).map(Path::to_owned));
     }
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
-    places.extend([target.join("release"), target.join("debug")]);
+    // No `..` in it: a guest has the files at these paths, not the directories on the way.
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("/"));
+    places.extend(["release", "debug"].map(|profile| workspace.join("target").join(profile)));
     match places.iter().map(|p| p.join(name)).find(|p| p.is_file()) {
         Some(path) => Ok(path),
         None => {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use support::client::{Client, Request};
 use support::clock::{now_ns, sleep_until_ns};
+use support::drain::drain_stream;
 use support::outcome::Outcome;
 use support::transport::Target;
 
@@ -64,6 +65,9 @@ struct Args {
     /// Extra header `Name: value`. May be repeated.
     #[arg(long)]
     header: Vec<String>,
+    /// Read one stream on each of so many connections as fast as they come, count, and end: the throughput bench.
+    #[arg(long)]
+    drain: Option<usize>,
     /// Say `ready pid N` and wait for a line on standard input before the first request.
     #[arg(long)]
     wait: bool,
@@ -135,6 +139,9 @@ fn main() -> Result<()> {
         println!("ready pid {}", std::process::id());
         std::io::stdin().read_line(&mut String::new())?;
     }
+    if let Some(connections) = args.drain {
+        return drain(&args, &target, headers, connections);
+    }
     let run = Run {
         args: &args,
         target,
@@ -153,6 +160,14 @@ fn main() -> Result<()> {
     }
     let all = run.outcomes.lock().expect("no writer panics");
     eprintln!("{}", summary(&all, (now_ns() - run.start_ns) as f64 / 1e9));
+    Ok(())
+}
+
+fn drain(args: &Args, target: &Target, headers: Vec<(String, String)>, connections: usize) -> Result<()> {
+    let stream = Request::chat(&args.model, &args.prompt, args.max_tokens, true);
+    let request = Request { close: true, headers, ..stream };
+    let drained = drain_stream(target, &request, connections, Duration::from_secs(600))?;
+    println!("{}", serde_json::json!({ "drained": drained, "chunks_per_second": drained.chunks_per_second() }));
     Ok(())
 }
 

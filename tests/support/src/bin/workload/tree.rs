@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -60,6 +60,9 @@ impl ForkTree {
     }
 
     fn descendant(&self, depth: u32, mut tell: &File, mut hold: &File, release: &File) -> ! {
+        // Only the root holds the other end, so that its death, too, lets everyone go.
+        // SAFETY: this process never uses the descriptor again; below the first level it is closed already.
+        unsafe { libc::close(release.as_raw_fd()) };
         for _ in 0..self.calls {
             // SAFETY: no arguments.
             unsafe { libc::syscall(libc::SYS_getppid) };
