@@ -4,12 +4,11 @@ use ::prometheus::proto::MetricFamily;
 use inferscope_abi::{
     FIRST_OFFCPU_STATE, Process, RUNQ_BUCKETS, RUNQ_SHIFT, STATE_NAMES, STATE_ONCPU, STATE_RUNQUEUE, STATES,
 };
-use rustc_hash::FxHashMap;
 
 use super::{family::Family, metrics};
 use crate::{
     probe::{CounterReader, ProbeReport, arch},
-    services::{ProcessView, ServiceTable, ServiceView},
+    services::{ProcessView, ServiceTable, ServiceView, owners},
 };
 
 const NS: f64 = 1e-9;
@@ -80,12 +79,7 @@ pub fn syscalls(reader: &CounterReader, services: &ServiceTable) -> Vec<MetricFa
     let mut seconds = Family::new(&metrics::SYSCALL_SECONDS);
     let mut errors = Family::new(&metrics::SYSCALL_ERRORS);
     let mut unseen = Family::new(&metrics::UNSEEN_CALLS);
-    let mut owners: FxHashMap<u32, (&str, &str)> = FxHashMap::default();
-    for service in services.iter() {
-        for view in &service.processes {
-            owners.insert(view.pid, (&service.name, &view.comm));
-        }
-    }
+    let owners = owners(services);
     for row in reader.syscalls() {
         let Some((service, comm)) = owners.get(&row.key.tgid) else { continue };
         let pid = row.key.tgid.to_string();
