@@ -15,7 +15,7 @@ const NS: f64 = 1e-9;
 
 /// Upper edges of the run-queue histogram in seconds; the kernel's last bucket has no edge.
 fn runqueue_edges() -> [f64; RUNQ_BUCKETS - 1] {
-    std::array::from_fn(|bucket| (1u64 << (bucket as u32 + RUNQ_SHIFT)) as f64 * NS)
+    std::array::from_fn(|bucket| (1u64 << (bucket as u32 + RUNQ_SHIFT)) as f64 / 1e9)
 }
 
 struct SchedFamilies {
