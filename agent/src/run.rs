@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use crate::{
+    check::{self, Host},
     cli::{LogArgs, RunArgs},
     config::{Config, changes},
     correlate::Request,
@@ -78,14 +79,12 @@ fn first_finds(config: &Config, discovery: &mut Discovery) -> Result<Vec<Found>>
     for pid in &config.discover.include.pids {
         found.push(discovery.given(*pid)?);
     }
-    if config.discover.enabled {
-        for service in discovery.scan() {
-            let covered = |known: &Found| {
-                known.process.pid == service.process.pid || known.children.contains(&service.process.pid)
-            };
-            if !found.iter().any(covered) {
-                found.push(service);
-            }
+    // Without discovery the scan finds only what the rules include.
+    for service in discovery.scan() {
+        let covered =
+            |known: &Found| known.process.pid == service.process.pid || known.children.contains(&service.process.pid);
+        if !found.iter().any(covered) {
+            found.push(service);
         }
     }
     Ok(found)
@@ -105,7 +104,10 @@ fn load(config: &Config) -> Result<Loaded> {
         capture_head_bytes: config.capture.head_bytes,
         capture_tail_bytes: config.capture.tail_bytes,
     };
-    probe::load(&options)
+    probe::load(&options).map_err(|error| match check::obstacle(&Host::new(config.btf.clone())) {
+        Some(sentence) => anyhow!("{sentence} (the kernel programs did not load: {})", error.root_cause()),
+        None => error,
+    })
 }
 
 /// Starts everything but the HTTP server. `each` sees every finished LLM request.
@@ -120,7 +122,7 @@ pub fn start(config: &Config, each: Option<Box<dyn FnMut(&Request) + Send>>) -> 
         let error = report.error.as_deref().unwrap_or("no reason given");
         tracing::warn!(probe = report.probe, error, "no {}: the kernel refused the probe", report.gives);
     }
-    let scout = Scout::start(discovery, config.discover.enabled, found)?;
+    let scout = Scout::start(discovery, found)?;
     let asks = scout.asks.clone();
     let (services, live) = (SharedServices::default(), Arc::new(Live::default()));
     let metrics = Arc::new(RequestMetrics::new(

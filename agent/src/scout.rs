@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::discover::{Discovery, Found, Rules, worth_a_look};
+use crate::discover::{Discovery, Found, Rules};
 
 /// After an exec a server still has to load its libraries, take its title and open its port.
 const LOOKS: [Duration; 5] = [
@@ -47,7 +47,6 @@ struct Look {
 
 struct State {
     discovery: Discovery,
-    enabled: bool,
     looks: Vec<Look>,
     known: Vec<Found>,
     finds: Sender<Found>,
@@ -99,9 +98,6 @@ impl State {
             alive
         });
         self.known = known;
-        if !self.enabled {
-            return true;
-        }
         let found = self.discovery.scan();
         found.into_iter().all(|found| self.report(found))
     }
@@ -109,7 +105,7 @@ impl State {
     fn answer(&mut self, ask: Ask, now: Instant) -> bool {
         match ask {
             Ask::Exec { pid, filename } => {
-                if self.enabled && worth_a_look(&filename) && self.looks.len() < PENDING {
+                if self.discovery.worth_a_look(&filename) && self.looks.len() < PENDING {
                     self.looks.push(Look { pid, next: 1, at: now + LOOKS[0] });
                 }
                 true
@@ -119,7 +115,6 @@ impl State {
                 found.is_none_or(|found| self.report(found))
             }
             Ask::Rules(rules) => {
-                self.enabled = rules.enabled;
                 self.discovery.set_rules(*rules);
                 self.scan()
             }
@@ -151,13 +146,13 @@ fn run(mut state: State, asks: &Receiver<Ask>) {
 
 impl Scout {
     /// Starts the thread. `first` is what was found before; it is sent on at once.
-    pub fn start(discovery: Discovery, enabled: bool, first: Vec<Found>) -> std::io::Result<Self> {
+    pub fn start(discovery: Discovery, first: Vec<Found>) -> std::io::Result<Self> {
         let (asks, asked) = sync_channel(PENDING);
         let (finds, found) = channel();
         for found in &first {
             let _ = finds.send(found.clone());
         }
-        let state = State { discovery, enabled, looks: Vec::new(), known: first, finds };
+        let state = State { discovery, looks: Vec::new(), known: first, finds };
         let thread = std::thread::Builder::new().name("scout".into()).spawn(move || run(state, &asked))?;
         Ok(Self { asks, finds: found, thread: Some(thread) })
     }
