@@ -19,6 +19,7 @@ fn main() -> Result<()> {
     for name in ["INFERSCOPE_SKIP_BPF", "INFERSCOPE_BPF_OBJECT"] {
         println!("cargo:rerun-if-env-changed={name}");
     }
+    println!("cargo:rustc-env=INFERSCOPE_RUSTC={}", compiler_version());
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for watched in ["ebpf", "Cargo.toml", "Cargo.lock"] {
         println!("cargo:rerun-if-changed={}", workspace.join(watched).display());
@@ -38,6 +39,14 @@ fn main() -> Result<()> {
     let built = build(&workspace, &target_dir(&out_dir, &workspace))?;
     fs::copy(&built, &object).with_context(|| format!("cannot copy {}", built.display()))?;
     Ok(())
+}
+
+/// What `rustc --version` says after the name, for `inferscope_build_info`.
+fn compiler_version() -> String {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let asked = Command::new(rustc).arg("--version").output();
+    let line = asked.map(|asked| String::from_utf8_lossy(&asked.stdout).into_owned()).unwrap_or_default();
+    line.split_whitespace().nth(1).unwrap_or("unknown").to_owned()
 }
 
 /// Builds the object and returns where it lies.

@@ -3,6 +3,8 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use rustc_hash::FxHashMap;
+
 /// A process of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessView {
@@ -28,6 +30,12 @@ pub struct ServiceView {
 
 /// All watched services at one moment.
 pub type ServiceTable = Arc<Vec<Arc<ServiceView>>>;
+
+/// Service and `comm` of every watched process, by pid.
+pub fn owners(services: &ServiceTable) -> FxHashMap<u32, (&str, &str)> {
+    let each = services.iter().flat_map(|service| service.processes.iter().map(move |view| (service, view)));
+    each.map(|(service, view)| (view.pid, (service.name.as_str(), view.comm.as_str()))).collect()
+}
 
 /// The cell through which the table passes.
 #[derive(Debug, Clone, Default)]

@@ -1,22 +1,19 @@
 //! Families read straight from the kernel side's counters: scheduling, system calls, losses, probes.
 
 use ::prometheus::proto::MetricFamily;
-use inferscope_abi::{
-    FIRST_OFFCPU_STATE, Process, RUNQ_BUCKETS, RUNQ_SHIFT, STATE_NAMES, STATE_ONCPU, STATE_RUNQUEUE, STATES,
-};
-use rustc_hash::FxHashMap;
+use inferscope_abi::{FIRST_OFFCPU_STATE, Process, RUNQ_BUCKETS, RUNQ_SHIFT, STATE_NAMES, STATE_ONCPU, STATE_RUNQUEUE};
 
 use super::{family::Family, metrics};
 use crate::{
     probe::{CounterReader, ProbeReport, arch},
-    services::{ProcessView, ServiceTable, ServiceView},
+    services::{ProcessView, ServiceTable, ServiceView, owners},
 };
 
 const NS: f64 = 1e-9;
 
 /// Upper edges of the run-queue histogram in seconds; the kernel's last bucket has no edge.
 fn runqueue_edges() -> [f64; RUNQ_BUCKETS - 1] {
-    std::array::from_fn(|bucket| (1u64 << (bucket as u32 + RUNQ_SHIFT)) as f64 * NS)
+    std::array::from_fn(|bucket| (1u64 << (bucket as u32 + RUNQ_SHIFT)) as f64 / 1e9)
 }
 
 struct SchedFamilies {
@@ -38,8 +35,8 @@ impl SchedFamilies {
         let seconds = |state: usize| (now.state_ns[state] as i64).max(0) as f64 * NS;
         self.oncpu.add(&labels, seconds(STATE_ONCPU));
         self.runqueue.add(&labels, seconds(STATE_RUNQUEUE));
-        for state in FIRST_OFFCPU_STATE..STATES {
-            self.offcpu.add(&with(STATE_NAMES[state]), seconds(state));
+        for (state, name) in STATE_NAMES.iter().enumerate().skip(FIRST_OFFCPU_STATE) {
+            self.offcpu.add(&with(name), seconds(state));
         }
         self.latency.add_histogram(&labels, &runqueue_edges(), &process.runq_delay, seconds(STATE_RUNQUEUE));
         self.switches.add(&with("voluntary"), process.counters.voluntary_switches as f64);
@@ -80,12 +77,7 @@ pub fn syscalls(reader: &CounterReader, services: &ServiceTable) -> Vec<MetricFa
     let mut seconds = Family::new(&metrics::SYSCALL_SECONDS);
     let mut errors = Family::new(&metrics::SYSCALL_ERRORS);
     let mut unseen = Family::new(&metrics::UNSEEN_CALLS);
-    let mut owners: FxHashMap<u32, (&str, &str)> = FxHashMap::default();
-    for service in services.iter() {
-        for view in &service.processes {
-            owners.insert(view.pid, (&service.name, &view.comm));
-        }
-    }
+    let owners = owners(services);
     for row in reader.syscalls() {
         let Some((service, comm)) = owners.get(&row.key.tgid) else { continue };
         let pid = row.key.tgid.to_string();

@@ -51,6 +51,7 @@ const REQUEST_TOKENS: &[&str] = &[
 ];
 const PROCESS: &[&str] = &["service", "pid", "comm"];
 const DEVICE: &[&str] = &["gpu", "uuid", "name"];
+const MIG_DEVICE: &[&str] = &["gpu", "uuid", "name", "gi", "ci"];
 
 const DURATION: &[f64] = &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
 const TTFT: &[f64] = &[0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
@@ -131,43 +132,54 @@ metrics! {
         "Page faults, by type (minor, major).";
     PROCESS_DISK = "process_disk_io_bytes_total", Counter, "By", &["service", "pid", "comm", "direction"], &[], "/proc/PID/io",
         "Bytes read from and written to storage.";
-    PROCESS_THREADS = "process_thread_count", Gauge, "{thread}", PROCESS, &[], "/proc/PID/stat",
+    PROCESS_THREADS = "process_threads", Gauge, "{thread}", PROCESS, &[], "/proc/PID/stat",
         "Threads.";
-    PROCESS_FDS = "process_unix_file_descriptor_count", Gauge, "{fd}", PROCESS, &[], "/proc/PID/fd",
+    PROCESS_FDS = "process_unix_file_descriptors", Gauge, "{fd}", PROCESS, &[], "/proc/PID/fd",
         "Open descriptors.";
     SOCKET_BYTES = "inferscope_http_bytes_total", Counter, "By", &["service", "direction"], &[], "socket payload",
         "Bytes of finished HTTP exchanges of a service, by direction (receive, transmit).";
     UNSEEN_CALLS = "inferscope_unseen_calls_total", Counter, "{call}", &["service", "pid", "comm", "syscall"], &[], "syscall probe",
         "Calls that can move payload which is not visible here: sendfile, splice, io_uring.";
 
+    GPU_INFO = "hw_gpu_info", Gauge, "1", &["gpu", "uuid", "name", "pci_bus_id"], &[], "NVML", "A GPU; always 1.";
+    GPU_UP = "hw_gpu_up", Gauge, "1", DEVICE, &[], "NVML", "1 if the GPU answers, 0 if it was lost.";
     GPU_UTILIZATION = "hw_gpu_utilization_ratio", Gauge, "1", &["gpu", "uuid", "name", "task"], &[], "NVML",
         "Share of time in which a kernel ran (task=general) or memory was read or written (task=memory), over the driver's own window.";
     GPU_MEMORY_USAGE = "hw_gpu_memory_usage_bytes", Gauge, "By", DEVICE, &[], "NVML", "Memory in use.";
     GPU_MEMORY_LIMIT = "hw_gpu_memory_limit_bytes", Gauge, "By", DEVICE, &[], "NVML", "Memory of the device.";
+    GPU_MEMORY_RESERVED = "hw_gpu_memory_reserved_bytes", Gauge, "By", DEVICE, &[], "NVML",
+        "Memory that the driver keeps for itself; not part of the usage.";
     GPU_POWER = "hw_gpu_power_watts", Gauge, "W", DEVICE, &[], "NVML", "Power as the driver averages it; see the README for its error.";
     GPU_POWER_LIMIT = "hw_gpu_power_limit_watts", Gauge, "W", DEVICE, &[], "NVML", "Power limit in force.";
     GPU_ENERGY = "hw_gpu_energy_joules_total", Counter, "J", DEVICE, &[], "NVML", "Energy counter of the device.";
     GPU_TEMPERATURE = "hw_gpu_temperature_celsius", Gauge, "Cel", DEVICE, &[], "NVML", "Temperature of the GPU.";
     GPU_CLOCK = "hw_gpu_clock_hertz", Gauge, "Hz", &["gpu", "uuid", "name", "domain"], &[], "NVML", "Clock, by domain (sm, memory).";
     GPU_THROTTLED = "hw_gpu_throttle_active", Gauge, "1", &["gpu", "uuid", "name", "reason"], &[], "NVML",
-        "1 for each reason for which the driver holds the clocks down now.";
+        "1 while the driver holds the clocks down for this reason, else 0.";
     GPU_IO = "hw_gpu_io_bytes_per_second", Gauge, "By/s", &["gpu", "uuid", "name", "direction"], &[], "NVML",
         "PCIe throughput, by direction (receive, transmit).";
+    GPU_NVLINK = "hw_gpu_nvlink_bytes_per_second", Gauge, "By/s", &["gpu", "uuid", "name", "direction"], &[], "NVML GPM",
+        "NVLink throughput over all links, by direction (receive, transmit), Hopper and later.";
     GPU_ERRORS = "hw_errors_total", Counter, "{error}", &["gpu", "uuid", "name", "error_type"], &[], "NVML",
-        "Errors: corrected and uncorrected ECC errors, XID events.";
+        "Errors by type: ecc_corrected and ecc_uncorrected since the driver was loaded, xid since the agent started.";
     GPU_XID = "hw_gpu_last_xid", Gauge, "1", DEVICE, &[], "NVML", "Code of the last XID event seen; absent if none.";
     GPU_ACTIVITY = "hw_gpu_activity_ratio", Gauge, "1", &["gpu", "uuid", "name", "unit"], &[], "NVML GPM",
         "Activity of a unit (sm, sm_occupancy, tensor, dram), Hopper and later.";
-    GPU_MIG_MEMORY_USAGE = "hw_gpu_mig_memory_usage_bytes", Gauge, "By", &["gpu", "uuid", "name", "gi", "ci"], &[], "NVML",
-        "Memory in use of a MIG device.";
-    GPU_MIG_MEMORY_LIMIT = "hw_gpu_mig_memory_limit_bytes", Gauge, "By", &["gpu", "uuid", "name", "gi", "ci"], &[], "NVML",
+    GPU_MIG_ENABLED = "hw_gpu_mig_enabled", Gauge, "1", DEVICE, &[], "NVML", "1 if the GPU is in MIG mode.";
+    GPU_MIG_MEMORY_USAGE = "hw_gpu_mig_memory_usage_bytes", Gauge, "By", MIG_DEVICE, &[], "NVML",
+        "Memory in use of a MIG device; uuid is the MIG device's own.";
+    GPU_MIG_MEMORY_LIMIT = "hw_gpu_mig_memory_limit_bytes", Gauge, "By", MIG_DEVICE, &[], "NVML",
         "Memory of a MIG device.";
+    GPU_MIG_ACTIVITY = "hw_gpu_mig_activity_ratio", Gauge, "1", &["gpu", "uuid", "name", "gi", "ci", "unit"], &[], "NVML GPM",
+        "Activity of a unit of a MIG device's whole GPU instance (gi); its compute instances show the same figure.";
     PROCESS_GPU_UTILIZATION = "inferscope_process_gpu_utilization_ratio", Gauge, "1",
         &["service", "pid", "comm", "gpu", "uuid", "unit"], &[], "NVML",
         "Utilisation of a GPU by a watched process, by unit (sm, memory, encoder, decoder); absent under MIG.";
     PROCESS_GPU_MEMORY = "inferscope_process_gpu_memory_bytes", Gauge, "By", &["service", "pid", "comm", "gpu", "uuid"], &[], "NVML",
         "GPU memory of a watched process.";
-    NVML_UP = "inferscope_nvml_up", Gauge, "1", &["state"], &[], "NVML", "1 for the state that the GPU source is in (ok, absent, hung, failing, starting).";
+    NVML_UP = "inferscope_nvml_up", Gauge, "1", &["state"], &[], "NVML", "1 for the state that the GPU source is in (ok, absent, hung, failing, starting), 0 for the others.";
+    NVML_INFO = "inferscope_nvml_info", Gauge, "1", &["driver_version", "nvml_version", "cuda_version"], &[], "NVML",
+        "Versions of the GPU driver, its library and the newest CUDA that it runs; always 1.";
     NVML_AGE = "inferscope_nvml_age_seconds", Gauge, "s", &[], &[], "NVML", "Age of the GPU values.";
     NVML_ERRORS = "inferscope_nvml_call_errors_total", Counter, "{error}", &["call", "error"], &[], "NVML", "Calls of the GPU library that failed.";
 

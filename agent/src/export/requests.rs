@@ -38,6 +38,13 @@ impl Buckets {
         self.sum += value;
     }
 
+    fn merge(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
+            *count += more;
+        }
+        self.sum += other.sum;
+    }
+
     fn write(&self, family: &mut Family, metric: &Metric, labels: &[&str]) {
         if self.counts.iter().any(|count| *count != 0) {
             family.add_histogram(labels, metric.buckets, &self.counts, self.sum);
@@ -257,6 +264,8 @@ fn llm_families(state: &State) -> Vec<MetricFamily> {
     let mut gaps = Family::new(&metrics::INTER_CHUNK);
     let mut tokens = Family::new(&metrics::TOKEN_USAGE);
     let mut estimated = Family::new(&metrics::TOKENS_ESTIMATED);
+    // A proxy that calls a model on its own port number has both roles under the same labels.
+    let mut usage: FxHashMap<[&str; 7], Buckets> = FxHashMap::default();
     for (key, series) in &state.llm {
         let labels = key.labels();
         let [service, operation, provider, request_model, response_model, port] = labels;
@@ -271,8 +280,12 @@ fn llm_families(state: &State) -> Vec<MetricFamily> {
             series.gaps.write(&mut gaps, &metrics::INTER_CHUNK, &labels);
             estimated.add(&labels, series.estimated as f64);
         }
-        series.input.write(&mut tokens, &metrics::TOKEN_USAGE, &with("input"));
-        series.output.write(&mut tokens, &metrics::TOKEN_USAGE, &with("output"));
+        for (kind, buckets) in [("input", &series.input), ("output", &series.output)] {
+            usage.entry(with(kind)).or_insert_with(|| Buckets::new(&metrics::TOKEN_USAGE)).merge(buckets);
+        }
+    }
+    for (labels, buckets) in &usage {
+        buckets.write(&mut tokens, &metrics::TOKEN_USAGE, labels);
     }
     [duration, client, ttft, tpot, gaps, tokens, estimated].into_iter().filter_map(Family::finish).collect()
 }

@@ -83,8 +83,9 @@ mod tests {
     #[test]
     fn the_number_of_routes_is_capped() {
         let mut routes = Routes::default();
-        let distinct: FxHashSet<String> =
-            (0..5000).map(|n| routes.route(&format!("/x{}y", "a".repeat(n % 997)))).collect();
+        let distinct: FxHashSet<String> = (0..5000u32)
+            .map(|n| routes.route(&n.to_string().bytes().map(|b| char::from(b - b'0' + b'a')).collect::<String>()))
+            .collect();
         assert!(distinct.len() <= ROUTES + 1 && distinct.contains(OTHER));
     }
 }

@@ -113,7 +113,7 @@ impl Open {
 
     pub fn finish(mut self, ending: Ending) -> Exchange {
         self.exchange.ending = ending;
-        self.exchange.llm = self.parser.map(|parser| parser.finish());
+        self.exchange.llm = self.parser.filter(|parser| parser.recognized()).map(|parser| parser.finish());
         self.exchange
     }
 

@@ -9,6 +9,7 @@ pub mod client;
 pub mod clock;
 pub mod compare;
 pub mod drain;
+pub mod exposition;
 pub mod live;
 pub mod locate;
 pub mod metrics;

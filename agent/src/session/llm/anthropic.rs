@@ -19,7 +19,6 @@ const MESSAGE: Rows = &[
     ("usage.input_tokens", Field::Input),
     ("usage.output_tokens", Field::Output),
     ("usage.cache_read_input_tokens", Field::CacheRead),
-    ("usage.cache_creation_input_tokens", Field::CacheWrite),
 ];
 
 const EVENTS: Rows = &[
@@ -29,7 +28,6 @@ const EVENTS: Rows = &[
     // The output count there is a placeholder, which must not stay if the stream is cut.
     ("message.usage.input_tokens", Field::Input),
     ("message.usage.cache_read_input_tokens", Field::CacheRead),
-    ("message.usage.cache_creation_input_tokens", Field::CacheWrite),
     // A tool call starts with its name, as in OpenAI's deltas.
     ("content_block.name", Field::Content),
     ("delta.text", Field::Content),

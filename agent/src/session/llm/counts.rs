@@ -9,7 +9,6 @@ pub struct Counts {
     output: Option<u64>,
     cached: Option<u64>,
     cache_read: Option<u64>,
-    cache_write: Option<u64>,
     input_otherwise: Option<u64>,
     output_otherwise: Option<u64>,
     prompt_computed: Option<u64>,
@@ -30,7 +29,6 @@ impl Counts {
             Field::Output => self.output = Some(number),
             Field::Cached => self.cached = Some(number),
             Field::CacheRead => self.cache_read = Some(number),
-            Field::CacheWrite => self.cache_write = Some(number),
             Field::InputOtherwise => self.input_otherwise = Some(number),
             Field::PromptComputed => self.prompt_computed = Some(number),
             Field::PromptCached => self.prompt_cached = Some(number),
@@ -56,7 +54,6 @@ impl Counts {
         later(&mut self.output, new.output);
         later(&mut self.cached, new.cached);
         later(&mut self.cache_read, new.cache_read);
-        later(&mut self.cache_write, new.cache_write);
         later(&mut self.input_otherwise, new.input_otherwise);
         later(&mut self.output_otherwise, new.output_otherwise);
         later(&mut self.prompt_computed, new.prompt_computed);
@@ -70,10 +67,9 @@ impl Counts {
         self.input.or(self.output).is_some()
     }
 
-    /// Tokens of the whole prompt, with those taken from a cache.
+    /// The figure that the client gets. OpenAI's dialects count cached tokens into it, Anthropic's does not.
     pub fn input_tokens(&self) -> Option<u64> {
-        let cache = self.cache_read.unwrap_or(0).saturating_add(self.cache_write.unwrap_or(0));
-        let usage = self.input.map(|n| n.saturating_add(cache)).or(self.input_otherwise);
+        let usage = self.input.or(self.input_otherwise);
         let timings = self.prompt_computed.map(|n| n.saturating_add(self.prompt_cached.unwrap_or(0)));
         self.best(usage, timings)
     }

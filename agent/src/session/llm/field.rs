@@ -26,7 +26,6 @@ pub enum Field {
     Cached,
     /// Cached tokens that the figure for the input leaves out (Anthropic).
     CacheRead,
-    CacheWrite,
     /// One document of a batch: its tokens add up.
     InputEach,
     OutputEach,
