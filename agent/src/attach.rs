@@ -117,7 +117,8 @@ async fn wait(args: &AttachArgs, running: &mut run::Running) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut poll = tokio::time::interval(std::time::Duration::from_millis(200));
-    let mut seen = false;
+    let (mut seen, mut absent) = (false, 0);
+    let process = std::path::PathBuf::from(format!("/proc/{}", args.pid));
     let end = tokio::time::sleep(args.duration);
     tokio::pin!(end);
     loop {
@@ -128,11 +129,13 @@ async fn wait(args: &AttachArgs, running: &mut run::Running) -> Result<()> {
             () = running.pipeline_ended() => return Ok(()),
             _ = poll.tick() => {
                 let watched = !running.sources.services.table().is_empty();
-                if seen && !watched {
+                seen |= watched;
+                absent = if watched { 0 } else { absent + 1 };
+                // It may also have ended before it was watched at all.
+                if absent > 0 && seen || absent > 5 && !process.exists() {
                     eprintln!("process {} has ended", args.pid);
                     return Ok(());
                 }
-                seen |= watched;
             }
         }
     }

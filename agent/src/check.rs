@@ -20,6 +20,12 @@ pub struct Tried {
     pub nvml: Result<String, String>,
 }
 
+/// Why the kernel loads nothing here and what to do about it, as far as the host tells.
+pub fn obstacle(host: &Host) -> Option<String> {
+    let finding = host.findings().into_iter().find(Finding::blocks)?;
+    Some(format!("{}; {}", finding.detail, finding.next_step.unwrap_or_default()))
+}
+
 /// Looks at the host and puts everything into one report.
 pub fn check(host: &Host, tried: &Tried) -> Report {
     let mut findings = host.findings();

@@ -239,10 +239,10 @@ impl Pipeline {
         let Self { sessions, registry, sinks, live, watcher, .. } = self;
         sessions.tick(now, &mut |exchange| finish(registry, sinks, live, exchange));
         for pid in registry.vanished() {
-            if !watcher.is_watched(pid) {
-                sessions.process_exit(pid, now, &mut |exchange| finish(registry, sinks, live, exchange));
-                registry.remove_process(pid, now);
-            }
+            // The kernel side still watches what ended before it was watched: its id may be another process next.
+            watcher.unwatch(pid);
+            sessions.process_exit(pid, now, &mut |exchange| finish(registry, sinks, live, exchange));
+            registry.remove_process(pid, now);
         }
         for pid in self.candidates.given_up() {
             watcher.unwatch(pid);

@@ -20,6 +20,7 @@ use tokio::{
 
 use crate::{
     candidates::Candidates,
+    check::{self, Host},
     cli::{LogArgs, RunArgs},
     config::{Config, changes},
     discover::{Discovery, Found},
@@ -78,15 +79,12 @@ fn first_finds(config: &Config, discovery: &mut Discovery) -> Result<Vec<Found>>
     for pid in &config.discover.include.pids {
         found.push(discovery.given(*pid)?);
     }
-    let include = &config.discover.include;
-    if config.discover.enabled || !include.exe.is_empty() || !include.ports.is_empty() {
-        for service in discovery.scan() {
-            let covered = |known: &Found| {
-                known.process.pid == service.process.pid || known.children.contains(&service.process.pid)
-            };
-            if !found.iter().any(covered) {
-                found.push(service);
-            }
+    // Without discovery the scan finds only what the rules include.
+    for service in discovery.scan() {
+        let covered =
+            |known: &Found| known.process.pid == service.process.pid || known.children.contains(&service.process.pid);
+        if !found.iter().any(covered) {
+            found.push(service);
         }
     }
     Ok(found)
@@ -106,7 +104,10 @@ fn load(config: &Config) -> Result<Loaded> {
         capture_head_bytes: config.capture.head_bytes,
         capture_tail_bytes: config.capture.tail_bytes,
     };
-    probe::load(&options)
+    probe::load(&options).map_err(|error| match check::obstacle(&Host::new(config.btf.clone())) {
+        Some(sentence) => anyhow!("{sentence} (the kernel programs did not load: {})", error.root_cause()),
+        None => error,
+    })
 }
 
 /// Starts everything but the HTTP server. `each` sees every finished LLM request.

@@ -56,14 +56,8 @@ struct Look {
     at: Instant,
 }
 
-/// Whether there is anything to look for beside the given pids.
-fn looks(rules: &Rules) -> bool {
-    rules.enabled || !rules.include.exe.is_empty() || !rules.include.ports.is_empty()
-}
-
 struct State {
     discovery: Discovery,
-    enabled: bool,
     wire: bool,
     looks: Vec<Look>,
     known: Vec<Found>,
@@ -120,9 +114,6 @@ impl State {
             alive
         });
         self.known = known;
-        if !self.enabled {
-            return true;
-        }
         let found = self.discovery.scan();
         found.into_iter().all(|found| self.report(found)) && self.candidates()
     }
@@ -139,7 +130,7 @@ impl State {
         match ask {
             Ask::Exec { pid, filename } => {
                 let engine = self.discovery.worth_a_look(&filename);
-                if self.enabled && (engine || self.wire) && self.looks.len() < PENDING {
+                if (engine || self.wire) && self.looks.len() < PENDING {
                     self.looks.push(Look { pid, engine, next: 1, at: now + LOOKS[0] });
                 }
                 true
@@ -149,7 +140,6 @@ impl State {
                 found.is_none_or(|found| self.report(found))
             }
             Ask::Rules(rules) => {
-                self.enabled = looks(&rules);
                 self.wire = rules.enabled && rules.wire;
                 self.discovery.set_rules(*rules);
                 self.scan()
@@ -188,8 +178,8 @@ impl Scout {
         for found in &first {
             let _ = finds.send(Find::Service(Box::new(found.clone())));
         }
-        let (enabled, wire) = (looks(rules), rules.enabled && rules.wire);
-        let mut state = State { discovery, enabled, wire, looks: Vec::new(), known: first, finds };
+        let wire = rules.enabled && rules.wire;
+        let mut state = State { discovery, wire, looks: Vec::new(), known: first, finds };
         let thread = std::thread::Builder::new().name("scout".into()).spawn(move || {
             if state.candidates() {
                 run(state, &asked);

@@ -7,8 +7,8 @@ use std::{collections::HashMap, path::Path};
 
 #[derive(Debug, thiserror::Error)]
 pub enum BtfError {
-    #[error("cannot read {path}: {source}")]
-    Read { path: String, source: std::io::Error },
+    #[error("cannot read {path}: {reason}")]
+    Read { path: String, reason: std::io::Error },
     #[error("no BTF, or cut short: {0}")]
     Malformed(&'static str),
     #[error("BTF kind {0} is not known to this version")]
@@ -78,7 +78,7 @@ impl Btf {
     /// Reads a BTF file and indexes the types whose names `wanted` takes.
     pub fn read(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Self, BtfError> {
         let bytes =
-            std::fs::read(path).map_err(|source| BtfError::Read { path: path.display().to_string(), source })?;
+            std::fs::read(path).map_err(|reason| BtfError::Read { path: path.display().to_string(), reason })?;
         Self::parse(bytes, wanted)
     }
 

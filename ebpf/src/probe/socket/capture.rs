@@ -82,7 +82,8 @@ impl Walk {
             SYS_READV | SYS_WRITEV => (at.iov, at.iovs) = (call.buffer, u64::MAX),
             SYS_RECVMSG | SYS_SENDMSG => at.header(call.buffer)?,
             SYS_RECVMMSG | SYS_SENDMMSG => {
-                (at.message, at.messages, at.message_left) = (call.buffer, call.result, 0);
+                let messages = if call.result < MESSAGES { call.result } else { MESSAGES };
+                (at.message, at.messages, at.message_left) = (call.buffer, messages, 0);
                 at.next_message()?;
             }
             _ => return None,
@@ -175,7 +176,9 @@ fn moved_bytes(call: &Call) -> u64 {
         }
         total += message_bytes(call.buffer + message * MMSGHDR_BYTES);
     }
-    total
+    // How much the messages beyond these moved is not known. One byte that never comes stands for them, so that the
+    // loss is counted and the agent sees a gap.
+    if call.result > MESSAGES { total + 1 } else { total }
 }
 
 /// `msg_len` of a struct mmsghdr; 0 where it can't be read.
