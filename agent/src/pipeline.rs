@@ -45,12 +45,15 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const PUBLISH_NS: u64 = 200_000_000;
 const TICK_NS: u64 = 1_000_000_000;
 
+/// Sees every finished LLM request.
+pub type Each = Box<dyn FnMut(&Request) + Send>;
+
 /// Where finished requests go.
 pub struct Sinks {
     pub metrics: Arc<RequestMetrics>,
     pub records: Option<Records>,
     /// For `attach`.
-    pub watcher: Option<Box<dyn FnMut(&Request) + Send>>,
+    pub watcher: Option<Each>,
 }
 
 pub struct Pipeline {

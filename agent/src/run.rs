@@ -21,10 +21,9 @@ use tokio::{
 use crate::{
     cli::{LogArgs, RunArgs},
     config::{Config, changes},
-    correlate::Request,
     discover::{Discovery, Found},
     export::{http, jsonl::Records, prometheus::Sources, requests::RequestMetrics, routes::Routes},
-    pipeline::{Pipeline, Sinks},
+    pipeline::{Each, Pipeline, Sinks},
     poll::{
         nvml::{self, NvmlOptions},
         procfs::{ProcPoller, ProcReader},
@@ -109,7 +108,7 @@ fn load(config: &Config) -> Result<Loaded> {
 }
 
 /// Starts everything but the HTTP server. `each` sees every finished LLM request.
-pub fn start(config: &Config, each: Option<Box<dyn FnMut(&Request) + Send>>) -> Result<Running> {
+pub fn start(config: &Config, each: Option<Each>) -> Result<Running> {
     let began = Instant::now();
     let mut discovery = Discovery::new(config.discover.clone());
     let found = first_finds(config, &mut discovery)?;

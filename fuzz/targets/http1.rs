@@ -51,7 +51,7 @@ impl Script {
 
     fn close(&mut self, reason: u32) {
         let header = self.header(Kind::Close);
-        let event = CloseEvent { header, socket: 1, service: 3, reason };
+        let event = CloseEvent { header, socket: 1, service: 3, reason, moved: [0; 2] };
         let ended = &mut self.ended;
         self.sessions.close(&event, &mut |exchange| check(&exchange, ended));
     }

@@ -1,9 +1,7 @@
 //! Families read straight from the kernel side's counters: scheduling, system calls, losses, probes.
 
 use ::prometheus::proto::MetricFamily;
-use inferscope_abi::{
-    FIRST_OFFCPU_STATE, Process, RUNQ_BUCKETS, RUNQ_SHIFT, STATE_NAMES, STATE_ONCPU, STATE_RUNQUEUE, STATES,
-};
+use inferscope_abi::{FIRST_OFFCPU_STATE, Process, RUNQ_BUCKETS, RUNQ_SHIFT, STATE_NAMES, STATE_ONCPU, STATE_RUNQUEUE};
 
 use super::{family::Family, metrics};
 use crate::{
@@ -37,8 +35,8 @@ impl SchedFamilies {
         let seconds = |state: usize| (now.state_ns[state] as i64).max(0) as f64 * NS;
         self.oncpu.add(&labels, seconds(STATE_ONCPU));
         self.runqueue.add(&labels, seconds(STATE_RUNQUEUE));
-        for state in FIRST_OFFCPU_STATE..STATES {
-            self.offcpu.add(&with(STATE_NAMES[state]), seconds(state));
+        for (state, name) in STATE_NAMES.iter().enumerate().skip(FIRST_OFFCPU_STATE) {
+            self.offcpu.add(&with(name), seconds(state));
         }
         self.latency.add_histogram(&labels, &runqueue_edges(), &process.runq_delay, seconds(STATE_RUNQUEUE));
         self.switches.add(&with("voluntary"), process.counters.voluntary_switches as f64);

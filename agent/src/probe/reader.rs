@@ -19,10 +19,12 @@ pub struct SyscallRow {
     pub stats: SyscallStats,
 }
 
+type SyscallMap = HashMap<MapData, Wire<SyscallKey>, Wire<SyscallStats>>;
+
 #[derive(Clone)]
 pub struct CounterReader {
     arrays: Arc<Arrays>,
-    syscalls: Arc<Mutex<HashMap<MapData, Wire<SyscallKey>, Wire<SyscallStats>>>>,
+    syscalls: Arc<Mutex<SyscallMap>>,
     lost: Arc<PerCpuArray<MapData, u64>>,
 }
 

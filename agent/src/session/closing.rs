@@ -1,6 +1,6 @@
 //! What becomes of the requests in flight when their connection, their peer or their process goes away.
 
-use inferscope_abi::{CLOSE_CLOSED, CLOSE_EOF, CLOSE_RESET, CLOSE_SHUTDOWN_WRITE, CloseEvent};
+use inferscope_abi::{CLOSE_CLOSED, CLOSE_EOF, CLOSE_RESET, CLOSE_SHUTDOWN_WRITE, CloseEvent, DIR_RX, DIR_TX};
 
 use super::body::Body;
 use super::connection::{Connection, Context};
@@ -22,6 +22,7 @@ impl Connection {
     /// True when the connection is over.
     pub fn close(&mut self, event: &CloseEvent, cx: &mut Context<'_>) -> bool {
         let at_ns = event.header.at_ns;
+        self.catch_up(event, cx);
         match (self.role, event.reason) {
             // Not the end yet: the response may still be written, or be read out of the socket's buffer; and a read
             // that asked for no bytes looks the same.
@@ -37,6 +38,15 @@ impl Connection {
             _ => {}
         }
         event.reason == CLOSE_CLOSED
+    }
+
+    /// Records that were lost before the end of the stream: a response that they completed was not cut off.
+    fn catch_up(&mut self, event: &CloseEvent, cx: &mut Context<'_>) {
+        for is_request in [true, false] {
+            let receives = is_request == (self.role == Role::Server);
+            let moved = event.moved[usize::from(if receives { DIR_RX } else { DIR_TX })];
+            self.missed_until(moved, is_request, cx);
+        }
     }
 
     /// Ends what a peer that is gone has left behind.

@@ -181,6 +181,21 @@ impl Connection {
         }
     }
 
+    /// The stream of a direction is known to reach as far as `moved`; what was not seen of it was lost.
+    pub fn missed_until(&mut self, moved: u64, is_request: bool, cx: &mut Context<'_>) {
+        let next = if is_request { &mut self.request.next } else { &mut self.response.next };
+        let seen = next.unwrap_or(0);
+        if moved <= seen {
+            return;
+        }
+        *next = Some(moved);
+        if self.step == Step::In
+            && let Err(fault) = self.bridge(moved - seen, is_request, cx)
+        {
+            self.lose(fault, is_request, cx);
+        }
+    }
+
     fn bridge(&mut self, jump: u64, is_request: bool, cx: &mut Context<'_>) -> Result<(), Fault> {
         if jump == 0 {
             return Ok(());

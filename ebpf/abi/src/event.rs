@@ -133,6 +133,8 @@ pub struct CloseEvent {
     pub service: u32,
     /// A `CLOSE_*`.
     pub reason: u32,
+    /// Bytes that were moved in each direction, indexed by `DIR_*`: more than the agent saw means lost records.
+    pub moved: [u64; 2],
 }
 /// close(2) of the last descriptor.
 pub const CLOSE_CLOSED: u32 = 0;
@@ -169,6 +171,6 @@ const _: () = {
     assert!(size_of::<ExecEvent>() == 136);
     assert!(size_of::<ForkEvent>() == 32);
     assert!(size_of::<ExitEvent>() == 32 + size_of::<crate::Process>());
-    assert!(size_of::<PayloadHeader>() == 88 + size_of::<Snapshot>() && size_of::<PayloadHeader>() % 8 == 0);
-    assert!(size_of::<CloseEvent>() == 40);
+    assert!(size_of::<PayloadHeader>() == 88 + size_of::<Snapshot>() && size_of::<PayloadHeader>().is_multiple_of(8));
+    assert!(size_of::<CloseEvent>() == 56);
 };

@@ -98,25 +98,25 @@ pub fn is_socket(task: u64, fd: u64) -> bool {
 pub fn closing(pid_tgid: u64, mark: u16, fd: u64) {
     let Some(file) = current_file(fd) else { return };
     let Some(inode) = socket_inode(file) else { return };
-    if CONNECTION.get_ptr(inode).is_none() {
-        return;
-    }
+    let Some(connection) = CONNECTION.get_ptr(inode) else { return };
     let references: u64 = read(file, config!(offsets.file_count)).unwrap_or(0);
     if references != u64::from(config!(offsets.file_count_of_one)) {
         return;
     }
-    closed(pid_tgid, mark, inode, CLOSE_CLOSED, now_ns());
+    closed(pid_tgid, mark, inode, connection, CLOSE_CLOSED, now_ns());
     let _ = CONNECTION.remove(inode);
 }
 
 #[inline(always)]
-fn closed(pid_tgid: u64, mark: u16, socket: u64, reason: u32, at_ns: u64) {
+fn closed(pid_tgid: u64, mark: u16, socket: u64, connection: *const Connection, reason: u32, at_ns: u64) {
     let Some(sums) = watch::sums(mark) else { return };
     let event = CloseEvent {
         header: header(Kind::Close, (pid_tgid >> 32) as u32, pid_tgid as u32, at_ns),
         socket,
         service: sums.service_index,
         reason,
+        // SAFETY: a map value.
+        moved: unsafe { (*connection).moved },
     };
     emit::record(&event, Lost::RingClose);
 }
@@ -185,8 +185,8 @@ pub unsafe fn returned(pid_tgid: u64, mark: u16, thread: *const Thread, class: u
 #[inline(always)]
 fn ended(pid_tgid: u64, mark: u16, fd: u64, reason: u32, at_ns: u64) {
     let Some(inode) = current_file(fd).and_then(socket_inode) else { return };
-    if CONNECTION.get_ptr(inode).is_some() {
-        closed(pid_tgid, mark, inode, reason, at_ns);
+    if let Some(connection) = CONNECTION.get_ptr(inode) {
+        closed(pid_tgid, mark, inode, connection, reason, at_ns);
     }
 }
 

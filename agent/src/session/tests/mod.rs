@@ -142,7 +142,7 @@ impl Wire {
     pub fn close(&mut self, reason: u32) -> &mut Self {
         self.now += CALL_NS;
         let header = Header { kind: Kind::Close as u32, tgid: self.tgid, tid: self.tgid, reserved: 0, at_ns: self.now };
-        let event = CloseEvent { header, socket: self.socket, service: SERVICE, reason };
+        let event = CloseEvent { header, socket: self.socket, service: SERVICE, reason, moved: [0; 2] };
         let out = &mut self.out;
         self.sessions.close(&event, &mut |exchange| out.push(exchange));
         self
