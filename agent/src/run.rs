@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use crate::{
+    candidates::Candidates,
     cli::{LogArgs, RunArgs},
     config::{Config, changes},
     discover::{Discovery, Found},
@@ -77,7 +78,8 @@ fn first_finds(config: &Config, discovery: &mut Discovery) -> Result<Vec<Found>>
     for pid in &config.discover.include.pids {
         found.push(discovery.given(*pid)?);
     }
-    if config.discover.enabled {
+    let include = &config.discover.include;
+    if config.discover.enabled || !include.exe.is_empty() || !include.ports.is_empty() {
         for service in discovery.scan() {
             let covered = |known: &Found| {
                 known.process.pid == service.process.pid || known.children.contains(&service.process.pid)
@@ -119,7 +121,7 @@ pub fn start(config: &Config, each: Option<Each>) -> Result<Running> {
         let error = report.error.as_deref().unwrap_or("no reason given");
         tracing::warn!(probe = report.probe, error, "no {}: the kernel refused the probe", report.gives);
     }
-    let scout = Scout::start(discovery, config.discover.enabled, found)?;
+    let scout = Scout::start(discovery, &config.discover, found)?;
     let asks = scout.asks.clone();
     let (services, live) = (SharedServices::default(), Arc::new(Live::default()));
     let metrics = Arc::new(RequestMetrics::new(
@@ -150,6 +152,7 @@ pub fn start(config: &Config, each: Option<Each>) -> Result<Running> {
         sinks: Sinks { metrics, records, watcher: each },
         services,
         live,
+        candidates: Candidates::default(),
         exits: FxHashMap::default(),
         stop: Arc::clone(&stop),
     };

@@ -80,7 +80,7 @@ fn returned(current: u64, mark: u16, result: i64) {
         }
         (*thread).syscall = NO_SYSCALL;
         let now = now_ns();
-        let failed = result < 0 && result >= -MAX_ERRNO;
+        let failed = (-MAX_ERRNO..0).contains(&result);
         count(tgid, number, now.wrapping_sub((*thread).syscall_since_ns), failed);
         let class = class_of(number);
         if (SYS_READ..=SYS_SENDMMSG).contains(&class) || class == SYS_SHUTDOWN {

@@ -68,3 +68,11 @@ impl Server {
         }
     }
 }
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(path) = self.target.path() {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
+use std::path::Path;
 use std::time::Duration;
 
 /// `http://HOST:PORT`, `HOST:PORT`, `unix:/path` or `unix:@abstract`.
@@ -24,6 +25,11 @@ impl Target {
     /// Value for the Host header.
     pub fn host(&self) -> &str {
         if self.0.starts_with("unix:") { "localhost" } else { &self.0 }
+    }
+
+    /// Path, of unix sockets that have one.
+    pub fn path(&self) -> Option<&Path> {
+        self.0.strip_prefix("unix:").filter(|p| !p.starts_with('@')).map(Path::new)
     }
 
     /// Port, of TCP addresses.

@@ -94,12 +94,16 @@ pub fn run(shared: Shared, listen: &[String], mode: Mode, workers: usize) -> Res
 
 /// Makes the workers and, in the parent, waits for them for ever; returns in each worker.
 fn prefork(workers: usize) -> Result<()> {
+    let parent = std::process::id();
     for _ in 0..workers.max(1) {
         // SAFETY: no other thread runs yet.
         match unsafe { libc::fork() } {
             0 => {
                 // SAFETY: asks for a signal when the parent ends.
                 unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+                if std::os::unix::process::parent_id() != parent {
+                    bail!("the parent ended first");
+                }
                 return Ok(());
             }
             -1 => bail!("fork: {}", std::io::Error::last_os_error()),
