@@ -131,9 +131,10 @@ pub fn load_reporting(options: &LoadOptions<'_>) -> Result<Loaded> {
     });
     let ring = RingBuf::try_from(ebpf.take_map("RING").context("the build lacks the map RING")?)?;
     let watcher = Watcher::new(&mut ebpf, Arc::clone(&arrays), options.processes)?;
-    let reader = CounterReader::new(&mut ebpf, arrays)?;
+    let mut reader = CounterReader::new(&mut ebpf, arrays)?;
     let btf = if options.btf.is_none() { aya::Btf::from_sys_fs().ok() } else { None };
     let reports = programs::attach_all(&mut ebpf, btf.as_ref());
+    reader.watch_programs(&ebpf);
     Ok(Loaded { ebpf, ring, watcher, reader, reports })
 }
 
