@@ -121,8 +121,8 @@ pub struct Overrides {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("cannot read the configuration {}: {source}", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
+    #[error("cannot read the configuration {}: {reason}", path.display())]
+    Read { path: PathBuf, reason: std::io::Error },
     /// Every problem of the file, one per line, each with `FILE:LINE:`.
     #[error("{}", problem::list(path, problems))]
     Invalid { path: PathBuf, problems: Vec<Problem> },
@@ -174,7 +174,7 @@ impl Config {
         let mut config = match file {
             Some(path) => {
                 let text = std::fs::read_to_string(path)
-                    .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+                    .map_err(|reason| ConfigError::Read { path: path.to_owned(), reason })?;
                 Self::parse(&text).map_err(|problems| ConfigError::Invalid { path: path.to_owned(), problems })?
             }
             None => Self::default(),
