@@ -93,9 +93,9 @@ pub const KEYS: &[Key] = &[
     fixed("limits.connections", number(64, 1 << 20)),
     fixed("limits.series", number(100, 1_000_000)),
     fixed("limits.in_flight", number(16, 1 << 20)),
-    live("metrics.per_process", Kind::Bool),
+    fixed("metrics.per_process", Kind::Bool),
     live("metrics.route_templates", Kind::Routes),
-    live("log.level", Kind::OneOf(&["error", "warn", "info", "debug", "trace"])),
+    fixed("log.level", Kind::OneOf(&["error", "warn", "info", "debug", "trace"])),
     fixed("log.format", Kind::OneOf(&["text", "json"])),
 ];
 
