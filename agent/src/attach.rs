@@ -154,6 +154,7 @@ async fn wait(args: &AttachArgs, running: &mut run::Running, unread: &AtomicBool
     }
 }
 
+/// `inferscope attach`. Errors: no such process, no kernel programs, an output that cannot be written.
 pub fn attach(args: &AttachArgs, log: &LogArgs) -> Result<()> {
     let mut config = args.config(log);
     config.nvml.enabled = false;

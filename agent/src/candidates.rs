@@ -13,6 +13,7 @@ const EXCHANGES: usize = 256;
 /// A process that answered so many requests without one in a dialect is no inference server.
 const PATIENCE: u32 = 2_000;
 
+/// The processes that are listened to, and what they have said so far.
 #[derive(Debug, Default)]
 pub struct Candidates {
     /// Exchanges outside any dialect, by pid.
@@ -34,6 +35,7 @@ impl Candidates {
         self.others.len() < PROCESSES && self.others.insert(pid, 0).is_none()
     }
 
+    /// True if it was one.
     pub fn remove(&mut self, pid: u32) -> bool {
         self.others.remove(&pid).is_some()
     }
@@ -49,6 +51,7 @@ impl Candidates {
         None
     }
 
+    /// Keeps an exchange until discovery has answered; without room for it, it is dropped.
     pub fn push(&mut self, exchange: Exchange) {
         if self.kept.len() < EXCHANGES {
             self.kept.push(exchange);

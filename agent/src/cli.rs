@@ -21,6 +21,7 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// Arguments that every command has.
 #[derive(Clone, Debug, Default, Args)]
 pub struct LogArgs {
     /// Say more: -v for debug, -vv for trace
@@ -105,6 +106,7 @@ pub struct AttachArgs {
     pub json: bool,
 }
 
+/// Arguments of `top`.
 #[derive(Clone, Debug, Args)]
 pub struct TopArgs {
     /// The agent to ask

@@ -43,6 +43,7 @@ pub struct Nvml {
     pub enabled: bool,
     /// Path of libnvidia-ml; the usual places if not set.
     pub library: Option<PathBuf>,
+    /// How often the GPUs are asked.
     #[serde(with = "duration_text")]
     pub interval: Duration,
 }
@@ -72,6 +73,7 @@ pub struct Limits {
     pub in_flight: u32,
 }
 
+/// What /metrics shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Metrics {
@@ -81,6 +83,7 @@ pub struct Metrics {
     pub route_templates: Vec<String>,
 }
 
+/// The log on standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
@@ -88,6 +91,7 @@ pub struct Log {
     pub format: LogFormat,
 }
 
+/// The least grave messages that are logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
@@ -99,6 +103,7 @@ pub enum LogLevel {
     Trace,
 }
 
+/// How a line of the log is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -119,6 +124,7 @@ pub struct Overrides {
     pub log_level: Option<LogLevel>,
 }
 
+/// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("cannot read the configuration {}: {reason}", path.display())]

@@ -20,6 +20,7 @@ pub struct Payload<'a> {
     pub data: &'a [u8],
 }
 
+/// Why bytes are no record.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DecodeError {
     #[error("record of {got} bytes is shorter than the {want} of its kind")]

@@ -57,6 +57,7 @@ pub struct Sinks {
     pub watcher: Option<Each>,
 }
 
+/// Every stage with its state; moved into its thread by [`Pipeline::run`].
 pub struct Pipeline {
     pub ring: Ring,
     pub watcher: Watcher,

@@ -15,12 +15,14 @@ use crate::{
 /// How long the series of a service stay after its last process ended.
 const KEEP_ENDED_NS: u64 = 5 * 60 * 1_000_000_000;
 
+/// A service with its processes and the `comm` of each, by pid.
 #[derive(Debug)]
 pub struct Entry {
     pub found: Found,
     pub processes: BTreeMap<u32, String>,
 }
 
+/// Services by index, processes by pid.
 #[derive(Debug, Default)]
 pub struct Registry {
     /// Position is the kernel side's service index.
@@ -39,14 +41,17 @@ pub fn comm(pid: u32) -> String {
 }
 
 impl Registry {
+    /// `services`: how many there can be at a time.
     pub fn new(services: u32) -> Self {
         Self { entries: (0..services).map(|_| None).collect(), ..Self::default() }
     }
 
+    /// Index of the service that a process belongs to.
     pub fn service_of(&self, pid: u32) -> Option<u32> {
         self.by_pid.get(&pid).copied()
     }
 
+    /// The service at an index, while it runs.
     pub fn entry(&self, index: u32) -> Option<&Entry> {
         self.entries.get(index as usize)?.as_ref()
     }
@@ -79,6 +84,7 @@ impl Registry {
         self.dirty = true;
     }
 
+    /// A process of the service at `index`; of an index without a service it is not taken.
     pub fn add_process(&mut self, index: u32, pid: u32) {
         let Some(Some(entry)) = self.entries.get_mut(index as usize) else { return };
         entry.processes.insert(pid, comm(pid));

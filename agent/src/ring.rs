@@ -4,11 +4,13 @@ use std::{os::fd::AsRawFd, time::Duration};
 
 use aya::maps::{MapData, RingBuf};
 
+/// The reading end.
 pub struct Ring {
     buffer: RingBuf<MapData>,
 }
 
 impl Ring {
+    /// Takes over the map.
     pub fn new(buffer: RingBuf<MapData>) -> Self {
         Self { buffer }
     }

@@ -42,6 +42,7 @@ pub enum Find {
     Candidate(u32),
 }
 
+/// The thread and the two queues to it; dropping `asks` ends it.
 pub struct Scout {
     pub asks: SyncSender<Ask>,
     pub finds: Receiver<Find>,

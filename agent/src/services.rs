@@ -42,10 +42,12 @@ pub fn owners(services: &ServiceTable) -> FxHashMap<u32, (&str, &str)> {
 pub struct SharedServices(Arc<RwLock<ServiceTable>>);
 
 impl SharedServices {
+    /// Replaces the table for everyone who asks from now on.
     pub fn publish(&self, table: Vec<Arc<ServiceView>>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
     }
 
+    /// The table as it stands.
     pub fn table(&self) -> ServiceTable {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -37,18 +37,22 @@ pub struct Snapshot {
 }
 
 impl Live {
+    /// Counts one record of the ring.
     pub fn count(&self, kind: Kind) {
         self.events[kind as usize - 1].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Records read so far, by kind.
     pub fn events(&self) -> impl Iterator<Item = (&'static str, u64)> {
         KINDS.iter().map(|(kind, label)| (*label, self.events[*kind as usize - 1].load(Ordering::Relaxed)))
     }
 
+    /// Replaces the session layer's figures.
     pub fn publish(&self, snapshot: Snapshot) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
     }
 
+    /// The figures as last published.
     pub fn snapshot(&self) -> Snapshot {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

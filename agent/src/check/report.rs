@@ -43,14 +43,17 @@ pub struct Report {
 }
 
 impl Finding {
+    /// Something that works.
     pub fn ok(name: impl Into<String>, detail: impl Into<String>) -> Self {
         Finding { name: name.into(), status: Status::Ok, required: false, detail: detail.into(), next_step: None }
     }
 
+    /// Something that works in part.
     pub fn degraded(name: impl Into<String>, detail: impl Into<String>) -> Self {
         Finding { status: Status::Degraded, ..Self::ok(name, detail) }
     }
 
+    /// Something that does not work.
     pub fn missing(name: impl Into<String>, detail: impl Into<String>) -> Self {
         Finding { status: Status::Missing, ..Self::ok(name, detail) }
     }
@@ -72,6 +75,7 @@ impl Finding {
 }
 
 impl Report {
+    /// Puts the findings together with the probes that `--json` lists.
     pub fn new(findings: Vec<Finding>, probes: &[ProbeReport]) -> Self {
         let can_run = !findings.iter().any(Finding::blocks);
         Report { version: env!("CARGO_PKG_VERSION"), can_run, findings, probes: probes.to_vec() }

@@ -43,6 +43,7 @@ fn by_reason<S: Serializer>(reasons: &[f64; STATES - FIRST_OFFCPU_STATE], out: S
 }
 
 impl HostShare {
+    /// The difference of two snapshots of one service, the earlier first.
     pub fn between(from: &Snapshot, to: &Snapshot) -> Self {
         // A state is read while others write it: a difference can be off by a slice, never below zero.
         let seconds = |state: usize| {
@@ -61,6 +62,7 @@ impl HostShare {
 }
 
 impl HostPhases {
+    /// The phases between the instants of a request.
     pub fn new(start: &Mark, first_content: Option<&Mark>, end: &Mark) -> Self {
         Self {
             prefill: first_content.map(|first| HostShare::between(&start.snapshot, &first.snapshot)),

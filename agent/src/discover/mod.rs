@@ -62,6 +62,7 @@ pub struct Discovery {
     looked: candidates::Looked,
 }
 
+/// Why a process cannot be watched.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DiscoverError {
     #[error("no process {0}: it has ended or is a kernel thread; `inferscope ps` lists the servers that run now")]

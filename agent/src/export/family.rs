@@ -15,6 +15,7 @@ pub struct Family {
 }
 
 impl Family {
+    /// An empty family.
     pub fn new(metric: &'static Metric) -> Self {
         Self { metric, rows: Vec::new() }
     }

@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+/// Prometheus's type of a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Counter,

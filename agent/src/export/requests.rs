@@ -182,6 +182,7 @@ impl LlmSeries {
 }
 
 impl RequestMetrics {
+    /// `series_cap`: label sets per family; what is over it is counted under `_other`.
     pub fn new(series_cap: usize, routes: Routes) -> Self {
         Self { series_cap, state: Mutex::default(), routes: Mutex::new(routes) }
     }

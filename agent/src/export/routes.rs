@@ -9,6 +9,7 @@ use super::requests::OTHER;
 const ROUTES: usize = 200;
 const SEGMENTS: usize = 8;
 
+/// The operator's templates, and the routes that were made without one.
 #[derive(Debug, Default)]
 pub struct Routes {
     templates: Vec<String>,
@@ -36,6 +37,7 @@ fn is_id(segment: &str) -> bool {
 }
 
 impl Routes {
+    /// Templates are paths with `{name}` in place of a segment that varies.
     pub fn new(templates: Vec<String>) -> Self {
         Self { templates, seen: FxHashSet::default() }
     }

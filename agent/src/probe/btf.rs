@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, path::Path};
 
+/// Why a type or a field was not found.
 #[derive(Debug, thiserror::Error)]
 pub enum BtfError {
     #[error("cannot read {path}: {reason}")]
@@ -60,6 +61,7 @@ impl Field {
     }
 }
 
+/// The types that were asked for.
 pub struct Btf {
     bytes: Vec<u8>,
     strings: usize,

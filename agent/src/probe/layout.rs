@@ -11,6 +11,7 @@ use super::{
     btf::{Btf, Field},
 };
 
+/// Where the running kernel shows its types.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 const STRUCTS: [&str; 14] = [

@@ -17,6 +17,7 @@ pub enum Attachment {
     SoftwareEvent { program: &'static str, event: SoftwareEvent },
 }
 
+/// A row of [`PROBES`].
 pub struct Probe {
     pub name: &'static str,
     /// What is lost without it, in the user's words.

@@ -24,6 +24,7 @@ pub struct SyscallRow {
 
 type SyscallMap = HashMap<MapData, Wire<SyscallKey>, Wire<SyscallStats>>;
 
+/// Reads the kernel side's maps; clones read the same maps, from any thread.
 #[derive(Clone)]
 pub struct CounterReader {
     arrays: Arc<Arrays>,

@@ -78,14 +78,17 @@ impl<T: Plain> SharedArray<T> {
         Ok(Self { base, bytes, len, _values: PhantomData })
     }
 
+    /// Number of elements.
     pub fn len(&self) -> usize {
         self.len
     }
 
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
+    /// A copy of an element; None beyond the end. Each word of it is read at once, the whole is not.
     pub fn get(&self, index: usize) -> Option<T> {
         if index >= self.len {
             return None;

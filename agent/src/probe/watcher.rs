@@ -14,6 +14,7 @@ use super::{
     shared::{Plain, Wire},
 };
 
+/// The writing side of the maps that say who is watched.
 pub struct Watcher {
     arrays: Arc<Arrays>,
     free_slots: Stack<MapData, u32>,

@@ -110,6 +110,7 @@ pub struct GapCounts {
 }
 
 impl GapCounts {
+    /// Counts one gap.
     pub fn add(&mut self, gap_ns: u64) {
         let seconds = gap_ns as f64 / 1e9;
         let at = GAP_EDGES.iter().position(|edge| seconds <= *edge).unwrap_or(GAP_EDGES.len());

@@ -68,10 +68,12 @@ pub struct Sessions {
 }
 
 impl Sessions {
+    /// Nothing open yet.
     pub fn new(limits: Limits) -> Self {
         Sessions { limits, stats: Stats::default(), useless: Useless::default(), connections: FxHashMap::default() }
     }
 
+    /// One record of the ring; exchanges that it ends go to `out`.
     pub fn payload(&mut self, p: &Payload<'_>, out: &mut impl FnMut(Exchange)) {
         let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };
         if let Some(known) = self.connections.get_mut(&p.head.socket) {
@@ -93,6 +95,7 @@ impl Sessions {
         self.connections.insert(p.head.socket, new);
     }
 
+    /// A connection ended or was shut down; exchanges that this ends go to `out`.
     pub fn close(&mut self, event: &CloseEvent, out: &mut impl FnMut(Exchange)) {
         let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };
         let over = self.connections.get_mut(&event.socket).is_some_and(|known| known.close(event, &mut cx));
@@ -101,6 +104,7 @@ impl Sessions {
         }
     }
 
+    /// A watched process ended at `at_ns`: what it had not answered goes to `out`.
     pub fn process_exit(&mut self, tgid: u32, at_ns: u64, out: &mut impl FnMut(Exchange)) {
         let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };
         self.connections.retain(|_, connection| {
@@ -168,6 +172,7 @@ impl Sessions {
         })
     }
 
+    /// Counts since the start.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }

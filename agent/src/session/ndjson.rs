@@ -14,6 +14,7 @@ pub struct NdjsonSplitter {
 }
 
 impl NdjsonSplitter {
+    /// Takes the next bytes, cut anywhere; what they complete goes to `out`.
     pub fn push(&mut self, mut bytes: &[u8], out: &mut impl FnMut(Part<'_>)) {
         while !bytes.is_empty() {
             let end = memchr(b'\n', bytes);

@@ -65,6 +65,7 @@ impl Default for SseSplitter {
 }
 
 impl SseSplitter {
+    /// Takes the next bytes, cut anywhere; what they complete goes to `out`.
     pub fn push(&mut self, mut bytes: &[u8], out: &mut impl FnMut(Part<'_>)) {
         while let Some(&first) = bytes.first() {
             if std::mem::take(&mut self.after_cr) && first == b'\n' {

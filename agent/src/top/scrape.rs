@@ -14,6 +14,7 @@ pub struct Target {
     prefix: String,
 }
 
+/// Why there are no metrics, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum ScrapeError {
     #[error("\"{0}\" is no address of an agent: write http://HOST:PORT")]

@@ -20,11 +20,13 @@ pub const STATE_SLEEP: usize = 7;
 pub const STATE_FAULT: usize = 8;
 /// Blocked in any other call.
 pub const STATE_OTHER: usize = 9;
+/// Number of states.
 pub const STATES: usize = 10;
 
 /// Names of the states, in order; those from index 2 on are the off-CPU reasons.
 pub const STATE_NAMES: [&str; STATES] =
     ["oncpu", "runqueue", "futex", "poll", "socket", "file", "block_io", "sleep", "fault", "other"];
+/// The states from here on are reasons to be off the CPU.
 pub const FIRST_OFFCPU_STATE: usize = STATE_FUTEX;
 
 /// Thread-nanoseconds spent in one state. The value at `now` is `acc + n * now`, in wrapping arithmetic:
@@ -33,7 +35,9 @@ pub const FIRST_OFFCPU_STATE: usize = STATE_FUTEX;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StateSum {
+    /// Closed slices, less the entry times of the open ones; wraps.
     pub acc: u64,
+    /// Threads in this state now.
     pub n: u64,
 }
 
@@ -49,12 +53,14 @@ impl StateSum {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
+    /// By `STATE_*`.
     pub states: [StateSum; STATES],
     pub voluntary_switches: u64,
     pub involuntary_switches: u64,
     pub major_faults: u64,
     /// Requests that the process itself handed to a block device (write-back by the kernel's own threads is not in it).
     pub block_ios: u64,
+    /// Bytes of those requests.
     pub block_bytes: u64,
     /// Fills the struct up to whole cache lines: services are written by different CPUs.
     pub reserved: [u64; 7],
@@ -63,6 +69,7 @@ pub struct Counters {
 /// Buckets of the run-queue delay: bucket `i` counts delays below `2^(i + RUNQ_SHIFT)` ns that no earlier bucket took;
 /// the last one takes all the rest.
 pub const RUNQ_BUCKETS: usize = 26;
+/// Bucket 0 is what is below `2^RUNQ_SHIFT` ns.
 pub const RUNQ_SHIFT: u32 = 10;
 
 /// The bucket of a run-queue delay.
@@ -82,6 +89,7 @@ pub struct Process {
     /// When the watch began.
     pub since_ns: u64,
     pub counters: Counters,
+    /// Waits in the run queue, by [`runq_bucket`].
     pub runq_delay: [u64; RUNQ_BUCKETS],
     pub reserved: [u64; 4],
 }
@@ -125,7 +133,9 @@ pub struct Thread {
     /// First four arguments of that call.
     pub args: [u64; 4],
 }
+/// Outside any system call.
 pub const NO_SYSCALL: u32 = u32::MAX;
+/// Not known yet.
 pub const STATE_UNKNOWN: u32 = u32::MAX;
 
 /// Key of the map SYSCALL.

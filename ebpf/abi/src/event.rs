@@ -2,6 +2,7 @@
 
 use crate::Snapshot;
 
+/// What a record of the ring is about.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -16,6 +17,7 @@ pub enum Kind {
     /// A connection that carried payload was closed or shut down: [`CloseEvent`].
     Close = 5,
 }
+/// Every kind with its label, in the order of their numbers.
 pub const KINDS: [(Kind, &str); 5] = [
     (Kind::Exec, "exec"),
     (Kind::Fork, "fork"),
@@ -50,8 +52,10 @@ pub struct Header {
     pub at_ns: u64,
 }
 
+/// Bytes kept of the path of an exec.
 pub const FILENAME_BYTES: usize = 104;
 
+/// Record of [`Kind::Exec`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExecEvent {
@@ -63,6 +67,7 @@ pub struct ExecEvent {
     pub filename: [u8; FILENAME_BYTES],
 }
 
+/// Record of [`Kind::Fork`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ForkEvent {
@@ -72,6 +77,7 @@ pub struct ForkEvent {
     pub service: u32,
 }
 
+/// Record of [`Kind::Exit`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExitEvent {
@@ -88,8 +94,11 @@ pub const DIR_RX: u8 = 0;
 /// The process wrote these bytes.
 pub const DIR_TX: u8 = 1;
 
+/// Address families, with the numbers of socket.h.
 pub const FAMILY_UNIX: u8 = 1;
+/// IPv4; the address is the first four bytes.
 pub const FAMILY_INET: u8 = 2;
+/// IPv6.
 pub const FAMILY_INET6: u8 = 10;
 
 /// This record is the first of its connection that was captured; `offset` restarts at 0 at a message boundary.
@@ -100,6 +109,7 @@ pub const PAYLOAD_MORE: u16 = 2;
 /// Data of one record; a call that moved more makes several.
 pub const PAYLOAD_BYTES: usize = 8192;
 
+/// Record of [`Kind::Payload`]; [`captured`](Self::captured) bytes follow it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PayloadHeader {
@@ -115,20 +125,26 @@ pub struct PayloadHeader {
     /// Bytes of the stream that this record stands for: the captured ones and, after them, those left out.
     pub length: u32,
     pub service: u32,
+    /// Descriptor that the call was made on.
     pub fd: u32,
+    /// A `DIR_*`.
     pub direction: u8,
     pub family: u8,
+    /// `PAYLOAD_*` bits.
     pub flags: u16,
     pub local_port: u16,
     pub remote_port: u16,
     pub remote_address: [u8; 16],
+    /// The service's counters when the call returned.
     pub snapshot: Snapshot,
 }
 
+/// Record of [`Kind::Close`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CloseEvent {
     pub header: Header,
+    /// Inode of the socket.
     pub socket: u64,
     pub service: u32,
     /// A `CLOSE_*`.
@@ -160,7 +176,9 @@ pub struct Connection {
     pub remote_address: [u8; 16],
     pub reserved_end: u32,
 }
+/// Seen, and nothing captured of it yet.
 pub const CONNECTION_NEW: u32 = 0;
+/// It began as HTTP: its payload goes to the ring.
 pub const CONNECTION_CAPTURED: u32 = 1;
 /// The agent has no use for it (HTTP/2, an upgraded connection).
 pub const CONNECTION_IGNORED: u32 = 2;

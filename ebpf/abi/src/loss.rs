@@ -3,6 +3,7 @@
 
 macro_rules! losses {
     ($($(#[$doc:meta])* $name:ident = $n:literal, $label:literal;)+) => {
+        /// A place; the number indexes the map LOST.
         #[repr(u32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Lost { $($(#[$doc])* $name = $n),+ }
@@ -12,6 +13,7 @@ macro_rules! losses {
     };
 }
 
+/// Number of places.
 pub const LOSS_PLACES: usize = 15;
 
 losses! {

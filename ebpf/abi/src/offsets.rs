@@ -1,7 +1,7 @@
 //! What the agent tells the kernel programs before they load: where fields of kernel structs lie (from the running
 //! kernel's BTF) and the operator's settings. One read-only global, `CONFIG`; the verifier treats it as constants.
 
-/// Offsets in bytes.
+/// Offsets in bytes; a name is `<struct>_<field>` of the kernel.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offsets {
@@ -61,7 +61,7 @@ pub struct Config {
     pub reserved: u32,
     /// The agent itself, never watched.
     pub agent_tgid: u32,
-    /// Class of each system call number: a `SYS_*` of [`crate::syscall`].
+    /// Class of each system call number: a `SYS_*` such as [`crate::SYS_READ`].
     pub syscall_class: [u8; crate::SYSCALL_NUMBERS],
 }
 
@@ -70,4 +70,5 @@ const _: () = assert!(size_of::<Offsets>() == 4 * 33);
 /// Slots of the tgids in a row: value of the array WATCHED, index `tgid / WATCH_ROW`. 0 is "not watched", `s` is slot
 /// `s - 1` of the array PROCESS. Array look-ups are inlined by the kernel, so an unwatched process pays two nanoseconds.
 pub const WATCH_ROW: usize = 32;
+/// One row of the array WATCHED.
 pub type WatchRow = [u16; WATCH_ROW];

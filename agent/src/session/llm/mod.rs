@@ -106,6 +106,7 @@ impl LlmParser {
         Some(Self { grammar, request_body: JsonBody::default(), request, response })
     }
 
+    /// The next piece of the request's body.
     pub fn request_body(&mut self, piece: Piece<'_>) {
         match piece {
             Piece::Bytes(bytes) => self.request_body.push(bytes, &self.grammar.request, &mut self.request),
