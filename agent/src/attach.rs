@@ -2,7 +2,10 @@
 
 use std::{
     io::{self, Write},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use anyhow::Result;
@@ -60,9 +63,10 @@ fn seconds(value: Option<f64>) -> String {
     }
 }
 
-fn print_request(request: &Request) {
+fn print_request(request: &Request) -> io::Result<()> {
     let tokens = |tokens: Option<u64>| tokens.map_or("-".to_owned(), |t| t.to_string());
-    println!(
+    writeln!(
+        io::stdout().lock(),
         "{:<16} {:>3} {:<24} in {:>6} out {:>6}{} ttft {:>9} tpot {:>9} total {:>9} cpu {:>9} runq {:>9} {}",
         request.operation.unwrap_or("-"),
         request.status,
@@ -76,7 +80,13 @@ fn print_request(request: &Request) {
         seconds(Some(request.host.total.oncpu_s)),
         seconds(Some(request.host.total.runqueue_s)),
         request.error_type.as_deref().or(request.finish_reason.as_deref()).unwrap_or("-"),
-    );
+    )
+}
+
+fn print_json(request: &Request) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, request)?;
+    writeln!(out)
 }
 
 fn print_summary(summary: &mut Summary, json: bool) -> io::Result<()> {
@@ -113,7 +123,7 @@ fn print_summary(summary: &mut Summary, json: bool) -> io::Result<()> {
 }
 
 /// Waits for the end of the time, of the process, or of the operator's patience.
-async fn wait(args: &AttachArgs, running: &mut run::Running) -> Result<()> {
+async fn wait(args: &AttachArgs, running: &mut run::Running, unread: &AtomicBool) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut poll = tokio::time::interval(std::time::Duration::from_millis(200));
@@ -128,6 +138,9 @@ async fn wait(args: &AttachArgs, running: &mut run::Running) -> Result<()> {
             _ = interrupt.recv() => return Ok(()),
             () = running.pipeline_ended() => return Ok(()),
             _ = poll.tick() => {
+                if unread.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
                 let watched = !running.sources.services.table().is_empty();
                 seen |= watched;
                 absent = if watched { 0 } else { absent + 1 };
@@ -145,15 +158,13 @@ pub fn attach(args: &AttachArgs, log: &LogArgs) -> Result<()> {
     let mut config = args.config(log);
     config.nvml.enabled = false;
     let summary = Arc::new(Mutex::new(Summary::default()));
-    let (json, seen) = (args.json, Arc::clone(&summary));
+    // Set when nobody reads standard output any more.
+    let unread = Arc::new(AtomicBool::new(false));
+    let (json, seen, closed) = (args.json, Arc::clone(&summary), Arc::clone(&unread));
     let each = move |request: &Request| {
         seen.lock().unwrap_or_else(PoisonError::into_inner).add(request);
-        if json {
-            if let Ok(line) = serde_json::to_string(request) {
-                println!("{line}");
-            }
-        } else {
-            print_request(request);
+        if (if json { print_json(request) } else { print_request(request) }).is_err() {
+            closed.store(true, Ordering::Relaxed);
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -161,7 +172,7 @@ pub fn attach(args: &AttachArgs, log: &LogArgs) -> Result<()> {
     if !json {
         eprintln!("watching process {} for {}; Ctrl-C ends", args.pid, humantime::format_duration(args.duration));
     }
-    runtime.block_on(wait(args, &mut running))?;
+    runtime.block_on(wait(args, &mut running, &unread))?;
     running.finish()?;
     print_summary(&mut summary.lock().unwrap_or_else(PoisonError::into_inner), json)?;
     Ok(())

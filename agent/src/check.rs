@@ -9,6 +9,7 @@ mod report;
 use crate::probe::ProbeReport;
 
 pub use host::Host;
+pub use privilege::Privilege;
 pub use report::{Finding, Report, Status};
 
 /// What others found out: nothing here loads a program or a library.

@@ -56,7 +56,7 @@ pub enum Command {
 #[derive(Clone, Debug, Default, Args)]
 pub struct RunArgs {
     /// Where /metrics is served [default: 127.0.0.1:9770]
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address)]
     pub listen: Option<SocketAddr>,
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
@@ -98,7 +98,7 @@ pub struct AttachArgs {
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=4 << 20))]
     pub pid: u32,
     /// How long to watch
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
     pub duration: Duration,
     /// Print JSON lines
     #[arg(long)]
@@ -111,7 +111,7 @@ pub struct TopArgs {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9770")]
     pub url: String,
     /// How often to ask
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     pub interval: Duration,
     /// Print a plain table at every interval instead of the live one; the default when output is no terminal
     #[arg(long)]
@@ -119,6 +119,21 @@ pub struct TopArgs {
     /// Print one plain table and end
     #[arg(long)]
     pub once: bool,
+}
+
+/// The shortest time that an option takes: less makes an agent that is asked all the time.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write an address with a port, such as 127.0.0.1:9770 or [::]:9770".to_owned())
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time >= SHORTEST => Ok(time),
+        Ok(_) => Err(format!("the shortest is {}", humantime::format_duration(SHORTEST))),
+        Err(_) => Err("write a number with its unit, such as 500ms, 30s or 2m".to_owned()),
+    }
 }
 
 impl LogArgs {
@@ -206,6 +221,8 @@ mod tests {
             "inferscope run --listen localhost",
             "inferscope attach",
             "inferscope attach --pid 1 --duration soon",
+            "inferscope attach --pid 1 --duration 0s",
+            "inferscope top --interval 1ms",
             "inferscope -v --log-level info ps",
         ] {
             assert!(parse(line).is_err(), "{line}");

@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::{
-    check::{self, Host, Tried},
+    check::{self, Host, Privilege, Tried},
     cli::{CheckArgs, PsArgs},
     config::{Log, LogFormat, LogLevel},
     discover::{Discovery, Rules},
@@ -41,13 +41,46 @@ pub fn start_log(log: Log) {
     }
 }
 
+/// An error and its causes in one line; a cause that the text before it tells already is left out.
+pub fn in_words(error: &anyhow::Error) -> String {
+    words(error.chain().map(ToString::to_string))
+}
+
+fn words(causes: impl Iterator<Item = String>) -> String {
+    causes.fold(String::new(), |text, cause| match text.as_str() {
+        "" => cause,
+        told if told.contains(&cause) => text,
+        _ => format!("{text}: {cause}"),
+    })
+}
+
+/// Whether standard output's reader has gone.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let broken = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(broken))
+}
+
+/// An error if this process has no right to load kernel programs.
+pub fn may_watch() -> Result<()> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let finding = Privilege::read(&status).programs();
+    if finding.blocks() {
+        bail!("{}: {}", finding.detail, finding.next_step.unwrap_or_default());
+    }
+    Ok(())
+}
+
 fn gpus() -> std::sync::Arc<GpuSnapshot> {
     nvml::spawn(NvmlOptions::default()).first(NVML_PATIENCE)
 }
 
 /// `inferscope check`: exit code 0 if the main job can run.
 pub fn check(args: &CheckArgs) -> Result<ExitCode> {
-    let probes = run::try_probes(args.btf.as_deref()).map_err(|error| format!("{error:#}"));
+    // Advice to run this very command is of no use here.
+    let reason = |error: anyhow::Error| {
+        words(error.chain().map(ToString::to_string).filter(|cause| !cause.contains("`inferscope check`")))
+    };
+    let probes = run::try_probes(args.btf.as_deref()).map_err(reason);
     let gpus = gpus();
     let nvml = match &gpus.health {
         NvmlHealth::Ok => {
@@ -70,4 +103,25 @@ pub fn ps(args: &PsArgs) -> Result<()> {
     let mut out = io::stdout().lock();
     if args.json { ps::write_json(&rows, &mut out) } else { ps::write_table(&rows, &mut out) }?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let missing = || io::Error::other("no such file");
+        let error = Err::<(), _>(missing()).context("cannot read x: no such file").context("no types").unwrap_err();
+        assert_eq!(in_words(&error), "no types: cannot read x: no such file");
+        assert_eq!(in_words(&anyhow::Error::from(missing()).context("cannot read x")), "cannot read x: no such file");
+    }
+
+    #[test]
+    fn a_broken_pipe_is_seen_through_its_context() {
+        let broken = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe)).context("cannot print");
+        assert!(is_broken_pipe(&broken));
+        assert!(!is_broken_pipe(&anyhow::anyhow!("no process 7")));
+    }
 }

@@ -1,6 +1,7 @@
 //! inferscope's agent: kernel events to finished requests to metrics. `pipeline.rs` is the map.
 
 pub mod attach;
+pub mod candidates;
 pub mod check;
 pub mod cli;
 pub mod clock;

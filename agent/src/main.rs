@@ -1,6 +1,9 @@
 //! Arguments, log, command, exit code; nothing else.
 
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use agent::{
     attach,
@@ -15,8 +18,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match dispatch(&cli) {
         Ok(code) => code,
+        // The reader has seen enough, as `head` does.
+        Err(error) if commands::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("inferscope: {error:#}");
+            eprintln!("inferscope: {}", commands::in_words(&error));
             ExitCode::FAILURE
         }
     }
@@ -27,17 +32,19 @@ fn dispatch(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Run(args) => {
             let config = args.config(&cli.log)?;
             commands::start_log(config.log);
+            commands::may_watch()?;
             run::run(args, &cli.log, config)?;
         }
         Command::Attach(args) => {
             commands::start_log(args.config(&cli.log).log);
+            commands::may_watch()?;
             attach::attach(args, &cli.log)?;
         }
         Command::Check(args) => return commands::check(args),
         Command::Ps(args) => commands::ps(args)?,
         Command::Top(args) => top::run(args)?,
         Command::Completions { shell } => completions(*shell, &mut io::stdout()),
-        Command::MetricsTable => print!("{}", metrics::table()),
+        Command::MetricsTable => io::stdout().write_all(metrics::table().as_bytes())?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -19,6 +19,7 @@ use inferscope_abi::{ExecEvent, ExitEvent, Kind};
 use rustc_hash::FxHashMap;
 
 use crate::{
+    candidates::{CANDIDATES, Candidates},
     clock::monotonic_ns,
     correlate::{self, Labels, Request},
     decode::{Event, decode},
@@ -27,7 +28,7 @@ use crate::{
     probe::{CounterReader, Watcher},
     registry::Registry,
     ring::Ring,
-    scout::{Ask, Scout},
+    scout::{Ask, Find, Scout},
     services::SharedServices,
     session::{
         Sessions,
@@ -66,12 +67,24 @@ pub struct Pipeline {
     pub sinks: Sinks,
     pub services: SharedServices,
     pub live: Arc<Live>,
+    pub candidates: Candidates,
     pub exits: FxHashMap<(String, &'static str), u64>,
     pub stop: Arc<AtomicBool>,
 }
 
+/// Ends requests of candidates: the first one in a dialect asks for the service that they belong to.
+fn finish_candidate(candidates: &mut Candidates, scout: &Scout, exchange: Exchange) {
+    if let Some((dialect, port)) = candidates.keep(&exchange) {
+        let _ = scout.asks.try_send(Ask::Wire { pid: exchange.tgid, dialect, port });
+        candidates.push(exchange);
+    }
+}
+
 /// Ends requests: everything between the session layer and the sinks.
 fn finish(registry: &Registry, sinks: &mut Sinks, live: &Live, exchange: Exchange) {
+    if exchange.service == CANDIDATES {
+        return;
+    }
     let Some((service, engine)) = registry.name(exchange.service) else {
         live.unknown_service.fetch_add(1, Ordering::Relaxed);
         return;
@@ -113,21 +126,31 @@ impl Pipeline {
     }
 
     fn turn(&mut self) {
-        while let Ok(found) = self.scout.finds.try_recv() {
-            self.found(found);
+        while let Ok(find) = self.scout.finds.try_recv() {
+            match find {
+                Find::Service(found) => self.found(*found),
+                Find::Candidate(pid) => self.candidate(pid),
+            }
         }
-        let Self { ring, watcher, sessions, registry, scout, sinks, live, exits, reader, .. } = self;
+        let Self { ring, watcher, sessions, registry, scout, sinks, live, exits, reader, candidates, .. } = self;
+        let mut ended = |registry: &Registry, exchange: Exchange| {
+            if exchange.service == CANDIDATES {
+                finish_candidate(candidates, scout, exchange);
+            } else {
+                finish(registry, sinks, live, exchange);
+            }
+        };
         let batch = ring.drain(BATCH, |record| match decode(record) {
             Ok(Event::Payload(payload)) => {
                 live.count(Kind::Payload);
                 if registry.service_of(payload.head.header.tgid).is_none() {
                     registry.add_process(payload.head.service, payload.head.header.tgid);
                 }
-                sessions.payload(&payload, &mut |exchange| finish(registry, sinks, live, exchange));
+                sessions.payload(&payload, &mut |exchange| ended(registry, exchange));
             }
             Ok(Event::Close(close)) => {
                 live.count(Kind::Close);
-                sessions.close(&close, &mut |exchange| finish(registry, sinks, live, exchange));
+                sessions.close(&close, &mut |exchange| ended(registry, exchange));
             }
             Ok(Event::Exec(exec)) => {
                 live.count(Kind::Exec);
@@ -140,7 +163,7 @@ impl Pipeline {
             Ok(Event::Exit(exit)) => {
                 live.count(Kind::Exit);
                 let (tgid, at_ns) = (exit.header.tgid, exit.header.at_ns);
-                sessions.process_exit(tgid, at_ns, &mut |exchange| finish(registry, sinks, live, exchange));
+                sessions.process_exit(tgid, at_ns, &mut |exchange| ended(registry, exchange));
                 count_exit(registry, exits, &exit);
                 registry.remove_process(tgid, at_ns);
                 reader.forget_syscalls(tgid);
@@ -176,16 +199,39 @@ impl Pipeline {
         self.reader.clear_service(index);
         tracing::info!(service = name, pid = root, children = children.len(), "watching");
         for pid in std::iter::once(root).chain(children) {
-            match self.watcher.watch(pid, index, now) {
-                Ok(()) => self.registry.add_process(index, pid),
-                Err(error) => tracing::warn!(%error, pid, "cannot watch a process"),
-            }
+            self.adopt(pid, index, now);
         }
         // A child made between the look and the watch is found by asking again: from here on the kernel follows.
         for pid in self.registry.late_children(root) {
-            if self.watcher.watch(pid, index, now).is_ok() {
-                self.registry.add_process(index, pid);
+            self.adopt(pid, index, now);
+        }
+        for exchange in self.candidates.take() {
+            let owner = self.registry.service_of(exchange.tgid);
+            if let Some(service) = owner {
+                finish(&self.registry, &mut self.sinks, &self.live, Exchange { service, ..exchange });
             }
+        }
+    }
+
+    fn adopt(&mut self, pid: u32, index: u32, now: u64) {
+        self.candidates.remove(pid);
+        // A candidate, or the child of one.
+        if self.watcher.is_watched(pid) && self.registry.service_of(pid).is_none() {
+            self.watcher.unwatch(pid);
+        }
+        match self.watcher.watch(pid, index, now) {
+            Ok(()) => self.registry.add_process(index, pid),
+            Err(error) => tracing::warn!(%error, pid, "cannot watch a process"),
+        }
+    }
+
+    /// A process that listens and is not recognised: watched, and shown only once it speaks a dialect.
+    fn candidate(&mut self, pid: u32) {
+        if self.registry.service_of(pid).is_some() || self.watcher.is_watched(pid) || !self.candidates.add(pid) {
+            return;
+        }
+        if let Err(error) = self.watcher.watch(pid, CANDIDATES, monotonic_ns()) {
+            tracing::debug!(%error, pid, "cannot watch a candidate");
         }
     }
 
@@ -197,6 +243,9 @@ impl Pipeline {
             watcher.unwatch(pid);
             sessions.process_exit(pid, now, &mut |exchange| finish(registry, sinks, live, exchange));
             registry.remove_process(pid, now);
+        }
+        for pid in self.candidates.given_up() {
+            watcher.unwatch(pid);
         }
         for service in registry.take_expired(now) {
             sinks.metrics.forget(&service);

@@ -61,7 +61,8 @@ impl Registry {
 
     /// A new service; None if there is no room.
     pub fn add(&mut self, found: Found) -> Option<u32> {
-        let index = self.entries.iter().position(Option::is_none)?;
+        // Index 0 is that of the candidates.
+        let index = 1 + self.entries.iter().skip(1).position(Option::is_none)?;
         self.ended.retain(|(name, _)| *name != found.service);
         self.entries[index] = Some(Entry { found, processes: BTreeMap::new() });
         self.dirty = true;

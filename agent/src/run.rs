@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use crate::{
+    candidates::Candidates,
     check::{self, Host},
     cli::{LogArgs, RunArgs},
     config::{Config, changes},
@@ -116,12 +117,15 @@ pub fn start(config: &Config, each: Option<Each>) -> Result<Running> {
     let found = first_finds(config, &mut discovery)?;
     let records = config.records.as_deref().map(Records::open).transpose()?;
     let Loaded { ebpf, ring, watcher, reader, reports } = load(config)?;
-    release_memory();
     for report in reports.iter().filter(|report| report.hook.is_none()) {
         let error = report.error.as_deref().unwrap_or("no reason given");
         tracing::warn!(probe = report.probe, error, "no {}: the kernel refused the probe", report.gives);
     }
-    let scout = Scout::start(discovery, found)?;
+    let pids: Vec<u32> = found
+        .iter()
+        .flat_map(|found| std::iter::once(found.process.pid).chain(found.children.iter().copied()))
+        .collect();
+    let scout = Scout::start(discovery, &config.discover, found)?;
     let asks = scout.asks.clone();
     let (services, live) = (SharedServices::default(), Arc::new(Live::default()));
     let metrics = Arc::new(RequestMetrics::new(
@@ -140,6 +144,7 @@ pub fn start(config: &Config, each: Option<Each>) -> Result<Running> {
         per_process: config.metrics.per_process,
         started: SystemTime::now(),
     });
+    sources.procfs.watch(&pids);
     let stop = Arc::new(AtomicBool::new(false));
     let limits = Limits { connections: config.limits.connections as usize, ..Limits::default() };
     let pipeline = Pipeline {
@@ -152,6 +157,7 @@ pub fn start(config: &Config, each: Option<Each>) -> Result<Running> {
         sinks: Sinks { metrics, records, watcher: each },
         services,
         live,
+        candidates: Candidates::default(),
         exits: FxHashMap::default(),
         stop: Arc::clone(&stop),
     };
@@ -162,15 +168,6 @@ pub fn start(config: &Config, each: Option<Each>) -> Result<Running> {
     })?;
     tracing::info!(after_ms = began.elapsed().as_millis() as u64, "watching this host");
     Ok(Running { sources, asks, ended, stop, pipeline: Some(pipeline), _ebpf: ebpf })
-}
-
-/// Reading the kernel's BTF takes tens of megabytes for a moment; the allocator gives them back only when asked.
-fn release_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: no preconditions.
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }
 
 /// `inferscope run`.

@@ -33,23 +33,35 @@ pub enum Ask {
     Rules(Box<Rules>),
 }
 
+/// What the scout tells the pipeline.
+#[derive(Debug)]
+pub enum Find {
+    /// A service, or something new about one.
+    Service(Box<Found>),
+    /// An unrecognised process that listens: what it speaks will show what it is.
+    Candidate(u32),
+}
+
 pub struct Scout {
     pub asks: SyncSender<Ask>,
-    pub finds: Receiver<Found>,
+    pub finds: Receiver<Find>,
     thread: Option<JoinHandle<()>>,
 }
 
 struct Look {
     pid: u32,
+    /// Whether its program may be an engine's; else only whether it listens is asked.
+    engine: bool,
     next: usize,
     at: Instant,
 }
 
 struct State {
     discovery: Discovery,
+    wire: bool,
     looks: Vec<Look>,
     known: Vec<Found>,
-    finds: Sender<Found>,
+    finds: Sender<Find>,
 }
 
 impl State {
@@ -60,7 +72,7 @@ impl State {
             Some(known) => *known = found.clone(),
             None => self.known.push(found.clone()),
         }
-        self.finds.send(found).is_ok()
+        self.finds.send(Find::Service(Box::new(found))).is_ok()
     }
 
     fn look(&mut self, now: Instant) -> bool {
@@ -69,11 +81,15 @@ impl State {
             if look.at > now {
                 return true;
             }
-            due.push(Look { pid: look.pid, next: look.next, at: look.at });
+            due.push(Look { ..*look });
             false
         });
         for look in due {
-            let found = self.discovery.inspect(look.pid);
+            let found = if look.engine { self.discovery.inspect(look.pid) } else { None };
+            let candidate = !look.engine && look.next > 2 && self.discovery.candidate(look.pid);
+            if candidate && self.finds.send(Find::Candidate(look.pid)).is_err() {
+                return false;
+            }
             let alive = std::path::Path::new(&format!("/proc/{}", look.pid)).exists();
             if alive && let Some(wait) = LOOKS.get(look.next) {
                 self.looks.push(Look { next: look.next + 1, at: now + *wait, ..look });
@@ -93,20 +109,29 @@ impl State {
             let before = found.clone();
             let alive = self.discovery.refresh(found);
             if alive && *found != before {
-                let _ = self.finds.send(found.clone());
+                let _ = self.finds.send(Find::Service(Box::new(found.clone())));
             }
             alive
         });
         self.known = known;
         let found = self.discovery.scan();
-        found.into_iter().all(|found| self.report(found))
+        found.into_iter().all(|found| self.report(found)) && self.candidates()
+    }
+
+    fn candidates(&mut self) -> bool {
+        if !self.wire {
+            return true;
+        }
+        let candidates = self.discovery.candidates();
+        candidates.into_iter().all(|pid| self.finds.send(Find::Candidate(pid)).is_ok())
     }
 
     fn answer(&mut self, ask: Ask, now: Instant) -> bool {
         match ask {
             Ask::Exec { pid, filename } => {
-                if self.discovery.worth_a_look(&filename) && self.looks.len() < PENDING {
-                    self.looks.push(Look { pid, next: 1, at: now + LOOKS[0] });
+                let engine = self.discovery.worth_a_look(&filename);
+                if (engine || self.wire) && self.looks.len() < PENDING {
+                    self.looks.push(Look { pid, engine, next: 1, at: now + LOOKS[0] });
                 }
                 true
             }
@@ -115,6 +140,7 @@ impl State {
                 found.is_none_or(|found| self.report(found))
             }
             Ask::Rules(rules) => {
+                self.wire = rules.enabled && rules.wire;
                 self.discovery.set_rules(*rules);
                 self.scan()
             }
@@ -146,14 +172,19 @@ fn run(mut state: State, asks: &Receiver<Ask>) {
 
 impl Scout {
     /// Starts the thread. `first` is what was found before; it is sent on at once.
-    pub fn start(discovery: Discovery, first: Vec<Found>) -> std::io::Result<Self> {
+    pub fn start(discovery: Discovery, rules: &Rules, first: Vec<Found>) -> std::io::Result<Self> {
         let (asks, asked) = sync_channel(PENDING);
         let (finds, found) = channel();
         for found in &first {
-            let _ = finds.send(found.clone());
+            let _ = finds.send(Find::Service(Box::new(found.clone())));
         }
-        let state = State { discovery, looks: Vec::new(), known: first, finds };
-        let thread = std::thread::Builder::new().name("scout".into()).spawn(move || run(state, &asked))?;
+        let wire = rules.enabled && rules.wire;
+        let mut state = State { discovery, wire, looks: Vec::new(), known: first, finds };
+        let thread = std::thread::Builder::new().name("scout".into()).spawn(move || {
+            if state.candidates() {
+                run(state, &asked);
+            }
+        })?;
         Ok(Self { asks, finds: found, thread: Some(thread) })
     }
 }

@@ -21,6 +21,7 @@ use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::TopArgs;
+use crate::export::metrics;
 
 pub use history::History;
 pub use plain::write_table;
@@ -49,7 +50,12 @@ pub fn run(args: &TopArgs) -> Result<()> {
 
 /// Asks the agent once.
 fn scrape(target: &Target) -> Result<Snapshot, ScrapeError> {
-    Ok(Snapshot::of(&parse(&target.get("/metrics")?)))
+    let text = target.get("/metrics")?;
+    let samples = parse(&text);
+    if !samples.iter().any(|sample| sample.name == metrics::PROBE_UP.name) {
+        return Err(ScrapeError::Stranger);
+    }
+    Ok(Snapshot::of(&samples))
 }
 
 /// Two scrapes, for rates, and one table.

@@ -143,7 +143,7 @@ fn a_reload_says_what_needs_a_restart() {
             change("listen", true),
             change("records", true),
             change("discover.service", false),
-            change("metrics.per_process", false)
+            change("metrics.per_process", true)
         ]
     );
     assert_eq!(changes(&new, &new), []);

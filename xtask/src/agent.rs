@@ -37,17 +37,8 @@ impl Agent {
         Ok(agent)
     }
 
-    pub fn pid(&self) -> u32 {
-        self.group.pid()
-    }
-
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
-    }
-
-    /// The text of /metrics.
-    pub fn metrics(&self) -> Result<String> {
-        Ok(http::get(self.port, "/metrics")?.body)
     }
 
     fn wait(&mut self, log: &Path) -> Result<()> {

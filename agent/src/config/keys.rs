@@ -74,6 +74,7 @@ pub const KEYS: &[Key] = &[
     fixed("nvml.library", Kind::Text),
     fixed("nvml.interval", Kind::Duration { least_ms: 100, most_ms: 3_600_000 }),
     live("discover.enabled", Kind::Bool),
+    live("discover.wire", Kind::Bool),
     live("discover.exclude", Kind::Texts),
     live("discover.include.pids", Kind::Numbers { least: 1, most: MAX_PID }),
     live("discover.include.exe", Kind::Texts),
@@ -92,9 +93,9 @@ pub const KEYS: &[Key] = &[
     fixed("limits.connections", number(64, 1 << 20)),
     fixed("limits.series", number(100, 1_000_000)),
     fixed("limits.in_flight", number(16, 1 << 20)),
-    live("metrics.per_process", Kind::Bool),
+    fixed("metrics.per_process", Kind::Bool),
     live("metrics.route_templates", Kind::Routes),
-    live("log.level", Kind::OneOf(&["error", "warn", "info", "debug", "trace"])),
+    fixed("log.level", Kind::OneOf(&["error", "warn", "info", "debug", "trace"])),
     fixed("log.format", Kind::OneOf(&["text", "json"])),
 ];
 

@@ -2,6 +2,7 @@
 //! descendants. Reads /proc only; what a process speaks on the wire comes from the session layer ([`Discovery::from_wire`]).
 #![forbid(unsafe_code)]
 
+mod candidates;
 mod classify;
 mod command;
 mod container;
@@ -58,6 +59,7 @@ pub struct Discovery {
     proc_root: PathBuf,
     rules: Rules,
     names: names::Names,
+    looked: candidates::Looked,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -79,7 +81,7 @@ impl Discovery {
 
     /// Looks at another proc tree, such as the host's mounted into a container.
     pub fn with_proc_root(rules: Rules, proc_root: PathBuf) -> Self {
-        Discovery { proc_root, rules, names: names::Names::default() }
+        Discovery { proc_root, rules, names: names::Names::default(), looked: candidates::Looked::default() }
     }
 
     /// Replaces the rules; names given before stay.

@@ -78,6 +78,11 @@ pub fn file(proc_root: &Path, pid: u32, name: &str) -> PathBuf {
     proc_root.join(format!("{pid}/{name}"))
 }
 
+/// File name of an executable's path; empty if it is not text.
+pub fn base_name_of(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
 /// All pids, in no order. Empty when the root cannot be read.
 pub fn pids(proc_root: &Path) -> Vec<u32> {
     let Ok(entries) = fs::read_dir(proc_root) else { return Vec::new() };

@@ -12,6 +12,8 @@ use super::pattern;
 pub struct Rules {
     /// Recognise engines by themselves. Off: only what `include` names.
     pub enabled: bool,
+    /// Watch unrecognised processes that listen on TCP until they show what they speak.
+    pub wire: bool,
     /// Patterns of executables, scripts or their paths that are never watched, unless their pid is given.
     pub exclude: Vec<String>,
     pub include: Include,
@@ -43,7 +45,7 @@ pub struct NameRule {
 
 impl Default for Rules {
     fn default() -> Self {
-        Rules { enabled: true, exclude: Vec::new(), include: Include::default(), service: Vec::new() }
+        Rules { enabled: true, wire: true, exclude: Vec::new(), include: Include::default(), service: Vec::new() }
     }
 }
 

@@ -32,15 +32,16 @@ const UNIX_LISTENING: u32 = 0x10000;
 impl Sockets {
     /// What `pid` listens on, in order of descriptor. Empty without the privilege to read its descriptors.
     pub fn of(&mut self, proc_root: &Path, pid: u32) -> Vec<Listener> {
+        // Most processes have none, and the tables are dear: the kernel walks every bucket of its connections.
+        let open: Vec<(u64, u64)> = descriptors(proc_root, pid).collect();
+        if open.is_empty() {
+            return Vec::new();
+        }
         let namespace =
             fs::read_link(process::file(proc_root, pid, "ns/net")).unwrap_or_else(|_| pid.to_string().into());
         let table = self.tables.entry(namespace).or_insert_with(|| read_table(proc_root, pid));
-        if table.is_empty() {
-            return Vec::new();
-        }
-        let mut found: Vec<(u64, &Listener)> = descriptors(proc_root, pid)
-            .filter_map(|(descriptor, inode)| Some((descriptor, table.get(&inode)?)))
-            .collect();
+        let mut found: Vec<(u64, &Listener)> =
+            open.into_iter().filter_map(|(descriptor, inode)| Some((descriptor, table.get(&inode)?))).collect();
         found.sort_by_key(|(descriptor, _)| *descriptor);
         let mut listeners: Vec<Listener> = Vec::new();
         for (_, listener) in found {

@@ -4,6 +4,10 @@ use ::prometheus::proto;
 
 use super::metrics::{Kind, Metric};
 
+fn values(row: &proto::Metric) -> impl Iterator<Item = &str> {
+    row.get_label().iter().map(proto::LabelPair::value)
+}
+
 /// A family under construction.
 pub struct Family {
     metric: &'static Metric,
@@ -71,11 +75,12 @@ impl Family {
         self.rows.push(row);
     }
 
-    /// The finished family; None if it has no series.
-    pub fn finish(self) -> Option<proto::MetricFamily> {
+    /// The finished family, its series sorted by their labels; None if it has no series.
+    pub fn finish(mut self) -> Option<proto::MetricFamily> {
         if self.rows.is_empty() {
             return None;
         }
+        self.rows.sort_by(|a, b| values(a).cmp(values(b)));
         let mut family = proto::MetricFamily::default();
         family.set_name(self.metric.name.to_owned());
         family.set_help(self.metric.help.to_owned());

@@ -136,6 +136,18 @@ metrics! {
         "Threads.";
     PROCESS_FDS = "process_unix_file_descriptors", Gauge, "{fd}", PROCESS, &[], "/proc/PID/fd",
         "Open descriptors.";
+    CGROUP_CPU_LIMIT = "inferscope_cgroup_cpu_limit_cpus", Gauge, "{cpu}", &["service"], &[], "cgroup",
+        "CPUs that the control group of a service's root process may use, the tightest limit on the way to the root; absent without a limit.";
+    CGROUP_THROTTLED = "inferscope_cgroup_cpu_throttled_seconds_total", Counter, "s", &["service"], &[], "cgroup",
+        "Time that the group which sets this limit was throttled, summed over CPUs.";
+    CGROUP_THROTTLED_PERIODS = "inferscope_cgroup_cpu_throttled_periods_total", Counter, "{period}", &["service"], &[], "cgroup",
+        "Periods of this limit that ended in throttling.";
+    CGROUP_MEMORY = "inferscope_cgroup_memory_usage_bytes", Gauge, "By", &["service"], &[], "cgroup",
+        "Memory of the control group of a service's root process, page cache with it.";
+    CGROUP_MEMORY_LIMIT = "inferscope_cgroup_memory_limit_bytes", Gauge, "By", &["service"], &[], "cgroup",
+        "Hard limit of that memory, the tightest on the way to the root; absent without a limit.";
+    CGROUP_OOM_KILLS = "inferscope_cgroup_oom_kills_total", Counter, "{process}", &["service"], &[], "cgroup",
+        "Processes of that control group killed for memory.";
     SOCKET_BYTES = "inferscope_http_bytes_total", Counter, "By", &["service", "direction"], &[], "socket payload",
         "Bytes of finished HTTP exchanges of a service, by direction (receive, transmit).";
     UNSEEN_CALLS = "inferscope_unseen_calls_total", Counter, "{call}", &["service", "pid", "comm", "syscall"], &[], "syscall probe",
@@ -186,6 +198,8 @@ metrics! {
     EVENTS = "inferscope_events_total", Counter, "{event}", &["kind"], &[], "agent", "Records read from the ring buffer.";
     EVENTS_LOST = "inferscope_events_lost_total", Counter, "{event}", &["where"], &[], "kernel side and agent",
         "What was lost or left out, by the place that lost it.";
+    PROC_FAILURES = "inferscope_proc_read_failures_total", Counter, "{read}", &[], &[], "agent",
+        "Processes that /proc would not tell of although they live.";
     PARSE_FAILURES = "inferscope_parse_failures_total", Counter, "{failure}", &["cause"], &[], "agent",
         "Bytes that could not be followed, by cause; the connection is taken up again at its next request.";
     EXCHANGES_LOST = "inferscope_exchanges_lost_total", Counter, "{request}", &[], &[], "agent",

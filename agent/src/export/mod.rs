@@ -1,6 +1,7 @@
 //! What leaves the agent. Each export is one file that takes a `&Request` or reads shared state at a scrape.
 #![forbid(unsafe_code)]
 
+pub mod cgroup;
 pub mod family;
 pub mod gpu;
 pub mod http;

@@ -54,8 +54,10 @@ pub fn families(proc: &ProcSnapshot, services: &ServiceTable) -> Vec<MetricFamil
             }
         }
     }
+    let mut failures = Family::new(&metrics::PROC_FAILURES);
+    failures.add(&[], proc.failures as f64);
     let ProcessFamilies { cpu, memory, address_space, faults, disk, threads, fds } = families;
-    [cpu, memory, address_space, faults, disk, threads, fds].into_iter().filter_map(Family::finish).collect()
+    [cpu, memory, address_space, faults, disk, threads, fds, failures].into_iter().filter_map(Family::finish).collect()
 }
 
 #[cfg(test)]

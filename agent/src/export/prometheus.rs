@@ -8,7 +8,7 @@ use std::{
 use ::prometheus::{Encoder, TextEncoder, proto::MetricFamily};
 use anyhow::Result;
 
-use super::{family::Family, gpu, kernel, metrics, own, process, requests::RequestMetrics};
+use super::{cgroup, family::Family, gpu, kernel, metrics, own, process, requests::RequestMetrics};
 use crate::{
     clock::monotonic_ns,
     poll::{nvml::NvmlHandle, procfs::ProcPoller},
@@ -51,7 +51,9 @@ impl Sources {
             families.extend(kernel::syscalls(&self.reader, &services));
             let pids: Vec<u32> = services.iter().flat_map(|s| s.processes.iter().map(|p| p.pid)).collect();
             self.procfs.watch(&pids);
-            families.extend(process::families(&self.procfs.snapshot(), &services));
+            let snapshot = self.procfs.snapshot();
+            families.extend(process::families(&snapshot, &services));
+            families.extend(cgroup::families(&snapshot, &services));
         }
         if let Some(nvml) = &self.nvml {
             families.extend(gpu::families(&nvml.snapshot(), &services));
@@ -109,6 +111,7 @@ impl Sources {
                 lost.add(&[place], count as f64);
             }
         }
+        lost.add(&["program_busy"], self.reader.missed_runs() as f64);
         lost.add(&["undecodable"], self.live.undecodable.load(Ordering::Relaxed) as f64);
         lost.add(&["unknown_service"], self.live.unknown_service.load(Ordering::Relaxed) as f64);
         let records = self.records_lost.as_ref().map_or(0, |lost| lost.load(Ordering::Relaxed));

@@ -1,4 +1,5 @@
-//! Processes through /proc: CPU, memory, faults, disk, threads and descriptors of the watched ones, read every two seconds.
+//! Processes through /proc: CPU, memory, faults, disk, threads and descriptors of the watched ones, and the figures of
+//! their control groups, read every two seconds.
 //! A process that vanishes between two reads is normal, and is then left out. Who is watched is decided elsewhere.
 
 #![forbid(unsafe_code)]
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustc_hash::FxHashMap;
 use tracing::warn;
 
+use super::cgroup::{CgroupPaths, CgroupReading, Cgroups};
 pub use reader::{FD_LIMIT, ProcReader, ProcessReading};
 
 /// What the poller saw last.
@@ -20,6 +22,8 @@ pub struct ProcSnapshot {
     pub at: Option<Instant>,
     /// By process id. Holds no process that was gone at `at`.
     pub processes: Arc<FxHashMap<u32, ProcessReading>>,
+    /// Control group of each of `processes` that is in one that this host shows.
+    pub cgroups: Arc<FxHashMap<u32, Arc<CgroupReading>>>,
     /// The agent itself.
     pub own: Option<ProcessReading>,
     /// Reads that failed for another reason than that the process is gone, since the start.
@@ -89,6 +93,7 @@ impl Drop for ProcPoller {
 impl Shared {
     fn run(&self, mut reader: ProcReader, interval: Duration) {
         let mut failures = 0;
+        let groups = Cgroups::new();
         while let Some(watched) = self.next(interval) {
             let mut processes = FxHashMap::default();
             for pid in watched {
@@ -104,7 +109,9 @@ impl Shared {
                 }
             }
             let own = reader.read(std::process::id()).ok().flatten();
-            let snapshot = ProcSnapshot { at: Some(Instant::now()), processes: Arc::new(processes), own, failures };
+            let cgroups = Arc::new(read_cgroups(&groups, processes.keys().copied()));
+            let processes = Arc::new(processes);
+            let snapshot = ProcSnapshot { at: Some(Instant::now()), processes, cgroups, own, failures };
             *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
         }
     }
@@ -120,6 +127,24 @@ impl Shared {
         order.at_once = false;
         (!order.stop).then(|| order.watched.clone())
     }
+}
+
+/// The control group of each process, each group read once.
+fn read_cgroups(groups: &Cgroups, pids: impl Iterator<Item = u32>) -> FxHashMap<u32, Arc<CgroupReading>> {
+    let mut read: Vec<(CgroupPaths, Arc<CgroupReading>)> = Vec::new();
+    let mut by_pid = FxHashMap::default();
+    for pid in pids {
+        // A process that is gone, or whose group may not be seen, has none.
+        let Ok(Some(paths)) = groups.of(pid) else { continue };
+        let known = read.iter().find(|(known, _)| *known == paths).map(|(_, reading)| Arc::clone(reading));
+        let reading = known.unwrap_or_else(|| {
+            let reading = Arc::new(groups.read(&paths));
+            read.push((paths, Arc::clone(&reading)));
+            reading
+        });
+        by_pid.insert(pid, reading);
+    }
+    by_pid
 }
 
 #[cfg(test)]
@@ -145,6 +170,8 @@ mod tests {
         poller.watch(&[child.id(), u32::MAX]);
         let snapshot = until(&poller, "child", |s| s.processes.contains_key(&child.id()));
         assert_eq!((snapshot.processes.len(), snapshot.failures), (1, 0));
+        let paths = Cgroups::new().of(child.id()).expect("readable");
+        assert_eq!(snapshot.cgroups.contains_key(&child.id()), paths.is_some());
         assert!(snapshot.own.expect("ourselves").resident_bytes > 0);
         child.kill().expect("kill");
         child.wait().expect("wait");

@@ -131,9 +131,12 @@ pub fn load_reporting(options: &LoadOptions<'_>) -> Result<Loaded> {
     });
     let ring = RingBuf::try_from(ebpf.take_map("RING").context("the build lacks the map RING")?)?;
     let watcher = Watcher::new(&mut ebpf, Arc::clone(&arrays), options.processes)?;
-    let reader = CounterReader::new(&mut ebpf, arrays)?;
+    let mut reader = CounterReader::new(&mut ebpf, arrays)?;
     let btf = if options.btf.is_none() { aya::Btf::from_sys_fs().ok() } else { None };
     let reports = programs::attach_all(&mut ebpf, btf.as_ref());
+    reader.watch_programs(&ebpf);
+    drop(btf);
+    release_memory();
     Ok(Loaded { ebpf, ring, watcher, reader, reports })
 }
 
@@ -141,5 +144,14 @@ fn array_fd<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a aya::maps::MapFd> {
     match ebpf.map(name) {
         Some(aya::maps::Map::Array(data)) => Ok(data.fd()),
         _ => bail!("the build lacks the array {name}"),
+    }
+}
+
+/// Reading the kernel's BTF takes tens of megabytes for a moment; the allocator gives them back only when asked.
+fn release_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: no preconditions.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }

@@ -1,7 +1,10 @@
 //! Reads of the kernel side's aggregates, for scrapes. Shared by any number of readers; writes nothing but the
 //! removal of a dead process's system call rows.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    os::fd::{AsFd, AsRawFd, RawFd},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::Result;
 use aya::{
@@ -26,11 +29,33 @@ pub struct CounterReader {
     arrays: Arc<Arrays>,
     syscalls: Arc<Mutex<SyscallMap>>,
     lost: Arc<PerCpuArray<MapData, u64>>,
+    /// Descriptors of the loaded programs; they live as long as the load.
+    programs: Arc<[RawFd]>,
 }
 
 impl CounterReader {
     pub(super) fn new(ebpf: &mut Ebpf, arrays: Arc<Arrays>) -> Result<Self> {
-        Ok(Self { arrays, syscalls: Arc::new(Mutex::new(take(ebpf, "SYSCALL")?)), lost: Arc::new(take(ebpf, "LOST")?) })
+        Ok(Self {
+            arrays,
+            syscalls: Arc::new(Mutex::new(take(ebpf, "SYSCALL")?)),
+            lost: Arc::new(take(ebpf, "LOST")?),
+            programs: Arc::from([]),
+        })
+    }
+
+    /// Learns which programs were loaded.
+    pub(super) fn watch_programs(&mut self, ebpf: &Ebpf) {
+        self.programs =
+            ebpf.programs().filter_map(|(_, program)| Some(program.fd().ok()?.as_fd().as_raw_fd())).collect();
+    }
+
+    /// Runs that the kernel left out because the program was running on that CPU already (5.12 and later say so).
+    pub fn missed_runs(&self) -> u64 {
+        let missed = |fd: &RawFd| -> Option<u64> {
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+            info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
+        };
+        self.programs.iter().filter_map(missed).sum()
     }
 
     /// The sums of a watched process; None once it is gone.

@@ -30,6 +30,8 @@ pub enum ScrapeError {
     NoHttp,
     #[error("the server answers with status {0}; is it inferscope?")]
     Status(u16),
+    #[error("the metrics there are not inferscope's: name the agent's own address with --url")]
+    Stranger,
 }
 
 const DEADLINE: Duration = Duration::from_secs(5);

@@ -19,8 +19,9 @@ use crate::{
 mod address;
 mod capture;
 mod sniff;
+mod walk;
 
-pub use capture::Walk;
+pub use walk::Walk;
 
 /// S_IFMT and S_IFSOCK of inode(7).
 const MODE_TYPE: u16 = 0o170_000;

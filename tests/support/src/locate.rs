@@ -2,6 +2,14 @@
 
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+static FIRST: OnceLock<PathBuf> = OnceLock::new();
+
+/// From here on programs are looked for in `dir` before anywhere else. The first call counts.
+pub fn look_first_in(dir: PathBuf) {
+    let _ = FIRST.set(dir);
+}
 
 /// The agent: `INFERSCOPE_BIN`, otherwise like any helper.
 pub fn agent() -> Result<PathBuf> {
@@ -15,6 +23,7 @@ pub fn agent() -> Result<PathBuf> {
 /// executable, one directory above it (cargo's `deps`), or in the workspace's target directory.
 pub fn helper(name: &str) -> Result<PathBuf> {
     let mut places: Vec<PathBuf> = Vec::new();
+    places.extend(FIRST.get().cloned());
     places.extend(std::env::var_os("SUPPORT_BIN_DIR").map(PathBuf::from));
     if let Ok(exe) = std::env::current_exe() {
         places.extend(exe.ancestors().skip(1).take(2).map(Path::to_owned));

@@ -21,6 +21,7 @@ pub struct ServerStats {
     pub bytes_sent: u64,
     pub bytes_received: u64,
     pub writes: u64,
+    pub reads: u64,
 }
 
 pub struct Server {

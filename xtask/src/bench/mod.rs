@@ -1,38 +1,79 @@
-//! `cargo xtask bench`: what inferscope costs, as ratios of numbers taken in one run.
+//! `cargo xtask bench`: what inferscope costs and how right it is, against its targets.
 //!
-//! One file per measurement, one row each in `BENCHES`. Machines differ, so no bare time is a result.
+//! One file per measurement, one row each in `BENCHES`. Machines differ, so speeds are ratios of numbers taken in one
+//! run, round by round in turn.
 
+mod accuracy;
+mod engines;
+mod kernel;
+mod kill9;
+mod load;
+mod lossless;
+mod memory;
+mod requests;
+mod sched;
+mod sched_cost;
 mod start;
-pub mod table;
+mod stream;
+mod syscall_tax;
+mod table;
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use table::Row;
 
-use crate::{build, process, setup};
+use crate::{build, cargo, exit, paths, process, setup};
 
-/// A measurement: prints its table and says whether its target was met.
-pub struct Bench {
-    pub name: &'static str,
-    pub about: &'static str,
-    pub run: fn(&Context) -> Result<bool>,
+/// A measurement: its rows of the table.
+struct Bench {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Context) -> Result<Vec<Row>>,
 }
 
 /// What every measurement gets.
-pub struct Context {
+struct Context {
     /// The release build of the agent.
-    pub agent: PathBuf,
-    /// Fewer repetitions: shows that it works, not how fast it is.
-    pub quick: bool,
+    agent: PathBuf,
+    /// Fewer repetitions: shows that it works, less how fast it is.
+    quick: bool,
+    engines: engines::Engines,
 }
 
-pub const BENCHES: &[Bench] =
-    &[Bench { name: "start", about: "time to readiness, idle memory, one scrape", run: start::run }];
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "requests",
+        about: "every request of a real server recorded once, as its client saw it",
+        run: requests::run,
+    },
+    Bench { name: "accuracy", about: "TTFT and duration against a raw-socket client", run: accuracy::run },
+    Bench { name: "sched", about: "on-CPU and run-queue time against schedstat", run: sched::run },
+    Bench { name: "syscall-tax", about: "what a system call of an unwatched process pays", run: syscall_tax::run },
+    Bench {
+        name: "sched-cost",
+        about: "run time of the kernel programs, by the kernel's own statistics",
+        run: sched_cost::run,
+    },
+    Bench { name: "stream", about: "throughput of a watched server that streams as fast as it can", run: stream::run },
+    Bench {
+        name: "lossless",
+        about: "20,000 chunks/s without loss, and exact books beyond the limit",
+        run: lossless::run,
+    },
+    Bench {
+        name: "memory",
+        about: "resident memory: idle, busy, and after many processes and requests",
+        run: memory::run,
+    },
+    Bench { name: "start", about: "time until a process is watched", run: start::run },
+    Bench { name: "kill9", about: "what a killed agent leaves behind", run: kill9::run },
+];
 
-/// Measure what inferscope costs
+/// Measure what inferscope costs and how right it is; the table goes to target/bench.md too
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only these measurements
+    /// Only these measurements; all if none is named
     names: Vec<String>,
     /// List the measurements
     #[arg(long)]
@@ -40,6 +81,18 @@ pub struct Args {
     /// Fewer repetitions
     #[arg(long)]
     quick: bool,
+    /// Print the table as JSON
+    #[arg(long)]
+    json: bool,
+    /// End with an error if a target is missed
+    #[arg(long)]
+    strict: bool,
+    /// On vLLM too: 6 GB and 3 minutes once, a minute to start
+    #[arg(long)]
+    vllm: bool,
+    /// Where the llama.cpp server listens; any free port if not given
+    #[arg(long)]
+    port: Option<u16>,
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -47,22 +100,39 @@ pub fn run(args: &Args) -> Result<()> {
         BENCHES.iter().for_each(|bench| println!("{:<16}{}", bench.name, bench.about));
         return Ok(());
     }
-    let known = |name: &&String| !BENCHES.iter().any(|bench| bench.name == **name);
+    let all = args.names.is_empty() || args.names.iter().any(|name| name == "all");
+    let known = |name: &&String| *name != "all" && !BENCHES.iter().any(|bench| bench.name == **name);
     if let Some(unknown) = args.names.iter().find(known) {
         bail!("there is no measurement {unknown}: see `cargo xtask bench --list`");
     }
     if !process::is_root() {
         bail!("the measurements load kernel programs: run this as root");
     }
-    setup::tools::ensure()?;
-    let context = Context { agent: build::agent(false)?, quick: args.quick };
-    let wanted = |bench: &&Bench| args.names.is_empty() || args.names.iter().any(|name| name == bench.name);
-    let mut missed = Vec::new();
-    for bench in BENCHES.iter().filter(wanted) {
+    let context = prepare(args)?;
+    let mut rows = Vec::new();
+    for bench in BENCHES.iter().filter(|bench| all || args.names.iter().any(|name| name == bench.name)) {
         println!("\n== {}: {}", bench.name, bench.about);
-        if !(bench.run)(&context)? {
-            missed.push(bench.name);
+        let measured = (bench.run)(&context).unwrap_or_else(|error| vec![Row::failed(&error)]);
+        measured.iter().for_each(|row| println!("{row}"));
+        rows.extend(measured.into_iter().map(|row| (bench.name, row)));
+        if process::interrupted() {
+            bail!("interrupted");
         }
     }
-    if missed.is_empty() { Ok(()) } else { bail!("targets missed: {}", missed.join(", ")) }
+    let table = table::markdown(&rows);
+    let file = paths::target().join("bench.md");
+    std::fs::write(&file, &table).with_context(|| format!("cannot write {}", file.display()))?;
+    println!("\n{}", if args.json { table::json(&rows) } else { table });
+    let missed = rows.iter().filter(|(_, row)| row.missed()).count();
+    if args.strict && missed > 0 { Err(exit::Exit(1).into()) } else { Ok(()) }
+}
+
+/// Builds what is measured and what it is measured with.
+fn prepare(args: &Args) -> Result<Context> {
+    setup::tools::peers()?;
+    let agent = build::agent(false)?;
+    cargo::programs(&["build", "--release", "--package", "support", "--bins"])?;
+    support::locate::look_first_in(paths::target().join("release"));
+    process::watch_signals();
+    Ok(Context { agent, quick: args.quick, engines: engines::Engines::new(args.port, args.vllm) })
 }

@@ -12,8 +12,13 @@ const FUZZ_VERSION: &str = "0.13.1";
 /// `perf bench`, and runqlat and offcputime as peers.
 const BENCH_PACKAGES: [&str; 2] = ["linux-perf", "libbpf-tools"];
 
+/// What the benches compare with.
+pub fn peers() -> Result<()> {
+    apt::ensure(&BENCH_PACKAGES, "30 seconds")
+}
+
 pub fn ensure() -> Result<()> {
-    apt::ensure(&BENCH_PACKAGES, "30 seconds")?;
+    peers()?;
     promtool()?;
     ensure_fuzz()
 }

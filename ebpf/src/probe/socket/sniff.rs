@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use inferscope_abi::Lost;
 
-use super::{Call, capture::first_buffer};
+use super::{Call, walk::first_buffer};
 use crate::emit::lost;
 
 /// The first eight bytes of a request in little-endian order, and how many of them count.

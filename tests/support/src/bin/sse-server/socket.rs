@@ -82,6 +82,7 @@ impl Socket {
         let n = self.again(libc::POLLIN, || read_once(self.fd.as_raw_fd(), how.reader, buf))?;
         if self.counted {
             Stats::add(&self.stats.bytes_received, n as u64);
+            Stats::add(&self.stats.reads, u64::from(n > 0));
         }
         Ok(n)
     }

@@ -20,6 +20,8 @@ pub struct Stats {
     pub bytes_received: AtomicU64,
     /// Writing system calls.
     pub writes: AtomicU64,
+    /// Reading system calls that gave something.
+    pub reads: AtomicU64,
     /// Source of ids.
     pub next_id: AtomicU64,
 }
@@ -61,6 +63,7 @@ impl Stats {
             "bytes_sent": get(&self.bytes_sent),
             "bytes_received": get(&self.bytes_received),
             "writes": get(&self.writes),
+            "reads": get(&self.reads),
         })
         .to_string()
     }

@@ -1,0 +1,58 @@
+//! The real servers that requests are measured on, each started once and kept for all measurements of a run.
+
+use std::cell::RefCell;
+
+use anyhow::{Context as _, Result};
+use support::metrics::Metrics;
+use support::transport::Target;
+
+use crate::servers::{Engine, Options, Server};
+
+pub struct Engines {
+    port: Option<u16>,
+    vllm: bool,
+    running: RefCell<Vec<(Engine, Server)>>,
+}
+
+/// A server that runs.
+#[derive(Clone)]
+pub struct Running {
+    pub name: &'static str,
+    pub pid: u32,
+    pub url: String,
+    pub model: &'static str,
+}
+
+impl Engines {
+    pub fn new(port: Option<u16>, vllm: bool) -> Self {
+        Self { port, vllm, running: RefCell::default() }
+    }
+
+    pub fn llama(&self) -> Result<Running> {
+        self.start(Engine::Llama, self.port)
+    }
+
+    /// None if nobody asked for it.
+    pub fn vllm(&self) -> Result<Option<Running>> {
+        if self.vllm { self.start(Engine::Vllm, None).map(Some) } else { Ok(None) }
+    }
+
+    fn start(&self, engine: Engine, port: Option<u16>) -> Result<Running> {
+        let mut running = self.running.borrow_mut();
+        if !running.iter().any(|(known, _)| *known == engine) {
+            let server = Server::start(engine, &Options { port, ..Options::default() })?;
+            running.push((engine, server));
+        }
+        let (_, server) = running.iter().find(|(known, _)| *known == engine).context("started above")?;
+        let url = format!("http://127.0.0.1:{}", server.port);
+        Ok(Running { name: engine.name(), pid: server.pid(), url, model: server.model() })
+    }
+}
+
+impl Running {
+    /// The server's own metrics.
+    pub fn metrics(&self) -> Result<Metrics> {
+        let (_, text) = support::page::get(&Target::parse(&self.url)?, "/metrics")?;
+        Metrics::parse(&text)
+    }
+}
