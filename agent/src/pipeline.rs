@@ -45,6 +45,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_millis(100);
 const PUBLISH_NS: u64 = 200_000_000;
 const TICK_NS: u64 = 1_000_000_000;
+const SWEEP_NS: u64 = 60 * TICK_NS;
 
 /// Sees every finished LLM request.
 pub type Each = Box<dyn FnMut(&Request) + Send>;
@@ -108,12 +109,18 @@ impl Pipeline {
     pub fn run(mut self) {
         let mut next_publish = 0;
         let mut next_tick = monotonic_ns() + TICK_NS;
+        let mut next_sweep = next_tick + SWEEP_NS;
         while !self.stop.load(Ordering::Relaxed) {
             self.turn();
             let now = monotonic_ns();
             if now >= next_tick {
                 self.tick(now);
                 next_tick = now + TICK_NS;
+            }
+            if now >= next_sweep {
+                self.watcher.sweep_threads();
+                self.watcher.sweep_connections(|socket| self.sessions.knows(socket));
+                next_sweep = now + SWEEP_NS;
             }
             if now >= next_publish {
                 self.publish(now);

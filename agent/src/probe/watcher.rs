@@ -1,6 +1,9 @@
 //! Writes to the kernel side: who is watched, which connections are not worth capturing. Owned by one task.
 
-use std::{collections::HashMap as StdMap, sync::Arc};
+use std::{
+    collections::{HashMap as StdMap, HashSet},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, bail};
 use aya::{
@@ -22,6 +25,10 @@ pub struct Watcher {
     connections: HashMap<MapData, u64, Wire<Connection>>,
     /// What was watched by us or inherited, so that it can be taken back.
     watched: StdMap<u32, u32>,
+    /// Connections that the session layer did not know at the last sweep.
+    suspects: HashSet<u64>,
+    /// Connections that the kernel side has room for.
+    capacity: u32,
 }
 
 pub(super) fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T>
@@ -38,7 +45,7 @@ fn zeroed<T: Plain>() -> T {
 }
 
 impl Watcher {
-    pub(super) fn new(ebpf: &mut Ebpf, arrays: Arc<Arrays>, slots: u32) -> Result<Self> {
+    pub(super) fn new(ebpf: &mut Ebpf, arrays: Arc<Arrays>, slots: u32, connections: u32) -> Result<Self> {
         let mut free_slots: Stack<MapData, u32> = take(ebpf, "FREE_SLOTS")?;
         for slot in (0..slots).rev() {
             free_slots.push(slot, 0).context("cannot fill the map FREE_SLOTS")?;
@@ -49,6 +56,8 @@ impl Watcher {
             threads: take(ebpf, "THREAD")?,
             connections: take(ebpf, "CONNECTION")?,
             watched: StdMap::new(),
+            suspects: HashSet::new(),
+            capacity: connections,
         })
     }
 
@@ -105,14 +114,33 @@ impl Watcher {
         }
     }
 
-    /// The connection is over; its inode number may be used again.
-    pub fn forget_connection(&mut self, socket: u64) {
-        let _ = self.connections.remove(&socket);
+    /// Takes out connections that were not closed by their process (it was killed, say): those that the session layer
+    /// did not know at the last sweep and does not know now. Ignored ones stay while there is room, so that they are
+    /// not taken up again.
+    pub fn sweep_connections(&mut self, known: impl Fn(u64) -> bool) {
+        let sockets: Vec<u64> = self.connections.keys().filter_map(Result::ok).collect();
+        let crowded = sockets.len() > self.capacity as usize / 4 * 3;
+        let mut suspects = HashSet::new();
+        for socket in sockets.into_iter().filter(|socket| !known(*socket)) {
+            if !self.suspects.contains(&socket) {
+                suspects.insert(socket);
+                continue;
+            }
+            let ignored = self.connections.get(&socket, 0).is_ok_and(|Wire(c)| c.state == CONNECTION_IGNORED);
+            if !ignored || crowded {
+                let _ = self.connections.remove(&socket);
+            }
+        }
+        self.suspects = suspects;
     }
 
-    /// Sockets in the kernel side's map, for the janitor.
-    pub fn connections(&self) -> Vec<u64> {
-        self.connections.keys().filter_map(Result::ok).collect()
+    /// Takes out threads that are gone and whose last switch came when their process was not watched any more.
+    pub fn sweep_threads(&mut self) {
+        let gone = |tid: &u32| !std::path::Path::new(&format!("/proc/{tid}")).exists();
+        let dead: Vec<u32> = self.threads.keys().filter_map(Result::ok).filter(gone).collect();
+        for tid in dead {
+            let _ = self.threads.remove(&tid);
+        }
     }
 }
 

@@ -173,6 +173,11 @@ impl Sessions {
     }
 
     /// Counts since the start.
+    /// Whether this connection is followed.
+    pub fn knows(&self, socket: u64) -> bool {
+        self.connections.contains_key(&socket)
+    }
+
     pub fn stats(&self) -> &Stats {
         &self.stats
     }

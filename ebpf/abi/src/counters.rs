@@ -128,12 +128,15 @@ pub struct Thread {
     pub since_ns: u64,
     /// The system call it is in, or [`NO_SYSCALL`].
     pub syscall: u32,
+    /// [`THREAD_EXITED`] or 0.
     pub flags: u32,
     pub syscall_since_ns: u64,
     /// First four arguments of that call.
     pub args: [u64; 4],
 }
 /// Outside any system call.
+/// The thread has gone through its exit: its time is closed, only its last switch is still to come.
+pub const THREAD_EXITED: u32 = 1;
 pub const NO_SYSCALL: u32 = u32::MAX;
 /// Not known yet.
 pub const STATE_UNKNOWN: u32 = u32::MAX;

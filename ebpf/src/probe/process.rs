@@ -2,7 +2,7 @@
 //! instruction on.
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_probe_read_kernel_str};
-use inferscope_abi::{ExecEvent, ExitEvent, FILENAME_BYTES, ForkEvent, Kind, Lost, Process};
+use inferscope_abi::{ExecEvent, ExitEvent, FILENAME_BYTES, ForkEvent, Kind, Lost, Process, THREAD_EXITED};
 
 use crate::{
     config,
@@ -96,15 +96,17 @@ fn exited<R: Read>(task: *const u8) {
         let Some(sums) = watch::sums(mark) else { return };
         let tid = R::u32(task, config!(offsets.task_pid));
         let now = now_ns();
+        // The entry stays until the thread's last switch: without it that switch would make a new one for good.
         if let Some(thread) = THREAD.get_ptr_mut(tid) {
             state::close(thread, sums, now);
-            let _ = THREAD.remove(tid);
+            (*thread).flags = THREAD_EXITED;
         }
         // The count of live threads is brought down just before this hook; 0 means that the process ends here.
         let signal = R::u64(task, config!(offsets.task_signal));
         if read::<u32>(signal, config!(offsets.signal_live)).unwrap_or(1) != 0 {
             return;
         }
+        let _ = THREAD.remove(tid);
         let exit_code = R::u32(task, config!(offsets.task_exit_code));
         emit::filled(Lost::RingExit, |event: *mut ExitEvent| {
             (*event).header = header(Kind::Exit, tgid, tid, now);

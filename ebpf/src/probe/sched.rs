@@ -3,13 +3,14 @@
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use inferscope_abi::{
     NO_OFFSET, NO_SYSCALL, RUNQ_BUCKETS, STATE_BLOCK_IO, STATE_FAULT, STATE_FILE, STATE_ONCPU, STATE_OTHER,
-    STATE_RUNQUEUE, STATE_SOCKET, SYS_IO_URING, SYS_READ, SYS_READV, SYS_WRITE, SYS_WRITEV, SYSCALL_NUMBERS, Thread,
-    blocking_state, runq_bucket,
+    STATE_RUNQUEUE, STATE_SOCKET, SYS_IO_URING, SYS_READ, SYS_READV, SYS_WRITE, SYS_WRITEV, SYSCALL_NUMBERS,
+    THREAD_EXITED, Thread, blocking_state, runq_bucket,
 };
 
 use crate::{
     config,
     kernel::{Read, now_ns, opaque},
+    maps::THREAD,
     probe::{socket, syscall::class_of},
     state, watch,
 };
@@ -18,6 +19,8 @@ use crate::{
 const TASK_RUNNING: u32 = 0;
 /// __TASK_STOPPED | __TASK_TRACED: a signal or a debugger holds the thread.
 const TASK_STOPPED: u32 = 0x0c;
+/// The thread's last switch (4.14 and later).
+const TASK_DEAD: u32 = 0x80;
 
 // TP_PROTO(bool preempt, struct task_struct *prev, struct task_struct *next [, unsigned int prev_state since 5.18])
 tracepoint!(sched_switch_btf, sched_switch_raw, "sched_switch", |ctx, R| {
@@ -33,8 +36,8 @@ tracepoint!(sched_switch_btf, sched_switch_raw, "sched_switch", |ctx, R| {
 });
 
 // TP_PROTO(struct task_struct *p)
-tracepoint!(sched_wakeup_btf, sched_wakeup_raw, "sched_wakeup", |ctx, R| woken::<R>(ctx.arg(0)));
-tracepoint!(sched_new_btf, sched_new_raw, "sched_wakeup_new", |ctx, R| woken::<R>(ctx.arg(0)));
+tracepoint!(sched_wakeup_btf, sched_wakeup_raw, "sched_wakeup", |ctx, R| woken::<R>(ctx.arg(0), false));
+tracepoint!(sched_new_btf, sched_new_raw, "sched_wakeup_new", |ctx, R| woken::<R>(ctx.arg(0), true));
 
 #[inline(always)]
 fn switched<R: Read>(preempt: bool, prev: *const u8, next: *const u8, state: u32) {
@@ -67,8 +70,15 @@ unsafe fn leave_cpu<R: Read>(prev: *const u8, tgid: u32, mark: u16, task_state: 
     // SAFETY: by contract; the rest are map values.
     unsafe {
         let tid = R::u32(prev, config!(offsets.task_pid));
+        if task_state & TASK_DEAD != 0 {
+            let _ = THREAD.remove(tid);
+            return;
+        }
         let Some(sums) = watch::sums(mark) else { return };
         let Some(thread) = state::thread(tid, tgid) else { return };
+        if (*thread).flags & THREAD_EXITED != 0 {
+            return;
+        }
         let to = if task_state == TASK_RUNNING {
             state::add(&raw mut (*sums.process).counters.involuntary_switches, 1);
             state::add(&raw mut (*sums.service).involuntary_switches, 1);
@@ -115,6 +125,9 @@ fn enter_cpu(tid: u32, tgid: u32, mark: u16, now: u64) {
     let Some(thread) = state::thread(tid, tgid) else { return };
     // SAFETY: map values.
     unsafe {
+        if (*thread).flags & THREAD_EXITED != 0 {
+            return;
+        }
         let waited = (*thread).state == STATE_RUNQUEUE as u32;
         let delay = now.wrapping_sub((*thread).since_ns);
         state::close(thread, sums, now);
@@ -129,7 +142,7 @@ fn enter_cpu(tid: u32, tgid: u32, mark: u16, now: u64) {
 }
 
 #[inline(always)]
-fn woken<R: Read>(task: *const u8) {
+fn woken<R: Read>(task: *const u8, new: bool) {
     // SAFETY: the hook's task, and map values.
     unsafe {
         let tgid = R::u32(task, config!(offsets.task_tgid));
@@ -140,6 +153,15 @@ fn woken<R: Read>(task: *const u8) {
         let tid = R::u32(task, config!(offsets.task_pid));
         let Some(sums) = watch::sums(mark) else { return };
         let Some(thread) = state::thread(tid, tgid) else { return };
+        if new {
+            // A thread id that was used before: its last switch may have come when nobody watched any more.
+            (*thread).flags = 0;
+            (*thread).tgid = tgid;
+            (*thread).syscall = NO_SYSCALL;
+        }
+        if (*thread).flags & THREAD_EXITED != 0 {
+            return;
+        }
         let from = (*thread).state;
         // A thread that had not left the CPU yet is woken without having waited.
         if from == STATE_ONCPU as u32 || from == STATE_RUNQUEUE as u32 {
