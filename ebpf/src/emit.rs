@@ -25,10 +25,16 @@ pub fn header(kind: Kind, tgid: u32, tid: u32, at_ns: u64) -> Header {
     Header { kind: kind as u32, tgid, tid, reserved: 0, at_ns }
 }
 
-/// No wake-up per event: the agent looks at the ring by itself, and is woken only when much has gathered.
+/// Records that find the ring this much fuller than the mark still wake.
+const WAKE_WINDOW: u64 = 64 << 10;
+
+/// No wake-up per event: the agent looks at the ring by itself, and is woken only when much has gathered. Then not by
+/// every record either: while the agent works or waits for a CPU, each would cost the writer a microsecond for nothing.
 #[inline(always)]
 fn wake_flag() -> u64 {
-    if RING.query(u64::from(BPF_RB_AVAIL_DATA)) >= u64::from(config!(wake_bytes)) {
+    let mark = u64::from(config!(wake_bytes));
+    let gathered = RING.query(u64::from(BPF_RB_AVAIL_DATA));
+    if gathered >= mark && gathered < mark + WAKE_WINDOW {
         u64::from(BPF_RB_FORCE_WAKEUP)
     } else {
         u64::from(BPF_RB_NO_WAKEUP)

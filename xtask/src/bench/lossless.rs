@@ -28,7 +28,7 @@ fn at_rate(context: &Context) -> Result<Row> {
     let delay = delay_us(&server)?;
     let before = server.stats()?;
     let agent = Agent::watch(&[server.pid()])?;
-    let tokens = (RATE * 1.02 * seconds / CONNECTIONS as f64) as u64;
+    let tokens = (RATE * 1.08 * seconds / CONNECTIONS as f64) as u64;
     let drained = load::drain(&url(&server), CONNECTIONS, tokens, &[format!("x-test-delay-us: {delay}")])?;
     let books = Books::settled(&agent)?;
     let sent = records(before, server.stats()?);

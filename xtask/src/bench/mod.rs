@@ -75,7 +75,7 @@ pub struct Args {
     /// Fewer repetitions
     #[arg(long)]
     quick: bool,
-    /// Print the table as JSON
+    /// Print the table as JSON, in one line at the end
     #[arg(long)]
     json: bool,
     /// End with an error if a target is missed

@@ -15,7 +15,6 @@ use super::table::Row;
 use super::{Context, load};
 use crate::{paths, process};
 
-const WATCH_NOTHING: &str = "[discover]\nenabled = false\n[nvml]\nenabled = false\n";
 const UNWATCHED_MOST_NS: f64 = 60.0;
 const PEERS_READY: Duration = Duration::from_secs(20);
 
@@ -29,7 +28,7 @@ pub fn run(context: &Context) -> Result<Vec<Row>> {
 }
 
 fn unwatched(seconds: &str) -> Result<Vec<Row>> {
-    let agent = Agent::configured(&[], WATCH_NOTHING)?;
+    let agent = Agent::watch(&[])?;
     let null = Pair::Typed.attach()?;
     let (before, floor) = (runs(agent.pid())?, runs(std::process::id())?);
     load::workload(&["pipe-pingpong", "--pin", "--seconds", seconds])?;
