@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use support::client::Request;
 use support::clock::now_ns;
 use support::server::Server;
-use support::workload::Workload;
+use support::workload::{Workload, figure};
 use support::{drain, live, schedstat};
 
 #[derive(Default)]
@@ -142,6 +142,15 @@ fn thread_states_agree_with_schedstat() {
         let (got, truth) = (now.state_ns[state] as f64, truth as f64);
         assert!((got - truth).abs() <= ratio * truth, "state {state}: {got} ns, truth {truth} ns");
     }
+}
+
+#[test]
+fn major_faults_are_counted_as_they_happen() {
+    let Some(_guard) = live::begin("major_faults_are_counted_as_they_happen") else { return };
+    let mut faults = Workload::start(&["page-faults", "--pages", "200"]).unwrap();
+    let kernel = Kernel::watch(&[faults.pid()]);
+    let truth = figure(&faults.work().unwrap(), "major_faults");
+    assert_eq!(kernel.loaded.reader.process(faults.pid()).unwrap().counters.major_faults, truth);
 }
 
 /// Captured bytes of one direction.

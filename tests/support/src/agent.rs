@@ -42,9 +42,15 @@ impl Agent {
 
     /// Starts `inferscope run ARGS --listen 127.0.0.1:0 --records FILE` and waits until it is ready.
     pub fn start(args: &[String]) -> Result<Self> {
+        Self::prepared(args, |_| Ok(()))
+    }
+
+    /// Like [`Agent::start`], with a change to the command: an environment, or what the host withholds from it.
+    pub fn prepared(args: &[String], prepare: impl FnOnce(&mut Command) -> Result<()>) -> Result<Self> {
         let records = scratch("jsonl");
         let mut command = Command::new(locate::agent()?);
         command.arg("run").args(args).args(["--listen", "127.0.0.1:0", "--records"]).arg(&records);
+        prepare(&mut command)?;
         let running = Running::start(command, Lines::Stderr)?;
         let address = running.wait_line(START, |line| {
             let (_, rest) = line.split_once("listening on http://")?;

@@ -1,4 +1,4 @@
-//! The real servers that requests are measured on, each started once and kept for all measurements of a run.
+//! The real servers that requests are measured on, each started once for all measurements that need it.
 
 use std::cell::RefCell;
 
@@ -35,6 +35,11 @@ impl Engines {
     /// None if nobody asked for it.
     pub fn vllm(&self) -> Result<Option<Running>> {
         if self.vllm { self.start(Engine::Vllm, None).map(Some) } else { Ok(None) }
+    }
+
+    /// Ends them: an idle server disturbs what is measured next.
+    pub fn end(&self) {
+        self.running.borrow_mut().clear();
     }
 
     fn start(&self, engine: Engine, port: Option<u16>) -> Result<Running> {

@@ -29,6 +29,8 @@ use crate::{build, cargo, exit, paths, process, setup};
 struct Bench {
     name: &'static str,
     about: &'static str,
+    /// On the real servers; all others want them gone.
+    on_engines: bool,
     run: fn(&Context) -> Result<Vec<Row>>,
 }
 
@@ -42,33 +44,25 @@ struct Context {
 }
 
 const BENCHES: &[Bench] = &[
-    Bench {
-        name: "requests",
-        about: "every request of a real server recorded once, as its client saw it",
-        run: requests::run,
-    },
-    Bench { name: "accuracy", about: "TTFT and duration against a raw-socket client", run: accuracy::run },
-    Bench { name: "sched", about: "on-CPU and run-queue time against schedstat", run: sched::run },
-    Bench { name: "syscall-tax", about: "what a system call of an unwatched process pays", run: syscall_tax::run },
-    Bench {
-        name: "sched-cost",
-        about: "run time of the kernel programs, by the kernel's own statistics",
-        run: sched_cost::run,
-    },
-    Bench { name: "stream", about: "throughput of a watched server that streams as fast as it can", run: stream::run },
-    Bench {
-        name: "lossless",
-        about: "20,000 chunks/s without loss, and exact books beyond the limit",
-        run: lossless::run,
-    },
-    Bench {
-        name: "memory",
-        about: "resident memory: idle, busy, and after many processes and requests",
-        run: memory::run,
-    },
-    Bench { name: "start", about: "time until a process is watched", run: start::run },
-    Bench { name: "kill9", about: "what a killed agent leaves behind", run: kill9::run },
+    on_engines("requests", "every request of a real server recorded once, as its client saw it", requests::run),
+    on_engines("accuracy", "TTFT and duration against a raw-socket client", accuracy::run),
+    bench("sched", "on-CPU and run-queue time against schedstat", sched::run),
+    bench("syscall-tax", "what a system call of an unwatched process pays", syscall_tax::run),
+    bench("sched-cost", "run time of the kernel programs, by the kernel's own statistics", sched_cost::run),
+    bench("stream", "throughput of a watched server that streams as fast as it can", stream::run),
+    bench("lossless", "20,000 chunks/s without loss, and exact books beyond the limit", lossless::run),
+    bench("memory", "resident memory: idle, busy, and after many processes and requests", memory::run),
+    bench("start", "time until a process is watched", start::run),
+    bench("kill9", "what a killed agent leaves behind", kill9::run),
 ];
+
+const fn bench(name: &'static str, about: &'static str, run: fn(&Context) -> Result<Vec<Row>>) -> Bench {
+    Bench { name, about, on_engines: false, run }
+}
+
+const fn on_engines(name: &'static str, about: &'static str, run: fn(&Context) -> Result<Vec<Row>>) -> Bench {
+    Bench { name, about, on_engines: true, run }
+}
 
 /// Measure what inferscope costs and how right it is; the table goes to target/bench.md too
 #[derive(clap::Args)]
@@ -112,6 +106,9 @@ pub fn run(args: &Args) -> Result<()> {
     let mut rows = Vec::new();
     for bench in BENCHES.iter().filter(|bench| all || args.names.iter().any(|name| name == bench.name)) {
         println!("\n== {}: {}", bench.name, bench.about);
+        if !bench.on_engines {
+            context.engines.end();
+        }
         let measured = (bench.run)(&context).unwrap_or_else(|error| vec![Row::failed(&error)]);
         measured.iter().for_each(|row| println!("{row}"));
         rows.extend(measured.into_iter().map(|row| (bench.name, row)));

@@ -76,7 +76,7 @@ fn watched(seconds: &str) -> Result<Vec<Row>> {
     ])
 }
 
-fn list(runs: &BTreeMap<String, Runs>) -> String {
+pub fn list(runs: &BTreeMap<String, Runs>) -> String {
     let one = |(name, runs): (&String, &Runs)| format!("{name} {:.0} ({} runs)", runs.ns_each(), runs.count);
     runs.iter().map(one).collect::<Vec<_>>().join(", ")
 }

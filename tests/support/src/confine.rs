@@ -1,0 +1,100 @@
+//! What a host may withhold from a program: root, calls, locked memory, mounts. Each takes effect in the child, between
+//! fork and exec, so that the program meets the kernel's own refusal and knows nothing of a test.
+
+use anyhow::{Context, Result};
+use std::ffi::CString;
+use std::io::{Error, Result as IoResult};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+const NOBODY: u32 = 65534;
+const CAP_SYS_RESOURCE: libc::c_ulong = 24;
+
+/// Runs the program as nobody, without a capability.
+pub fn as_nobody(command: &mut Command) {
+    command.uid(NOBODY).gid(NOBODY);
+}
+
+/// Locked memory of 64 KiB, and no right to raise it.
+pub fn little_locked_memory(command: &mut Command) {
+    let limit = libc::rlimit { rlim_cur: 65536, rlim_max: 65536 };
+    // SAFETY: system calls only, on values that outlive them.
+    unsafe {
+        command.pre_exec(move || {
+            check(libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit))?;
+            check(libc::prctl(libc::PR_CAPBSET_DROP, CAP_SYS_RESOURCE, 0, 0, 0))
+        });
+    }
+}
+
+/// The kernel answers EPERM to this call, or only where its first argument is `first`: as a container's seccomp does.
+pub fn refuse_call(command: &mut Command, number: libc::c_long, first: Option<u32>) {
+    let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    let load = |offset| step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
+    let equal = |value, jf| step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, jf, value);
+    let answer = |value| step(libc::BPF_RET | libc::BPF_K, 0, 0, value);
+    let refusal = answer(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32);
+    // Offsets of struct seccomp_data: the number at 0, the low half of the first argument at 16.
+    let filter = match first {
+        Some(first) => {
+            vec![load(0), equal(number as u32, 3), load(16), equal(first, 1), refusal, answer(libc::SECCOMP_RET_ALLOW)]
+        }
+        None => vec![load(0), equal(number as u32, 1), refusal, answer(libc::SECCOMP_RET_ALLOW)],
+    };
+    // SAFETY: system calls only; the filter belongs to the closure.
+    unsafe {
+        command.pre_exec(move || {
+            let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
+            check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
+            check(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program, 0, 0))
+        });
+    }
+}
+
+/// An empty directory in place of `path`, for this program alone.
+pub fn hide(command: &mut Command, path: &str) -> Result<()> {
+    let path = CString::new(path)?;
+    // SAFETY: system calls only, on strings that the closure owns.
+    unsafe {
+        command.pre_exec(move || {
+            own_mounts()?;
+            check(libc::mount(c"none".as_ptr(), path.as_ptr(), c"tmpfs".as_ptr(), 0, std::ptr::null()))
+        });
+    }
+    Ok(())
+}
+
+/// No file system of this kind is mounted, for this program alone.
+pub fn unmount(command: &mut Command, kind: &str) -> Result<()> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").context("/proc/self/mounts")?;
+    let of_kind = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let (path, its_kind) = (fields.next()?, fields.next()?);
+        (its_kind == kind).then(|| CString::new(path).ok())?
+    });
+    let mut paths: Vec<CString> = of_kind.collect();
+    // What was mounted last lies on top.
+    paths.reverse();
+    // SAFETY: system calls only, on strings that the closure owns.
+    unsafe {
+        command.pre_exec(move || {
+            own_mounts()?;
+            paths.iter().try_for_each(|path| check(libc::umount2(path.as_ptr(), libc::MNT_DETACH)))
+        });
+    }
+    Ok(())
+}
+
+/// Mounts from here on are this process' own.
+fn own_mounts() -> IoResult<()> {
+    // SAFETY: constant strings and null pointers where mount(2) takes them.
+    unsafe {
+        check(libc::unshare(libc::CLONE_NEWNS))?;
+        let flags = libc::MS_REC | libc::MS_PRIVATE;
+        check(libc::mount(std::ptr::null(), c"/".as_ptr(), std::ptr::null(), flags, std::ptr::null()))
+    }
+}
+
+fn check(result: libc::c_int) -> IoResult<()> {
+    if result == 0 { Ok(()) } else { Err(Error::last_os_error()) }
+}
