@@ -17,10 +17,10 @@ use crate::libtest::Counts;
 use crate::{build, cargo, paths, process, step};
 
 /// The live tests that need nothing but the kernel: names of files in agent/tests.
-const LIVE_TESTS: [&str; 3] = ["live_process", "live_sched", "live_socket"];
+const LIVE_TESTS: [&str; 5] = ["live_process", "live_sched", "live_socket", "live_start", "live_hardship"];
 const AT_ONCE: usize = 2;
 /// Without KVM a guest is some twenty times slower than its host.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// A program of the matrix: what the table calls it, where it lies, what it is given.
 struct Job {
