@@ -29,10 +29,14 @@ fn convinces(exchange: &Exchange) -> bool {
 }
 
 impl Candidates {
-    /// False if it is one already, or if there is no room.
+    /// False if there is no room.
     pub fn add(&mut self, pid: u32) -> bool {
         self.others.retain(|pid, _| std::path::Path::new(&format!("/proc/{pid}")).exists());
-        self.others.len() < PROCESSES && self.others.insert(pid, 0).is_none()
+        let room = self.others.len() < PROCESSES || self.others.contains_key(&pid);
+        if room {
+            self.others.entry(pid).or_default();
+        }
+        room
     }
 
     /// True if it was one.
@@ -52,10 +56,13 @@ impl Candidates {
     }
 
     /// Keeps an exchange until discovery has answered; without room for it, it is dropped.
-    pub fn push(&mut self, exchange: Exchange) {
-        if self.kept.len() < EXCHANGES {
+    /// False if there is no room.
+    pub fn push(&mut self, exchange: Exchange) -> bool {
+        let room = self.kept.len() < EXCHANGES;
+        if room {
             self.kept.push(exchange);
         }
+        room
     }
 
     /// The exchanges kept so far.

@@ -69,8 +69,6 @@ pub struct Limits {
     pub connections: u32,
     /// Label sets per metric family.
     pub series: u32,
-    /// Requests in flight.
-    pub in_flight: u32,
 }
 
 /// What /metrics shows.
@@ -164,7 +162,7 @@ impl Default for Capture {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { services: 256, processes: 4096, connections: 16_384, series: 5000, in_flight: 8192 }
+        Limits { services: 256, processes: 4096, connections: 16_384, series: 5000 }
     }
 }
 

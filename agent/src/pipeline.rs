@@ -24,7 +24,10 @@ use crate::{
     correlate::{self, Labels, Request},
     decode::{Event, decode},
     discover::Found,
-    export::{jsonl::Records, requests::RequestMetrics},
+    export::{
+        jsonl::Records,
+        requests::{OTHER, RequestMetrics},
+    },
     probe::{CounterReader, Watcher},
     registry::Registry,
     ring::Ring,
@@ -43,6 +46,8 @@ const BATCH: usize = 65_536;
 const PAUSE: Duration = Duration::from_millis(10);
 /// The longest time between two turns.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// Services whose exits are told apart.
+const EXIT_SERIES: usize = 4096;
 const PUBLISH_NS: u64 = 200_000_000;
 const TICK_NS: u64 = 1_000_000_000;
 const SWEEP_NS: u64 = 60 * TICK_NS;
@@ -75,10 +80,12 @@ pub struct Pipeline {
 }
 
 /// Ends requests of candidates: the first one in a dialect asks for the service that they belong to.
-fn finish_candidate(candidates: &mut Candidates, scout: &Scout, exchange: Exchange) {
+fn finish_candidate(candidates: &mut Candidates, scout: &Scout, live: &Live, exchange: Exchange) {
     if let Some((dialect, port)) = candidates.keep(&exchange) {
         let _ = scout.asks.try_send(Ask::Wire { pid: exchange.tgid, dialect, port });
-        candidates.push(exchange);
+        if !candidates.push(exchange) {
+            live.candidates_full.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -143,7 +150,7 @@ impl Pipeline {
         let Self { ring, watcher, sessions, registry, scout, sinks, live, exits, reader, candidates, .. } = self;
         let mut ended = |registry: &Registry, exchange: Exchange| {
             if exchange.service == CANDIDATES {
-                finish_candidate(candidates, scout, exchange);
+                finish_candidate(candidates, scout, live, exchange);
             } else {
                 finish(registry, sinks, live, exchange);
             }
@@ -235,7 +242,11 @@ impl Pipeline {
 
     /// A process that listens and is not recognised: watched, and shown only once it speaks a dialect.
     fn candidate(&mut self, pid: u32) {
-        if self.registry.service_of(pid).is_some() || self.watcher.is_watched(pid) || !self.candidates.add(pid) {
+        if self.registry.service_of(pid).is_some() || self.watcher.is_watched(pid) {
+            return;
+        }
+        if !self.candidates.add(pid) {
+            self.live.candidates_full.fetch_add(1, Ordering::Relaxed);
             return;
         }
         if let Err(error) = self.watcher.watch(pid, CANDIDATES, monotonic_ns()) {
@@ -298,7 +309,7 @@ fn count_exit(registry: &Registry, exits: &mut FxHashMap<(String, &'static str),
         (0, _) => "exit_code",
         _ => "signal",
     };
-    if exits.len() < 4096 {
-        *exits.entry((service.to_owned(), cause)).or_default() += 1;
-    }
+    let known = exits.contains_key(&(service.to_owned(), cause)) || exits.len() < EXIT_SERIES;
+    let service = if known { service } else { OTHER };
+    *exits.entry((service.to_owned(), cause)).or_default() += 1;
 }

@@ -221,7 +221,9 @@ fn reload(args: &RunArgs, log: &LogArgs, config: &mut Config, running: &Running)
     if running.asks.try_send(Ask::Rules(Box::new(new.discover.clone()))).is_err() {
         tracing::warn!("the rules of discovery were not taken over: try again");
     }
-    *config = new;
+    // What needs a restart stays as it is in force, so that the next reload names it again.
+    config.discover = new.discover;
+    config.metrics.route_templates = new.metrics.route_templates;
 }
 
 /// `inferscope check`'s part that needs the kernel: loads, attaches, reports, and takes it all away again.

@@ -19,6 +19,8 @@ pub struct Live {
     events: [AtomicU64; KINDS.len()],
     pub undecodable: AtomicU64,
     pub unknown_service: AtomicU64,
+    /// Processes and exchanges for which the candidates had no room.
+    pub candidates_full: AtomicU64,
     pub batch: AtomicU64,
     /// CLOCK_MONOTONIC of the pipeline's last turn.
     pub turned_ns: AtomicU64,

@@ -92,7 +92,6 @@ pub const KEYS: &[Key] = &[
     fixed("limits.processes", number(16, 65_536)),
     fixed("limits.connections", number(64, 1 << 20)),
     fixed("limits.series", number(100, 1_000_000)),
-    fixed("limits.in_flight", number(16, 1 << 20)),
     fixed("metrics.per_process", Kind::Bool),
     live("metrics.route_templates", Kind::Routes),
     fixed("log.level", Kind::OneOf(&["error", "warn", "info", "debug", "trace"])),
