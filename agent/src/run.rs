@@ -164,10 +164,20 @@ pub fn start(config: &Config, each: Option<Each>) -> Result<Running> {
     let (ending, ended) = oneshot::channel();
     let pipeline = std::thread::Builder::new().name("pipeline".into()).spawn(move || {
         let _ending = ending;
+        go_first();
         pipeline.run();
     })?;
     tracing::info!(after_ms = began.elapsed().as_millis() as u64, "watching this host");
     Ok(Running { sources, asks, ended, stop, pipeline: Some(pipeline), _ebpf: ebpf })
+}
+
+/// Beside many busy threads this one would come too late to the ring, and records would be lost for want of a CPU that
+/// it needs only for a moment.
+fn go_first() {
+    const NICE: i32 = -15;
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "the pipeline has no precedence: more may be lost beside busy servers");
+    }
 }
 
 /// `inferscope run`.

@@ -96,14 +96,15 @@ fn growth(context: &Context) -> Result<Vec<Row>> {
     }
     children.end();
     strangers.end();
-    report(&churn, &agent, &sizes, one_tenth)
+    report(&churn, &agent, &server, &sizes, one_tenth)
 }
 
-fn report(churn: &Churn, agent: &Agent, sizes: &[f64], one_tenth: usize) -> Result<Vec<Row>> {
+fn report(churn: &Churn, agent: &Agent, server: &Server, sizes: &[f64], one_tenth: usize) -> Result<Vec<Row>> {
     ensure!(sizes.len() > one_tenth + 10, "the load ended early");
     let (early, late) = (median(&sizes[one_tenth..one_tenth + 5]), median(&sizes[sizes.len() - 5..]));
     let metrics = agent.scrape()?;
-    let recorded = agent.records()?.len();
+    // Discovery is on: other servers of this host have records too.
+    let recorded = agent.records()?.iter().filter(|record| record.pid == server.pid()).count();
     let exits = metrics.count("inferscope_events_total", &[("kind", "exit")]);
     let execs = metrics.count("inferscope_events_total", &[("kind", "exec")]);
     let lost = agent.lost()?;
