@@ -39,7 +39,7 @@ fn recorded(agent: &Agent, llama: &Llama, request: &Request) -> (Outcome, Record
 
 /// The `i`th of a mixture: chat and completions, streamed and not, of different lengths.
 fn nth(i: u64) -> Request {
-    let (stream, tokens) = (i % 2 == 0, 4 + i % 13);
+    let (stream, tokens) = (i.is_multiple_of(2), 4 + i % 13);
     let prompt = format!("Count from {i} upwards, please.");
     if i % 3 == 2 {
         Request::completion("any", &prompt, tokens, stream)
