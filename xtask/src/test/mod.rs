@@ -130,6 +130,8 @@ fn release_tests(names: &[String]) -> Command {
 
 fn build_helpers() -> Result<()> {
     let mut helpers = cargo::command(&["build", "--release", "--package", "support", "--bins"]);
+    // The fake GPU library is a library, not a program.
+    helpers.args(["--package", "fake-nvml", "--lib"]);
     crate::step::run("build the tests' helpers", "1 minute", &mut helpers)
 }
 
