@@ -72,6 +72,6 @@ pub struct Scratch {
     pub call: Call,
 }
 
-/// Used by the sys_exit program alone: the kernel does not run one program twice at a time on one CPU.
+/// One for each of the two sys_exit programs: the kernel does not run one program twice at a time on one CPU.
 #[map]
-pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);

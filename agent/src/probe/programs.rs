@@ -13,6 +13,8 @@ use aya::{
 pub enum Attachment {
     /// `<name>_btf` as a typed tracepoint, else `<name>_raw` as a raw one.
     Tracepoint { name: &'static str, tracepoint: &'static str },
+    /// The same, and where the kernel may preempt programs (7.0 and later) `<name>_btf_2` or `<name>_raw_2` as well.
+    TracepointTwice { name: &'static str, tracepoint: &'static str },
     /// A software event on every CPU, at each occurrence.
     SoftwareEvent { program: &'static str, event: SoftwareEvent },
 }
@@ -36,8 +38,8 @@ pub const PROBES: &[Probe] = &[
         required: true,
         since: "4.17",
         attachments: &[
-            Attachment::Tracepoint { name: "process_exit", tracepoint: "sched_process_exit" },
-            Attachment::Tracepoint { name: "process_fork", tracepoint: "sched_process_fork" },
+            Attachment::TracepointTwice { name: "process_exit", tracepoint: "sched_process_exit" },
+            Attachment::TracepointTwice { name: "process_fork", tracepoint: "sched_process_fork" },
             Attachment::Tracepoint { name: "process_exec", tracepoint: "sched_process_exec" },
         ],
     },
@@ -47,8 +49,8 @@ pub const PROBES: &[Probe] = &[
         required: true,
         since: "4.17",
         attachments: &[
-            Attachment::Tracepoint { name: "sys_exit", tracepoint: "sys_exit" },
-            Attachment::Tracepoint { name: "sys_enter", tracepoint: "sys_enter" },
+            Attachment::TracepointTwice { name: "sys_exit", tracepoint: "sys_exit" },
+            Attachment::TracepointTwice { name: "sys_enter", tracepoint: "sys_enter" },
         ],
     },
     Probe {
@@ -142,20 +144,44 @@ fn software_event(ebpf: &mut Ebpf, name: &str, event: SoftwareEvent) -> Result<S
     Ok(format!("perf_event:{event:?}"))
 }
 
+/// Whether this kernel runs tracepoint programs with preemption on.
+fn preempts_programs() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    release.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= 7)
+}
+
+fn tracepoint(
+    ebpf: &mut Ebpf,
+    name: &str,
+    suffix: &str,
+    tracepoint: &str,
+    btf: Option<&Btf>,
+) -> (Option<String>, Option<String>) {
+    let first = match btf {
+        Some(btf) => tp_btf(ebpf, &format!("{name}_btf{suffix}"), tracepoint, btf),
+        None => Err("tp_btf needs the kernel's own BTF".to_owned()),
+    };
+    match first {
+        Ok(hook) => (Some(hook), None),
+        Err(refused) => match raw_tp(ebpf, &format!("{name}_raw{suffix}"), tracepoint) {
+            Ok(hook) => (Some(hook), Some(format!("tp_btf refused: {refused}"))),
+            Err(error) => (None, Some(format!("tp_btf refused: {refused}; raw_tp refused: {error}"))),
+        },
+    }
+}
+
 fn attach_one(ebpf: &mut Ebpf, attachment: &Attachment, btf: Option<&Btf>) -> (Option<String>, Option<String>) {
     match attachment {
-        Attachment::Tracepoint { name, tracepoint } => {
-            let first = match btf {
-                Some(btf) => tp_btf(ebpf, &format!("{name}_btf"), tracepoint, btf),
-                None => Err("tp_btf needs the kernel's own BTF".to_owned()),
-            };
-            match first {
-                Ok(hook) => (Some(hook), None),
-                Err(refused) => match raw_tp(ebpf, &format!("{name}_raw"), tracepoint) {
-                    Ok(hook) => (Some(hook), Some(format!("tp_btf refused: {refused}"))),
-                    Err(error) => (None, Some(format!("tp_btf refused: {refused}; raw_tp refused: {error}"))),
-                },
+        Attachment::Tracepoint { name, tracepoint: at } => tracepoint(ebpf, name, "", at, btf),
+        Attachment::TracepointTwice { name, tracepoint: at } => {
+            let first = tracepoint(ebpf, name, "", at, btf);
+            if first.0.is_some() && preempts_programs() {
+                let (second, error) = tracepoint(ebpf, name, "_2", at, btf);
+                if second.is_none() {
+                    return (first.0, error.map(|error| format!("second program refused: {error}")));
+                }
             }
+            first
         }
         Attachment::SoftwareEvent { program, event } => match software_event(ebpf, program, *event) {
             Ok(hook) => (Some(hook), None),
@@ -171,7 +197,7 @@ pub fn attach_all(ebpf: &mut Ebpf, btf: Option<&Btf>) -> Vec<ProbeReport> {
         for attachment in probe.attachments {
             let (hook, error) = attach_one(ebpf, attachment, btf);
             let program = match attachment {
-                Attachment::Tracepoint { name, .. } => name,
+                Attachment::Tracepoint { name, .. } | Attachment::TracepointTwice { name, .. } => name,
                 Attachment::SoftwareEvent { program, .. } => program,
             };
             reports.push(ProbeReport {

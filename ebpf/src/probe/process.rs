@@ -13,7 +13,14 @@ use crate::{
 };
 
 // TP_PROTO(struct task_struct *parent, struct task_struct *child)
-tracepoint!(process_fork_btf, process_fork_raw, "sched_process_fork", |ctx, R| forked::<R>(ctx.arg(0), ctx.arg(1)));
+tracepoint_twice!(
+    process_fork_btf,
+    process_fork_raw,
+    process_fork_btf_2,
+    process_fork_raw_2,
+    "sched_process_fork",
+    |ctx, R, _AGAIN| forked::<R>(ctx.arg(0), ctx.arg(1))
+);
 
 // TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)
 tracepoint!(process_exec_btf, process_exec_raw, "sched_process_exec", |ctx, R| {
@@ -23,7 +30,14 @@ tracepoint!(process_exec_btf, process_exec_raw, "sched_process_exec", |ctx, R| {
 });
 
 // TP_PROTO(struct task_struct *p [, bool group_dead since 6.16])
-tracepoint!(process_exit_btf, process_exit_raw, "sched_process_exit", |ctx, R| exited::<R>(ctx.arg(0)));
+tracepoint_twice!(
+    process_exit_btf,
+    process_exit_raw,
+    process_exit_btf_2,
+    process_exit_raw_2,
+    "sched_process_exit",
+    |ctx, R, _AGAIN| exited::<R>(ctx.arg(0))
+);
 
 #[inline(always)]
 fn forked<R: Read>(parent: *const u8, child: *const u8) {
@@ -35,7 +49,8 @@ fn forked<R: Read>(parent: *const u8, child: *const u8) {
             return;
         }
         let child_tgid = R::u32(child, config!(offsets.task_tgid));
-        if child_tgid == parent_tgid {
+        // The second of the two programs finds the child watched.
+        if child_tgid == parent_tgid || watch::mark(child_tgid) != 0 {
             return;
         }
         let Some(sums) = watch::sums(mark) else { return };

@@ -19,20 +19,20 @@ use crate::{
 const MAX_ERRNO: i64 = 4095;
 
 // TP_PROTO(struct pt_regs *regs, long id)
-tracepoint!(sys_enter_btf, sys_enter_raw, "sys_enter", |ctx, R| {
+tracepoint_twice!(sys_enter_btf, sys_enter_raw, sys_enter_btf_2, sys_enter_raw_2, "sys_enter", |ctx, R, AGAIN| {
     let current = bpf_get_current_pid_tgid();
     let mark = watch::mark((current >> 32) as u32);
     if mark != 0 {
-        entered::<R>(current, mark, ctx.arg(0), ctx.arg::<u64>(1) as u32);
+        entered::<R>(current, mark, ctx.arg(0), ctx.arg::<u64>(1) as u32, AGAIN);
     }
 });
 
 // TP_PROTO(struct pt_regs *regs, long ret)
-tracepoint!(sys_exit_btf, sys_exit_raw, "sys_exit", |ctx, R| {
+tracepoint_twice!(sys_exit_btf, sys_exit_raw, sys_exit_btf_2, sys_exit_raw_2, "sys_exit", |ctx, R, AGAIN| {
     let current = bpf_get_current_pid_tgid();
     let mark = watch::mark((current >> 32) as u32);
     if mark != 0 {
-        returned(current, mark, ctx.arg::<u64>(1) as i64);
+        returned(current, mark, ctx.arg::<u64>(1) as i64, AGAIN);
     }
     core::marker::PhantomData::<R>
 });
@@ -48,12 +48,16 @@ pub fn class_of(number: u32) -> u8 {
 }
 
 #[inline(always)]
-fn entered<R: Read>(current: u64, mark: u16, regs: *const u8, number: u32) {
+fn entered<R: Read>(current: u64, mark: u16, regs: *const u8, number: u32, again: bool) {
     let (tgid, tid) = ((current >> 32) as u32, current as u32);
     let Some(thread) = state::thread(tid, tgid) else { return };
     let class = class_of(number);
     // SAFETY: a map value, and the hook's registers at constant offsets.
     unsafe {
+        // The first program was here: the call before this one has returned, or had another number.
+        if again && (*thread).syscall == number {
+            return;
+        }
         (*thread).syscall = number;
         (*thread).syscall_since_ns = now_ns();
         if (SYS_READ..=SYS_SHUTDOWN).contains(&class) {
@@ -69,7 +73,7 @@ fn entered<R: Read>(current: u64, mark: u16, regs: *const u8, number: u32) {
 }
 
 #[inline(always)]
-fn returned(current: u64, mark: u16, result: i64) {
+fn returned(current: u64, mark: u16, result: i64, again: bool) {
     let (tgid, tid) = ((current >> 32) as u32, current as u32);
     let Some(thread) = state::thread(tid, tgid) else { return };
     // SAFETY: a map value.
@@ -84,7 +88,7 @@ fn returned(current: u64, mark: u16, result: i64) {
         count(tgid, number, now.wrapping_sub((*thread).syscall_since_ns), failed);
         let class = class_of(number);
         if (SYS_READ..=SYS_SENDMMSG).contains(&class) || class == SYS_SHUTDOWN {
-            socket::returned(current, mark, thread, class, result, now);
+            socket::returned(current, mark, thread, class, result, now, again);
         }
     }
 }

@@ -93,10 +93,7 @@ impl Running {
     /// Waits for the end of the process and then of its output.
     pub fn wait(&mut self, within: Duration) -> Result<ExitStatus> {
         let deadline = Instant::now() + within;
-        if let Some(status) = self.child.try_wait()? {
-            return Ok(status);
-        }
-        if !ends_within(self.child.id(), within) {
+        if self.child.try_wait()?.is_none() && !ends_within(self.child.id(), within) {
             bail!("{} did not end within {within:?}", self.what);
         }
         let status = self.child.wait()?;

@@ -18,6 +18,11 @@ use crate::{build, cargo, paths, process, step};
 
 /// The live tests that need nothing but the kernel: names of files in agent/tests.
 const LIVE_TESTS: [&str; 5] = ["live_process", "live_sched", "live_socket", "live_start", "live_hardship"];
+/// Bad starts and bad luck are much the same on every kernel: on the oldest only, which has the most of its own.
+const ONCE: [&str; 2] = ["live_start", "live_hardship"];
+/// Kernels from 7.0 on leave out a program that was preempted on the same CPU. The agent counts that and keeps second
+/// programs against it, but tests that want every event cannot hold where one program takes a guest's time slice.
+const EXACT: [&str; 2] = ["live_process", "live_socket"];
 const AT_ONCE: usize = 2;
 /// Without KVM a guest is some twenty times slower than its host.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -27,6 +32,16 @@ struct Job {
     name: String,
     binary: PathBuf,
     args: Vec<String>,
+}
+
+/// Why a program is not run on a kernel.
+fn left_out(release: &str, name: &str) -> Option<&'static str> {
+    let major = release.split('.').next().and_then(|major| major.parse::<u32>().ok()).unwrap_or(0);
+    if ONCE.contains(&name) && major != 5 {
+        return Some("runs on the oldest kernel only");
+    }
+    (EXACT.contains(&name) && major >= 7)
+        .then_some("this kernel leaves preempted programs out: not every event is seen")
 }
 
 /// Runs everything on KERNELS and prints a table.
@@ -92,7 +107,7 @@ fn boot(kernel: &Kernel, jobs: &[Job], helpers: &[PathBuf]) -> Result<Outcome> {
     for helper in helpers {
         guest.add_beside(helper)?;
     }
-    for job in jobs {
+    for job in jobs.iter().filter(|job| left_out(&kernel.release, &job.name).is_none()) {
         guest.job(&job.binary, job.args.clone())?;
     }
     let outcome = guest.boot()?;
@@ -113,8 +128,15 @@ fn print_header(jobs: &[Job]) {
 
 fn print_row(kernel: &Kernel, jobs: &[Job], outcome: Outcome) -> Result<Counts> {
     let (mut total, mut row) = (Counts::default(), format!("{:<34}", kernel.release));
-    for (at, job) in jobs.iter().enumerate() {
-        let (counts, cell) = match outcome.jobs.get(at) {
+    let mut ran = outcome.jobs.iter();
+    for job in jobs {
+        if let Some(reason) = left_out(&kernel.release, &job.name) {
+            println!("  skipped  {} on {}: {reason}", job.name, kernel.release);
+            total.skipped += 1;
+            row += &format!("{:<24}", "skipped");
+            continue;
+        }
+        let (counts, cell) = match ran.next() {
             None => (Counts::one(false), "never ran".to_owned()),
             Some(end) if job.name == "check" => {
                 let good = end.code == Some(0);
