@@ -44,15 +44,19 @@ pub fn run(args: &Args) -> Result<()> {
     }
     process::watch_signals();
     let binary = args.binary.clone().map_or_else(|| build::agent(false), Ok)?;
-    let server = match running_servers(&binary) {
-        Some(found) => {
-            println!("already running: {found}; watching that, and sending it nothing");
-            None
+    let (server, target) = match running_server(&binary) {
+        Some(target) => {
+            println!("already running: {}; watching that, and sending it a little chat", target.words);
+            (None, target)
         }
-        None => Some(Server::start(Engine::Llama, &Options::default())?),
+        None => {
+            let server = Server::start(Engine::Llama, &Options::default())?;
+            let target = Target { words: String::new(), port: server.port, model: server.model().to_owned() };
+            (Some(server), target)
+        }
     };
     let agent = Agent::start(&binary, args.port, &[])?;
-    let traffic = server.as_ref().map(Traffic::start);
+    let traffic = Traffic::start(target);
     println!("metrics: {}/metrics", agent.url());
     let shown = show(&binary, &agent, args.duration);
     // The traffic stops first, so that nobody sees a server die under a request.
@@ -64,13 +68,23 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The inference servers that run already, in words.
-fn running_servers(binary: &Path) -> Option<String> {
+/// What the traffic goes to.
+struct Target {
+    words: String,
+    port: u16,
+    model: String,
+}
+
+/// The first inference server that runs already and listens on a port.
+fn running_server(binary: &Path) -> Option<Target> {
     let listed = process::output(Command::new(binary).args(["ps", "--json"])).ok()?;
     let listed: serde_json::Value = serde_json::from_str(&listed).ok()?;
-    let name = |row: &serde_json::Value| format!("{} (pid {})", row["engine"].as_str().unwrap_or("?"), row["pid"]);
-    let names: Vec<String> = listed.as_array()?.iter().map(name).collect();
-    (!names.is_empty()).then(|| names.join(", "))
+    listed.as_array()?.iter().find_map(|row| {
+        let port = u16::try_from(row["ports"].get(0)?.as_u64()?).ok()?;
+        let model = row["model"].as_str().unwrap_or("default").to_owned();
+        let words = format!("{} (pid {}, port {port})", row["engine"].as_str().unwrap_or("?"), row["pid"]);
+        Some(Target { words, port, model })
+    })
 }
 
 /// The live table on a terminal, a plain one every two seconds elsewhere.
@@ -112,16 +126,16 @@ struct Traffic {
 }
 
 impl Traffic {
-    fn start(server: &Server) -> Self {
+    fn start(target: Target) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (port, model, over) = (server.port, server.model(), Arc::clone(&stop));
+        let over = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             for (turn, prompt) in PROMPTS.iter().cycle().enumerate() {
                 if over.load(Ordering::Relaxed) || process::interrupted() {
                     return;
                 }
                 let streamed = turn % 3 != 2;
-                if let Err(error) = http::chat(port, model, prompt, 48, streamed) {
+                if let Err(error) = http::chat(target.port, &target.model, prompt, 48, streamed) {
                     eprintln!("the demo's request failed: {error:#}");
                     return;
                 }
