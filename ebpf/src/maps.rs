@@ -50,6 +50,11 @@ pub static PROCESS: Array<Process> = Array::with_max_entries(4096, BPF_F_MMAPABL
 #[map]
 pub static FREE_SLOTS: Stack<u32> = Stack::with_max_entries(4096, 0);
 
+/// Watched processes that have not ended. Two last threads can both see that none is left: the one that takes the entry
+/// out ends the watch.
+#[map]
+pub static LIVE: HashMap<u32, u32> = HashMap::with_max_entries(4096, 0);
+
 #[map]
 pub static SERVICE: Array<Counters> = Array::with_max_entries(256, BPF_F_MMAPABLE);
 

@@ -5,7 +5,7 @@ use inferscope_abi::{Counters, Lost, Process, WATCH_ROW};
 use crate::{
     emit::lost,
     kernel::now_ns,
-    maps::{FREE_SLOTS, PROCESS, SERVICE, WATCHED},
+    maps::{FREE_SLOTS, LIVE, PROCESS, SERVICE, WATCHED},
 };
 
 /// Slot + 1 of a process, 0 if it is not watched.
@@ -69,6 +69,11 @@ pub fn begin(tgid: u32, service: u32) -> bool {
         (*process).tgid = tgid;
         (*process).service = service;
         (*process).since_ns = now_ns();
+    }
+    if LIVE.insert(tgid, slot, 0).is_err() {
+        lost(Lost::MapProcess);
+        let _ = FREE_SLOTS.push(slot, 0);
+        return false;
     }
     set_mark(tgid, slot as u16 + 1)
 }

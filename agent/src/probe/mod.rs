@@ -120,6 +120,7 @@ pub fn load_reporting(options: &LoadOptions<'_>) -> Result<Loaded> {
         .map_max_entries("WATCHED", rows)
         .map_max_entries("PROCESS", options.processes)
         .map_max_entries("FREE_SLOTS", options.processes)
+        .map_max_entries("LIVE", options.processes)
         .map_max_entries("SERVICE", options.services)
         .map_max_entries("CONNECTION", options.connections)
         .load(OBJECT)

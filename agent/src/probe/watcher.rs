@@ -21,6 +21,7 @@ use super::{
 pub struct Watcher {
     arrays: Arc<Arrays>,
     free_slots: Stack<MapData, u32>,
+    live: HashMap<MapData, u32, u32>,
     threads: HashMap<MapData, u32, Wire<Thread>>,
     connections: HashMap<MapData, u64, Wire<Connection>>,
     /// What was watched by us or inherited, so that it can be taken back.
@@ -53,6 +54,7 @@ impl Watcher {
         Ok(Self {
             arrays,
             free_slots,
+            live: take(ebpf, "LIVE")?,
             threads: take(ebpf, "THREAD")?,
             connections: take(ebpf, "CONNECTION")?,
             watched: StdMap::new(),
@@ -91,6 +93,10 @@ impl Watcher {
             // The kernel side makes an entry by itself where this one does not fit, and counts it.
             let _ = self.threads.insert(tid, Wire(thread), 0);
         }
+        if let Err(error) = self.live.insert(tgid, slot, 0) {
+            let _ = self.free_slots.push(slot, 0);
+            return Err(error).with_context(|| format!("no room to watch process {tgid}"));
+        }
         self.arrays.watched.set(tgid as usize, slot as u16 + 1);
         self.watched.insert(tgid, service);
         Ok(())
@@ -100,6 +106,11 @@ impl Watcher {
     pub fn unwatch(&mut self, tgid: u32) {
         let Some(mark) = self.arrays.watched.get(tgid as usize).filter(|mark| *mark != 0) else { return };
         self.arrays.watched.set(tgid as usize, 0);
+        if self.live.remove(&tgid).is_err() {
+            // It has just ended: the kernel side gave its slot back.
+            self.watched.remove(&tgid);
+            return;
+        }
         for tid in threads_of(tgid) {
             let _ = self.threads.remove(&tid);
         }

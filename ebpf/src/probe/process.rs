@@ -8,7 +8,7 @@ use crate::{
     config,
     emit::{self, header},
     kernel::{Read, now_ns, read},
-    maps::THREAD,
+    maps::{LIVE, THREAD},
     state, watch,
 };
 
@@ -122,6 +122,9 @@ fn exited<R: Read>(task: *const u8) {
             return;
         }
         let _ = THREAD.remove(tid);
+        if LIVE.remove(tgid).is_err() {
+            return;
+        }
         let exit_code = R::u32(task, config!(offsets.task_exit_code));
         emit::filled(Lost::RingExit, |event: *mut ExitEvent| {
             (*event).header = header(Kind::Exit, tgid, tid, now);
