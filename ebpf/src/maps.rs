@@ -77,6 +77,6 @@ pub struct Scratch {
     pub call: Call,
 }
 
-/// One for each of the two sys_exit programs: the kernel does not run one program twice at a time on one CPU.
+/// Of the one sys_exit program that is attached: the kernel does not run a program twice at a time on one CPU.
 #[map]
-pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);

@@ -18,19 +18,17 @@ macro_rules! tracepoint {
     };
 }
 
-/// The same hooks twice over. Kernels from 7.0 on run tracepoints with preemption on and leave a program out that is
-/// running on that CPU already; the second program is another to the kernel, and takes what the first was left out of.
-/// Bodies must see for themselves that the first has done the work. `$again` is true in the second.
-macro_rules! tracepoint_twice {
-    ($btf:ident, $raw:ident, $btf_2:ident, $raw_2:ident, $tracepoint:literal, |$ctx:ident, $read:ident, $again:ident| $body:expr) => {
-        tracepoint!($btf, $raw, $tracepoint, |$ctx, $read| {
-            const $again: bool = false;
-            $body
-        });
-        tracepoint!($btf_2, $raw_2, $tracepoint, |$ctx, $read| {
-            const $again: bool = true;
-            $body
-        });
+/// Makes a classic tracepoint of a body, for kernels from 7.0 on: they run the two hooks above with preemption on and
+/// leave a program out that is running on that CPU already. Behind a classic tracepoint preemption is off. `$ctx` is the
+/// address of its record, whose fields the agent compares with the tracepoint's format before it attaches.
+macro_rules! classic_tracepoint {
+    ($name:ident, |$ctx:ident| $body:expr) => {
+        #[aya_ebpf::macros::tracepoint]
+        pub fn $name(ctx: aya_ebpf::programs::TracePointContext) -> u32 {
+            let $ctx = aya_ebpf::EbpfContext::as_ptr(&ctx).cast::<u8>();
+            $body;
+            0
+        }
     };
 }
 

@@ -44,7 +44,7 @@ impl Host {
             privilege.locked_memory(version, &self.proc_text("self/limits").unwrap_or_default()),
             privilege.unprivileged_bpf(self.proc_text("sys/kernel/unprivileged_bpf_disabled").as_deref()),
             pid_namespace(fs::read_link(self.proc_root.join("self/ns/pid")).ok().as_deref()),
-            tracefs(self.proc_text("self/mounts").as_deref()),
+            tracefs(self.proc_text("self/mounts").as_deref(), version),
             cgroup(&self.sys_root.join("fs/cgroup")),
             jit(self.proc_text("sys/net/core/bpf_jit_enable").as_deref()),
         ]
@@ -116,8 +116,8 @@ fn pid_namespace(link: Option<&Path>) -> Finding {
     .required()
 }
 
-/// The raw and typed tracepoints in use need no tracefs.
-fn tracefs(mounts: Option<&str>) -> Finding {
+/// The raw and typed tracepoints need no tracefs, the classic ones that are better from 7.0 on do.
+fn tracefs(mounts: Option<&str>, version: Option<(u32, u32)>) -> Finding {
     let mounted = mounts.and_then(|mounts| {
         mounts.lines().find_map(|line| {
             let mut fields = line.split(' ').skip(1);
@@ -125,7 +125,14 @@ fn tracefs(mounts: Option<&str>) -> Finding {
             (kind == "tracefs").then(|| path.to_owned())
         })
     });
-    Finding::ok("tracefs", mounted.unwrap_or_else(|| "not mounted; none of the probes needs it".to_owned()))
+    match mounted {
+        Some(path) => Finding::ok("tracefs", path),
+        None if version >= Some((7, 0)) => {
+            Finding::degraded("tracefs", "not mounted: this kernel will leave out some events, which are counted")
+                .next("mount -t tracefs none /sys/kernel/tracing")
+        }
+        None => Finding::ok("tracefs", "not mounted; none of the probes needs it"),
+    }
 }
 
 fn cgroup(root: &Path) -> Finding {
@@ -188,8 +195,9 @@ mod tests {
         assert_eq!(pid_namespace(Some(Path::new(HOST_PID_NAMESPACE))).status, Fine);
         assert_eq!(pid_namespace(Some(Path::new("pid:[4026532001]"))).status, Missing);
         let mounts = "proc /proc proc rw 0 0\ntracefs /sys/kernel/tracing tracefs rw 0 0\n";
-        assert_eq!(tracefs(Some(mounts)).detail, "/sys/kernel/tracing");
-        assert!(tracefs(None).detail.contains("not mounted"));
+        assert_eq!(tracefs(Some(mounts), Some((7, 3))).detail, "/sys/kernel/tracing");
+        assert!(tracefs(None, Some((6, 18))).detail.contains("none of the probes needs it"));
+        assert!(tracefs(None, Some((7, 0))).next_step.is_some_and(|next| next.contains("mount -t tracefs")));
         assert_eq!(jit(Some("0\n")).status, Degraded);
     }
 

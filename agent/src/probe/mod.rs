@@ -3,6 +3,7 @@
 
 pub mod arch;
 pub mod btf;
+mod classic;
 pub mod layout;
 pub mod programs;
 mod reader;

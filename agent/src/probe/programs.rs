@@ -3,18 +3,20 @@
 use aya::{
     Btf, Ebpf,
     programs::{
-        BtfTracePoint, PerfEvent, RawTracePoint,
+        BtfTracePoint, PerfEvent, RawTracePoint, TracePoint,
         perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
     },
     util::online_cpus,
 };
 
+use super::classic::Classic;
+
 /// One program and the places where it can hang, best first.
 pub enum Attachment {
     /// `<name>_btf` as a typed tracepoint, else `<name>_raw` as a raw one.
     Tracepoint { name: &'static str, tracepoint: &'static str },
-    /// The same, and where the kernel may preempt programs (7.0 and later) `<name>_btf_2` or `<name>_raw_2` as well.
-    TracepointTwice { name: &'static str, tracepoint: &'static str },
+    /// Where the kernel may preempt the two above (7.0 and later) `<name>_tp` as a classic tracepoint, else the same.
+    TracepointOrClassic { name: &'static str, tracepoint: &'static str, classic: Classic },
     /// A software event on every CPU, at each occurrence.
     SoftwareEvent { program: &'static str, event: SoftwareEvent },
 }
@@ -38,8 +40,20 @@ pub const PROBES: &[Probe] = &[
         required: true,
         since: "4.17",
         attachments: &[
-            Attachment::TracepointTwice { name: "process_exit", tracepoint: "sched_process_exit" },
-            Attachment::TracepointTwice { name: "process_fork", tracepoint: "sched_process_fork" },
+            Attachment::TracepointOrClassic {
+                name: "process_exit",
+                tracepoint: "sched_process_exit",
+                classic: Classic { category: "sched", name: "sched_process_exit", fields: &[] },
+            },
+            Attachment::TracepointOrClassic {
+                name: "process_fork",
+                tracepoint: "sched_process_fork",
+                classic: Classic {
+                    category: "task",
+                    name: "task_newtask",
+                    fields: &[("pid", 8, 4), ("clone_flags", 32, 8)],
+                },
+            },
             Attachment::Tracepoint { name: "process_exec", tracepoint: "sched_process_exec" },
         ],
     },
@@ -49,8 +63,20 @@ pub const PROBES: &[Probe] = &[
         required: true,
         since: "4.17",
         attachments: &[
-            Attachment::TracepointTwice { name: "sys_exit", tracepoint: "sys_exit" },
-            Attachment::TracepointTwice { name: "sys_enter", tracepoint: "sys_enter" },
+            Attachment::TracepointOrClassic {
+                name: "sys_exit",
+                tracepoint: "sys_exit",
+                classic: Classic { category: "raw_syscalls", name: "sys_exit", fields: &[("ret", 16, 8)] },
+            },
+            Attachment::TracepointOrClassic {
+                name: "sys_enter",
+                tracepoint: "sys_enter",
+                classic: Classic {
+                    category: "raw_syscalls",
+                    name: "sys_enter",
+                    fields: &[("id", 8, 8), ("args", 16, 48)],
+                },
+            },
         ],
     },
     Probe {
@@ -128,6 +154,15 @@ fn raw_tp(ebpf: &mut Ebpf, name: &str, tracepoint: &str) -> Result<String, Strin
     Ok(format!("raw_tp:{tracepoint}"))
 }
 
+fn classic_tp(ebpf: &mut Ebpf, name: &str, at: &Classic) -> Result<String, String> {
+    at.check()?;
+    let program: &mut TracePoint =
+        ebpf.program_mut(name).ok_or("not in this build")?.try_into().map_err(|e| why(&e))?;
+    program.load().map_err(|e| why(&e))?;
+    program.attach(at.category, at.name).map_err(|e| why(&e))?;
+    Ok(format!("tp:{}:{}", at.category, at.name))
+}
+
 fn software_event(ebpf: &mut Ebpf, name: &str, event: SoftwareEvent) -> Result<String, String> {
     let program: &mut PerfEvent = ebpf.program_mut(name).ok_or("not in this build")?.try_into().map_err(|e| why(&e))?;
     program.load().map_err(|e| why(&e))?;
@@ -150,20 +185,14 @@ fn preempts_programs() -> bool {
     release.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= 7)
 }
 
-fn tracepoint(
-    ebpf: &mut Ebpf,
-    name: &str,
-    suffix: &str,
-    tracepoint: &str,
-    btf: Option<&Btf>,
-) -> (Option<String>, Option<String>) {
+fn tracepoint(ebpf: &mut Ebpf, name: &str, at: &str, btf: Option<&Btf>) -> (Option<String>, Option<String>) {
     let first = match btf {
-        Some(btf) => tp_btf(ebpf, &format!("{name}_btf{suffix}"), tracepoint, btf),
+        Some(btf) => tp_btf(ebpf, &format!("{name}_btf"), at, btf),
         None => Err("tp_btf needs the kernel's own BTF".to_owned()),
     };
     match first {
         Ok(hook) => (Some(hook), None),
-        Err(refused) => match raw_tp(ebpf, &format!("{name}_raw{suffix}"), tracepoint) {
+        Err(refused) => match raw_tp(ebpf, &format!("{name}_raw"), at) {
             Ok(hook) => (Some(hook), Some(format!("tp_btf refused: {refused}"))),
             Err(error) => (None, Some(format!("tp_btf refused: {refused}; raw_tp refused: {error}"))),
         },
@@ -172,16 +201,20 @@ fn tracepoint(
 
 fn attach_one(ebpf: &mut Ebpf, attachment: &Attachment, btf: Option<&Btf>) -> (Option<String>, Option<String>) {
     match attachment {
-        Attachment::Tracepoint { name, tracepoint: at } => tracepoint(ebpf, name, "", at, btf),
-        Attachment::TracepointTwice { name, tracepoint: at } => {
-            let first = tracepoint(ebpf, name, "", at, btf);
-            if first.0.is_some() && preempts_programs() {
-                let (second, error) = tracepoint(ebpf, name, "_2", at, btf);
-                if second.is_none() {
-                    return (first.0, error.map(|error| format!("second program refused: {error}")));
+        Attachment::Tracepoint { name, tracepoint: at } => tracepoint(ebpf, name, at, btf),
+        Attachment::TracepointOrClassic { name, tracepoint: at, .. } if !preempts_programs() => {
+            tracepoint(ebpf, name, at, btf)
+        }
+        Attachment::TracepointOrClassic { name, tracepoint: at, classic } => {
+            match classic_tp(ebpf, &format!("{name}_tp"), classic) {
+                Ok(hook) => (Some(hook), None),
+                Err(refused) => {
+                    let (hook, error) = tracepoint(ebpf, name, at, btf);
+                    let refused =
+                        format!("events can be missed, for this kernel preempts the program; tp refused: {refused}");
+                    (hook, Some(error.map_or(refused.clone(), |error| format!("{refused}; {error}"))))
                 }
             }
-            first
         }
         Attachment::SoftwareEvent { program, event } => match software_event(ebpf, program, *event) {
             Ok(hook) => (Some(hook), None),
@@ -197,7 +230,7 @@ pub fn attach_all(ebpf: &mut Ebpf, btf: Option<&Btf>) -> Vec<ProbeReport> {
         for attachment in probe.attachments {
             let (hook, error) = attach_one(ebpf, attachment, btf);
             let program = match attachment {
-                Attachment::Tracepoint { name, .. } | Attachment::TracepointTwice { name, .. } => name,
+                Attachment::Tracepoint { name, .. } | Attachment::TracepointOrClassic { name, .. } => name,
                 Attachment::SoftwareEvent { program, .. } => program,
             };
             reports.push(ProbeReport {

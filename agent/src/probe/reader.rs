@@ -47,13 +47,10 @@ impl CounterReader {
     /// Learns which programs were loaded.
     pub(super) fn watch_programs(&mut self, ebpf: &Ebpf) {
         let fd = |name: &str| Some(ebpf.program(name)?.fd().ok()?.as_fd().as_raw_fd());
-        // What a program was left out of, its second took: only what the second was left out of can be lost.
-        let last = |name: &str| fd(&format!("{name}_2")).is_none();
-        self.programs = ebpf.programs().filter(|(name, _)| last(name)).filter_map(|(name, _)| fd(name)).collect();
+        self.programs = ebpf.programs().filter_map(|(name, _)| fd(name)).collect();
     }
 
-    /// Runs that the kernel left out because the program was running on that CPU already (5.12 and later say so). With
-    /// a second program on the hook this is an upper bound.
+    /// Runs that the kernel left out because the program was running on that CPU already (5.12 and later say so).
     pub fn missed_runs(&self) -> u64 {
         let missed = |fd: &RawFd| -> Option<u64> {
             let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;

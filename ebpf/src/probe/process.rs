@@ -1,26 +1,45 @@
 //! Exec of any process (discovery wants it), fork and exit of watched ones. Children are watched from their first
 //! instruction on.
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_probe_read_kernel_str};
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid,
+    generated::{bpf_get_current_task, bpf_probe_read_kernel_str},
+};
 use inferscope_abi::{ExecEvent, ExitEvent, FILENAME_BYTES, ForkEvent, Kind, Lost, Process, THREAD_EXITED};
 
 use crate::{
     config,
     emit::{self, header},
-    kernel::{Read, now_ns, read},
+    kernel::{Read, Untyped, now_ns, read},
     maps::{LIVE, THREAD},
     state, watch,
 };
 
+/// Fields of task:task_newtask.
+const NEWTASK_PID: usize = 8;
+const NEWTASK_FLAGS: usize = 32;
+/// The new task is a thread of its maker's process.
+const CLONE_THREAD: u64 = 0x0001_0000;
+
 // TP_PROTO(struct task_struct *parent, struct task_struct *child)
-tracepoint_twice!(
-    process_fork_btf,
-    process_fork_raw,
-    process_fork_btf_2,
-    process_fork_raw_2,
-    "sched_process_fork",
-    |ctx, R, _AGAIN| forked::<R>(ctx.arg(0), ctx.arg(1))
-);
+tracepoint!(process_fork_btf, process_fork_raw, "sched_process_fork", |ctx, R| {
+    let (parent, child): (*const u8, *const u8) = (ctx.arg(0), ctx.arg(1));
+    // SAFETY: the hook's tasks.
+    unsafe { forked(R::u32(parent, config!(offsets.task_tgid)), R::u32(child, config!(offsets.task_tgid))) }
+});
+// task:task_newtask, in copy_process() of the parent: pid (pid_t) and clone_flags (unsigned long).
+classic_tracepoint!(process_fork_tp, |record| {
+    // SAFETY: fields of the record.
+    let (child, flags): (u32, u64) = unsafe {
+        (
+            core::ptr::read_volatile(record.add(NEWTASK_PID).cast()),
+            core::ptr::read_volatile(record.add(NEWTASK_FLAGS).cast()),
+        )
+    };
+    if flags & CLONE_THREAD == 0 {
+        forked((bpf_get_current_pid_tgid() >> 32) as u32, child);
+    }
+});
 
 // TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)
 tracepoint!(process_exec_btf, process_exec_raw, "sched_process_exec", |ctx, R| {
@@ -30,39 +49,28 @@ tracepoint!(process_exec_btf, process_exec_raw, "sched_process_exec", |ctx, R| {
 });
 
 // TP_PROTO(struct task_struct *p [, bool group_dead since 6.16])
-tracepoint_twice!(
-    process_exit_btf,
-    process_exit_raw,
-    process_exit_btf_2,
-    process_exit_raw_2,
-    "sched_process_exit",
-    |ctx, R, _AGAIN| exited::<R>(ctx.arg(0))
-);
+tracepoint!(process_exit_btf, process_exit_raw, "sched_process_exit", |ctx, R| exited::<R>(ctx.arg(0)));
+// sched:sched_process_exit; the task that ends is the current one.
+classic_tracepoint!(process_exit_tp, |_record| {
+    // SAFETY: no arguments.
+    exited::<Untyped>(unsafe { bpf_get_current_task() } as *const u8)
+});
 
 #[inline(always)]
-fn forked<R: Read>(parent: *const u8, child: *const u8) {
-    // SAFETY: the hook's tasks, map values.
-    unsafe {
-        let parent_tgid = R::u32(parent, config!(offsets.task_tgid));
-        let mark = watch::mark(parent_tgid);
-        if mark == 0 {
-            return;
-        }
-        let child_tgid = R::u32(child, config!(offsets.task_tgid));
-        // The second of the two programs finds the child watched.
-        if child_tgid == parent_tgid || watch::mark(child_tgid) != 0 {
-            return;
-        }
-        let Some(sums) = watch::sums(mark) else { return };
-        if watch::begin(child_tgid, sums.service_index) {
-            let tid = bpf_get_current_pid_tgid() as u32;
-            let event = ForkEvent {
-                header: header(Kind::Fork, parent_tgid, tid, now_ns()),
-                child_tgid,
-                service: sums.service_index,
-            };
-            emit::record(&event, Lost::RingFork);
-        }
+fn forked(parent_tgid: u32, child_tgid: u32) {
+    let mark = watch::mark(parent_tgid);
+    if mark == 0 || child_tgid == parent_tgid {
+        return;
+    }
+    let Some(sums) = watch::sums(mark) else { return };
+    if watch::begin(child_tgid, sums.service_index) {
+        let tid = bpf_get_current_pid_tgid() as u32;
+        let event = ForkEvent {
+            header: header(Kind::Fork, parent_tgid, tid, now_ns()),
+            child_tgid,
+            service: sums.service_index,
+        };
+        emit::record(&event, Lost::RingFork);
     }
 }
 

@@ -141,15 +141,7 @@ fn flags_of(class: u8, thread: &Thread) -> u64 {
 /// # Safety
 /// `thread` is a map value.
 #[inline(always)]
-pub unsafe fn returned(
-    pid_tgid: u64,
-    mark: u16,
-    thread: *const Thread,
-    class: u8,
-    result: i64,
-    at_ns: u64,
-    again: bool,
-) {
+pub unsafe fn returned(pid_tgid: u64, mark: u16, thread: *const Thread, class: u8, result: i64, at_ns: u64) {
     // SAFETY: by contract.
     let thread = unsafe { &*thread };
     let fd = thread.args[0];
@@ -173,7 +165,7 @@ pub unsafe fn returned(
     if flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
         return;
     }
-    let Some(scratch) = SCRATCH.get_ptr_mut(u32::from(again)) else { return };
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return };
     let call = Call {
         pid_tgid,
         class,

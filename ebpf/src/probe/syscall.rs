@@ -18,23 +18,81 @@ use crate::{
 /// The highest error number that a system call returns, negated.
 const MAX_ERRNO: i64 = 4095;
 
+/// Where a hook finds the arguments of the call that begins.
+trait Arguments {
+    fn get(&self, index: usize) -> u64;
+}
+
+/// `struct pt_regs`.
+struct Registers<R>(*const u8, core::marker::PhantomData<R>);
+
+impl<R: Read> Arguments for Registers<R> {
+    #[inline(always)]
+    fn get(&self, index: usize) -> u64 {
+        let at = match index {
+            0 => config!(offsets.regs_args[0]),
+            1 => config!(offsets.regs_args[1]),
+            2 => config!(offsets.regs_args[2]),
+            _ => config!(offsets.regs_args[3]),
+        };
+        // SAFETY: the hook's registers at constant offsets.
+        unsafe { R::u64(self.0, at) }
+    }
+}
+
+/// The record of raw_syscalls:sys_enter.
+struct Record(*const u8);
+
+impl Arguments for Record {
+    #[inline(always)]
+    fn get(&self, index: usize) -> u64 {
+        // SAFETY: a field of the record; the programs are only attached where it lies there.
+        unsafe { core::ptr::read_volatile(self.0.add(RECORD_ARGS + 8 * index).cast()) }
+    }
+}
+
+/// `id` of both records (long), `args` of sys_enter (unsigned long[6]), `ret` of sys_exit (long).
+const RECORD_ID: usize = 8;
+const RECORD_ARGS: usize = 16;
+const RECORD_RET: usize = 16;
+
 // TP_PROTO(struct pt_regs *regs, long id)
-tracepoint_twice!(sys_enter_btf, sys_enter_raw, sys_enter_btf_2, sys_enter_raw_2, "sys_enter", |ctx, R, AGAIN| {
+tracepoint!(sys_enter_btf, sys_enter_raw, "sys_enter", |ctx, R| {
     let current = bpf_get_current_pid_tgid();
     let mark = watch::mark((current >> 32) as u32);
     if mark != 0 {
-        entered::<R>(current, mark, ctx.arg(0), ctx.arg::<u64>(1) as u32, AGAIN);
+        let registers = Registers::<R>(ctx.arg(0), core::marker::PhantomData);
+        entered(current, mark, ctx.arg::<u64>(1) as u32, registers);
+    }
+});
+// raw_syscalls:sys_enter
+classic_tracepoint!(sys_enter_tp, |record| {
+    let current = bpf_get_current_pid_tgid();
+    let mark = watch::mark((current >> 32) as u32);
+    if mark != 0 {
+        // SAFETY: a field of the record.
+        let number = unsafe { core::ptr::read_volatile(record.add(RECORD_ID).cast::<u64>()) } as u32;
+        entered(current, mark, number, Record(record));
     }
 });
 
 // TP_PROTO(struct pt_regs *regs, long ret)
-tracepoint_twice!(sys_exit_btf, sys_exit_raw, sys_exit_btf_2, sys_exit_raw_2, "sys_exit", |ctx, R, AGAIN| {
+tracepoint!(sys_exit_btf, sys_exit_raw, "sys_exit", |ctx, R| {
     let current = bpf_get_current_pid_tgid();
     let mark = watch::mark((current >> 32) as u32);
     if mark != 0 {
-        returned(current, mark, ctx.arg::<u64>(1) as i64, AGAIN);
+        returned(current, mark, ctx.arg::<u64>(1) as i64);
     }
     core::marker::PhantomData::<R>
+});
+// raw_syscalls:sys_exit
+classic_tracepoint!(sys_exit_tp, |record| {
+    let current = bpf_get_current_pid_tgid();
+    let mark = watch::mark((current >> 32) as u32);
+    if mark != 0 {
+        // SAFETY: a field of the record.
+        returned(current, mark, unsafe { core::ptr::read_volatile(record.add(RECORD_RET).cast::<i64>()) });
+    }
 });
 
 /// The class of a system call number.
@@ -48,23 +106,19 @@ pub fn class_of(number: u32) -> u8 {
 }
 
 #[inline(always)]
-fn entered<R: Read>(current: u64, mark: u16, regs: *const u8, number: u32, again: bool) {
+fn entered(current: u64, mark: u16, number: u32, arguments: impl Arguments) {
     let (tgid, tid) = ((current >> 32) as u32, current as u32);
     let Some(thread) = state::thread(tid, tgid) else { return };
     let class = class_of(number);
-    // SAFETY: a map value, and the hook's registers at constant offsets.
+    // SAFETY: a map value.
     unsafe {
-        // The first program was here: the call before this one has returned, or had another number.
-        if again && (*thread).syscall == number {
-            return;
-        }
         (*thread).syscall = number;
         (*thread).syscall_since_ns = now_ns();
         if (SYS_READ..=SYS_SHUTDOWN).contains(&class) {
-            (*thread).args[0] = R::u64(regs, config!(offsets.regs_args[0]));
-            (*thread).args[1] = R::u64(regs, config!(offsets.regs_args[1]));
-            (*thread).args[2] = R::u64(regs, config!(offsets.regs_args[2]));
-            (*thread).args[3] = R::u64(regs, config!(offsets.regs_args[3]));
+            (*thread).args[0] = arguments.get(0);
+            (*thread).args[1] = arguments.get(1);
+            (*thread).args[2] = arguments.get(2);
+            (*thread).args[3] = arguments.get(3);
         }
         if class == SYS_CLOSE {
             socket::closing(current, mark, (*thread).args[0]);
@@ -73,7 +127,7 @@ fn entered<R: Read>(current: u64, mark: u16, regs: *const u8, number: u32, again
 }
 
 #[inline(always)]
-fn returned(current: u64, mark: u16, result: i64, again: bool) {
+fn returned(current: u64, mark: u16, result: i64) {
     let (tgid, tid) = ((current >> 32) as u32, current as u32);
     let Some(thread) = state::thread(tid, tgid) else { return };
     // SAFETY: a map value.
@@ -88,7 +142,7 @@ fn returned(current: u64, mark: u16, result: i64, again: bool) {
         count(tgid, number, now.wrapping_sub((*thread).syscall_since_ns), failed);
         let class = class_of(number);
         if (SYS_READ..=SYS_SENDMMSG).contains(&class) || class == SYS_SHUTDOWN {
-            socket::returned(current, mark, thread, class, result, now, again);
+            socket::returned(current, mark, thread, class, result, now);
         }
     }
 }

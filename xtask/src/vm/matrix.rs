@@ -20,9 +20,6 @@ use crate::{build, cargo, paths, process, step};
 const LIVE_TESTS: [&str; 4] = ["live_process", "live_sched", "live_socket", "live_start"];
 /// Bad starts are much the same on every kernel: on the oldest only, which has the most of its own.
 const ONCE: [&str; 1] = ["live_start"];
-/// Kernels from 7.0 on leave out a program that was preempted on the same CPU. The agent counts that and keeps second
-/// programs against it, but tests that want every event cannot hold where one program takes a guest's time slice.
-const EXACT: [&str; 2] = ["live_process", "live_socket"];
 const AT_ONCE: usize = 2;
 /// Without KVM a guest is some twenty times slower than its host.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -37,11 +34,7 @@ struct Job {
 /// Why a program is not run on a kernel.
 fn left_out(release: &str, name: &str) -> Option<&'static str> {
     let major = release.split('.').next().and_then(|major| major.parse::<u32>().ok()).unwrap_or(0);
-    if ONCE.contains(&name) && major != 5 {
-        return Some("runs on the oldest kernel only");
-    }
-    (EXACT.contains(&name) && major >= 7)
-        .then_some("this kernel leaves preempted programs out: not every event is seen")
+    (ONCE.contains(&name) && major != 5).then_some("runs on the oldest kernel only")
 }
 
 /// Runs everything on KERNELS and prints a table.
