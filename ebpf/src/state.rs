@@ -42,7 +42,7 @@ pub fn thread(tid: u32, tgid: u32) -> Option<*mut Thread> {
 unsafe fn leave(sum: *mut StateSum, now: u64) {
     // SAFETY: a map value.
     unsafe {
-        add(&raw mut (*sum).acc, now);
+        add(&raw mut (*sum).packed, StateSum::leaving(now));
         add(&raw mut (*sum).n, u64::MAX);
     }
 }
@@ -51,7 +51,7 @@ unsafe fn leave(sum: *mut StateSum, now: u64) {
 unsafe fn enter(sum: *mut StateSum, now: u64) {
     // SAFETY: a map value.
     unsafe {
-        add(&raw mut (*sum).acc, now.wrapping_neg());
+        add(&raw mut (*sum).packed, StateSum::entering(now));
         add(&raw mut (*sum).n, 1);
     }
 }

@@ -3,7 +3,9 @@
 //! A service's counters add up all its threads, so a phase of one second can hold several seconds of on-CPU time, and
 //! requests that run at the same time share it. Unit: thread-seconds.
 
-use inferscope_abi::{FIRST_OFFCPU_STATE, STATE_BLOCK_IO, STATE_NAMES, STATE_ONCPU, STATE_RUNQUEUE, STATES, Snapshot};
+use inferscope_abi::{
+    FIRST_OFFCPU_STATE, STATE_BLOCK_IO, STATE_NAMES, STATE_ONCPU, STATE_RUNQUEUE, STATES, Snapshot, state_ns_between,
+};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use crate::session::exchange::Mark;
@@ -45,11 +47,7 @@ fn by_reason<S: Serializer>(reasons: &[f64; STATES - FIRST_OFFCPU_STATE], out: S
 impl HostShare {
     /// The difference of two snapshots of one service, the earlier first.
     pub fn between(from: &Snapshot, to: &Snapshot) -> Self {
-        // A state is read while others write it: a difference can be off by a slice, never below zero.
-        let seconds = |state: usize| {
-            let ns = to.state_ns[state].wrapping_sub(from.state_ns[state]) as i64;
-            ns.max(0) as f64 / 1e9
-        };
+        let seconds = |state: usize| state_ns_between(from.state_ns[state], to.state_ns[state]).max(0) as f64 / 1e9;
         Self {
             oncpu_s: seconds(STATE_ONCPU),
             runqueue_s: seconds(STATE_RUNQUEUE),

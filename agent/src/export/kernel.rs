@@ -1,7 +1,10 @@
 //! Families read straight from the kernel side's counters: scheduling, system calls, losses, probes.
 
 use ::prometheus::proto::MetricFamily;
-use inferscope_abi::{FIRST_OFFCPU_STATE, Process, RUNQ_BUCKETS, RUNQ_SHIFT, STATE_NAMES, STATE_ONCPU, STATE_RUNQUEUE};
+use inferscope_abi::{
+    FIRST_OFFCPU_STATE, Process, RUNQ_BUCKETS, RUNQ_SHIFT, STATE_NAMES, STATE_ONCPU, STATE_RUNQUEUE,
+    state_ns_since_start,
+};
 
 use super::{family::Family, metrics};
 use crate::{
@@ -32,7 +35,7 @@ impl SchedFamilies {
         let labels: [&str; 3] = [&service.name, &pid, &view.comm];
         let with = |last| [labels[0], labels[1], labels[2], last];
         let now = process.counters.at(now_ns);
-        let seconds = |state: usize| (now.state_ns[state] as i64).max(0) as f64 * NS;
+        let seconds = |state: usize| state_ns_since_start(now.state_ns[state]) as f64 * NS;
         self.oncpu.add(&labels, seconds(STATE_ONCPU));
         self.runqueue.add(&labels, seconds(STATE_RUNQUEUE));
         for (state, name) in STATE_NAMES.iter().enumerate().skip(FIRST_OFFCPU_STATE) {
