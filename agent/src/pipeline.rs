@@ -147,7 +147,7 @@ impl Pipeline {
                 Find::Candidate(pid) => self.candidate(pid),
             }
         }
-        let Self { ring, watcher, sessions, registry, scout, sinks, live, exits, reader, candidates, .. } = self;
+        let Self { ring, watcher, sessions, registry, scout, sinks, live, exits, candidates, .. } = self;
         let mut ended = |registry: &Registry, exchange: Exchange| {
             if exchange.service == CANDIDATES {
                 finish_candidate(candidates, scout, live, exchange);
@@ -181,7 +181,6 @@ impl Pipeline {
                 sessions.process_exit(tgid, at_ns, &mut |exchange| ended(registry, exchange));
                 count_exit(registry, exits, &exit);
                 registry.remove_process(tgid, at_ns);
-                reader.forget_syscalls(tgid);
             }
             Err(error) => {
                 if live.undecodable.fetch_add(1, Ordering::Relaxed) == 0 {

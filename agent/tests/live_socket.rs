@@ -9,6 +9,8 @@ use support::drain::drain_stream;
 use support::live::{self, assert_exact, send};
 use support::server::Server;
 
+/// More than the small server has here.
+const THREADS: f64 = 32.0;
 const WRITERS: [&str; 5] = ["write", "send", "writev", "sendmsg", "sendmmsg"];
 
 fn chat(stream: bool) -> Request {
@@ -33,6 +35,21 @@ fn every_reader_and_writer() {
     }
     assert_eq!(outcomes.len(), 180);
     assert_exact(&agent, &outcomes);
+}
+
+/// What went through a process's sockets is counted to the byte, whatever was on them.
+#[test]
+fn bytes_of_sockets_are_counted_exactly() {
+    let Some(_guard) = live::begin("bytes_of_sockets_are_counted_exactly") else { return };
+    let server = Server::start(&[]).unwrap();
+    let agent = Agent::watch(&[server.pid()]).unwrap();
+    let outcomes = WRITERS.map(|writer| send(&server, &chat(true).test("writer", writer).test("iovecs", 3)));
+    assert_exact(&agent, &outcomes);
+    let m = agent.scrape().unwrap();
+    let moved = |direction| m.count("process_network_io_bytes_total", &[("direction", direction)]);
+    let (received, transmitted) = (moved("receive"), moved("transmit"));
+    let truth = server.settled().unwrap();
+    assert_eq!((received, transmitted), (truth.bytes_received as f64, truth.bytes_sent as f64));
 }
 
 /// What is beyond the walk of one call is a counted loss, and costs at most the records of its own connection.
@@ -156,6 +173,14 @@ fn many_at_once() {
     });
     assert_eq!(outcomes.iter().filter(|o| o.complete()).count(), 200);
     assert_exact(&agent, &outcomes);
+    // A counter that was read in the middle of its change would be off by as long as the machine is up.
+    for r in agent.records().unwrap() {
+        let total = r.host["total"].as_object().unwrap();
+        let reasons = total["offcpu_s"].as_object().unwrap().values();
+        let states = reasons.chain([&total["oncpu_s"], &total["runqueue_s"]]).map(|v| v.as_f64().unwrap());
+        let (sum, bound) = (states.sum::<f64>(), THREADS * (r.duration_s + 0.001));
+        assert!(sum > r.duration_s * 0.9 && sum < bound, "{sum} s in {} s: {r:?}", r.duration_s);
+    }
 }
 
 /// The agent comes while a response is on its way: that one has no record (or none that is wrong), the next one has.

@@ -1,4 +1,4 @@
-//! Families read straight from the kernel side's counters: scheduling, system calls, losses, probes.
+//! Families read straight from the kernel side's counters: scheduling, sockets, system calls, losses, probes.
 
 use ::prometheus::proto::MetricFamily;
 use inferscope_abi::{
@@ -27,6 +27,7 @@ struct SchedFamilies {
     switches: Family,
     block_ios: Family,
     block_bytes: Family,
+    network: Family,
 }
 
 impl SchedFamilies {
@@ -46,6 +47,9 @@ impl SchedFamilies {
         self.switches.add(&with("involuntary"), process.counters.involuntary_switches as f64);
         self.block_ios.add(&labels, process.counters.block_ios as f64);
         self.block_bytes.add(&labels, process.counters.block_bytes as f64);
+        for (direction, bytes) in ["receive", "transmit"].into_iter().zip(process.counters.socket_bytes) {
+            self.network.add(&with(direction), bytes as f64);
+        }
     }
 }
 
@@ -59,6 +63,7 @@ pub fn sched(reader: &CounterReader, services: &ServiceTable, now_ns: u64) -> Ve
         switches: Family::new(&metrics::PROCESS_SWITCHES),
         block_ios: Family::new(&metrics::PROCESS_BLOCK_IOS),
         block_bytes: Family::new(&metrics::PROCESS_BLOCK_BYTES),
+        network: Family::new(&metrics::PROCESS_NETWORK),
     };
     for service in services.iter() {
         for view in &service.processes {
@@ -67,8 +72,8 @@ pub fn sched(reader: &CounterReader, services: &ServiceTable, now_ns: u64) -> Ve
             }
         }
     }
-    let SchedFamilies { oncpu, runqueue, offcpu, latency, switches, block_ios, block_bytes } = families;
-    [oncpu, runqueue, offcpu, latency, switches, block_ios, block_bytes]
+    let SchedFamilies { oncpu, runqueue, offcpu, latency, switches, block_ios, block_bytes, network } = families;
+    [oncpu, runqueue, offcpu, latency, switches, block_ios, block_bytes, network]
         .into_iter()
         .filter_map(Family::finish)
         .collect()

@@ -133,6 +133,8 @@ metrics! {
         "Page faults, by type (minor, major).";
     PROCESS_DISK = "process_disk_io_bytes_total", Counter, "By", &["service", "pid", "comm", "direction"], &[], "/proc/PID/io",
         "Bytes read from and written to storage.";
+    PROCESS_NETWORK = "process_network_io_bytes_total", Counter, "By", &["service", "pid", "comm", "direction"], &[], "syscall probe",
+        "Bytes that calls moved through sockets, unix sockets too, since the process is watched; sendfile, splice and io_uring are not in it.";
     PROCESS_THREADS = "process_threads", Gauge, "{thread}", PROCESS, &[], "/proc/PID/stat",
         "Threads.";
     PROCESS_FDS = "process_unix_file_descriptors", Gauge, "{fd}", PROCESS, &[], "/proc/PID/fd",

@@ -31,6 +31,9 @@ const CLASSES: &[(u8, &[libc::c_long])] = &[
     (abi::SYS_SENDMMSG, &[libc::SYS_sendmmsg]),
     (abi::SYS_CLOSE, &[libc::SYS_close]),
     (abi::SYS_SHUTDOWN, &[libc::SYS_shutdown]),
+    (abi::SYS_DUP, &[libc::SYS_dup3]),
+    #[cfg(target_arch = "x86_64")]
+    (abi::SYS_DUP, &[libc::SYS_dup2]),
     (abi::SYS_SOCKET_WAIT, &[libc::SYS_accept, libc::SYS_accept4, libc::SYS_connect]),
     (abi::SYS_FUTEX, &[libc::SYS_futex, SYS_FUTEX_WAITV, SYS_FUTEX_WAIT]),
     (abi::SYS_POLL, &[libc::SYS_epoll_pwait, SYS_EPOLL_PWAIT2, libc::SYS_ppoll, libc::SYS_pselect6]),

@@ -132,8 +132,8 @@ pub fn load_reporting(options: &LoadOptions<'_>) -> Result<Loaded> {
         service: SharedArray::map(array_fd(&ebpf, "SERVICE")?.as_fd(), options.services as usize)?,
     });
     let ring = RingBuf::try_from(ebpf.take_map("RING").context("the build lacks the map RING")?)?;
-    let watcher = Watcher::new(&mut ebpf, Arc::clone(&arrays), options.processes, options.connections)?;
-    let mut reader = CounterReader::new(&mut ebpf, arrays)?;
+    let mut reader = CounterReader::new(&mut ebpf, Arc::clone(&arrays))?;
+    let watcher = Watcher::new(&mut ebpf, arrays, reader.clone(), options.processes, options.connections)?;
     let btf = if options.btf.is_none() { aya::Btf::from_sys_fs().ok() } else { None };
     let reports = programs::attach_all(&mut ebpf, btf.as_ref());
     reader.watch_programs(&ebpf);

@@ -1,5 +1,5 @@
-//! Reads of the kernel side's aggregates, for scrapes. Shared by any number of readers; writes nothing but the
-//! removal of a dead process's system call rows.
+//! Reads of the kernel side's aggregates, for scrapes, shared by any number of readers; and the way back to zero of
+//! what belongs to nobody any more.
 
 use std::{
     os::fd::{AsFd, AsRawFd, RawFd},
@@ -11,7 +11,7 @@ use aya::{
     Ebpf,
     maps::{HashMap, MapData, PerCpuArray},
 };
-use inferscope_abi::{Counters, LOSS_PLACES, LOSSES, Process, SyscallKey, SyscallStats};
+use inferscope_abi::{Counters, LOSS_PLACES, LOSSES, Process, SYSCALL_NUMBERS, SyscallKey, SyscallStats};
 
 use super::{Arrays, shared::Wire, watcher::take};
 
@@ -81,12 +81,11 @@ impl CounterReader {
         map.iter().filter_map(Result::ok).map(|(Wire(key), Wire(stats))| SyscallRow { key, stats }).collect()
     }
 
-    /// Drops the rows of a process that has ended.
-    pub fn forget_syscalls(&self, tgid: u32) {
+    /// Drops the rows of a process that is not watched any more. The kernel side does it for one that ends.
+    pub(super) fn forget_syscalls(&self, tgid: u32) {
         let mut map = self.syscalls.lock().unwrap_or_else(PoisonError::into_inner);
-        let keys: Vec<_> = map.keys().filter_map(Result::ok).filter(|Wire(key)| key.tgid == tgid).collect();
-        for key in keys {
-            let _ = map.remove(&key);
+        for number in 0..SYSCALL_NUMBERS as u32 {
+            let _ = map.remove(&Wire(SyscallKey { tgid, number }));
         }
     }
 

@@ -13,13 +13,14 @@ use aya::{
 use inferscope_abi::{CONNECTION_IGNORED, Connection, NO_SYSCALL, Process, STATE_UNKNOWN, Thread};
 
 use super::{
-    Arrays,
+    Arrays, CounterReader,
     shared::{Plain, Wire},
 };
 
 /// The writing side of the maps that say who is watched.
 pub struct Watcher {
     arrays: Arc<Arrays>,
+    reader: CounterReader,
     free_slots: Stack<MapData, u32>,
     live: HashMap<MapData, u32, u32>,
     threads: HashMap<MapData, u32, Wire<Thread>>,
@@ -46,13 +47,20 @@ fn zeroed<T: Plain>() -> T {
 }
 
 impl Watcher {
-    pub(super) fn new(ebpf: &mut Ebpf, arrays: Arc<Arrays>, slots: u32, connections: u32) -> Result<Self> {
+    pub(super) fn new(
+        ebpf: &mut Ebpf,
+        arrays: Arc<Arrays>,
+        reader: CounterReader,
+        slots: u32,
+        connections: u32,
+    ) -> Result<Self> {
         let mut free_slots: Stack<MapData, u32> = take(ebpf, "FREE_SLOTS")?;
         for slot in (0..slots).rev() {
             free_slots.push(slot, 0).context("cannot fill the map FREE_SLOTS")?;
         }
         Ok(Self {
             arrays,
+            reader,
             free_slots,
             live: take(ebpf, "LIVE")?,
             threads: take(ebpf, "THREAD")?,
@@ -114,6 +122,7 @@ impl Watcher {
         for tid in threads_of(tgid) {
             let _ = self.threads.remove(&tid);
         }
+        self.reader.forget_syscalls(tgid);
         let _ = self.free_slots.push(u32::from(mark) - 1, 0);
         self.watched.remove(&tgid);
     }

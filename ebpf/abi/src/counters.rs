@@ -105,8 +105,10 @@ pub struct Counters {
     pub block_ios: u64,
     /// Bytes of those requests.
     pub block_bytes: u64,
+    /// Bytes that calls moved through sockets, indexed by `DIR_*`.
+    pub socket_bytes: [u64; 2],
     /// Fills the struct up to whole cache lines: services are written by different CPUs.
-    pub reserved: [u64; 7],
+    pub reserved: [u64; 5],
 }
 
 /// Buckets of the run-queue delay: bucket `i` counts delays below `2^(i + RUNQ_SHIFT)` ns that no earlier bucket took;

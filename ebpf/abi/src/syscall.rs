@@ -42,6 +42,8 @@ classes! {
     SYS_FILE = 17;
     /// sendfile, splice: move bytes that are not seen.
     SYS_UNSEEN = 18;
+    /// dup2(fd, new), dup3(fd, new, flags): close `new`.
+    SYS_DUP = 20;
     /// io_uring_enter: sets in_iowait while it waits for anything.
     SYS_IO_URING = 19;
 }

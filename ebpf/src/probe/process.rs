@@ -12,6 +12,7 @@ use crate::{
     emit::{self, header},
     kernel::{Read, Untyped, now_ns, read},
     maps::{LIVE, THREAD},
+    probe::syscall,
     state, watch,
 };
 
@@ -143,6 +144,7 @@ fn exited<R: Read>(task: *const u8) {
                 core::ptr::write_volatile(to.add(word), core::ptr::read_volatile(from.add(word)));
             }
         });
+        syscall::forget(tgid);
         watch::end(tgid, mark);
     }
 }

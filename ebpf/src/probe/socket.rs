@@ -13,7 +13,8 @@ use crate::{
     emit::{self, header, lost},
     kernel::{now_ns, read},
     maps::{CONNECTION, SCRATCH, Scratch},
-    watch,
+    state,
+    watch::{self, Sums},
 };
 
 mod address;
@@ -108,6 +109,14 @@ pub fn closing(pid_tgid: u64, mark: u16, fd: u64) {
     let _ = CONNECTION.remove(inode);
 }
 
+/// dup2(2) or dup3(2) begins: it closes the descriptor that it makes, if that is open and `fd` is.
+#[inline(always)]
+pub fn replacing(pid_tgid: u64, mark: u16, fd: u64, new: u64) {
+    if fd != new && current_file(fd).is_some() {
+        closing(pid_tgid, mark, new);
+    }
+}
+
 #[inline(always)]
 fn closed(pid_tgid: u64, mark: u16, socket: u64, connection: *const Connection, reason: u32, at_ns: u64) {
     let Some(sums) = watch::sums(mark) else { return };
@@ -196,6 +205,11 @@ fn moved(scratch: *mut Scratch, mark: u16) {
     // SAFETY: this CPU's scratch.
     let Some(file) = current_file(u64::from(unsafe { (*scratch).call.fd })) else { return };
     let Some(inode) = socket_inode(file) else { return };
+    let Some(sums) = watch::sums(mark) else { return };
+    // SAFETY: this CPU's scratch.
+    let total = unsafe { walk::moved_bytes(&(*scratch).call) };
+    // SAFETY: as above, and map values.
+    unsafe { count(&(*scratch).call, sums, total) };
     let connection = match CONNECTION.get_ptr_mut(inode) {
         Some(connection) => connection,
         None => {
@@ -215,6 +229,20 @@ fn moved(scratch: *mut Scratch, mark: u16) {
     };
     // SAFETY: a map value.
     if unsafe { (*connection).state } != CONNECTION_IGNORED {
-        capture::emit(scratch, mark, inode, connection);
+        capture::emit(scratch, sums, total, inode, connection);
+    }
+}
+
+/// # Safety
+/// `sums` points to map values.
+#[inline(always)]
+unsafe fn count(call: &Call, sums: Sums, total: u64) {
+    // SAFETY: by contract.
+    unsafe {
+        let (process, service) =
+            (&raw mut (*sums.process).counters.socket_bytes, &raw mut (*sums.service).socket_bytes);
+        let direction = if call.direction == DIR_RX { 0 } else { 1 };
+        state::add(process.cast::<u64>().add(direction), total);
+        state::add(service.cast::<u64>().add(direction), total);
     }
 }

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use inferscope_abi::{
-    Lost, NO_SYSCALL, SYS_CLOSE, SYS_OTHER, SYS_READ, SYS_SENDMMSG, SYS_SHUTDOWN, SYSCALL_NUMBERS, SyscallKey,
+    Lost, NO_SYSCALL, SYS_CLOSE, SYS_DUP, SYS_OTHER, SYS_READ, SYS_SENDMMSG, SYS_SHUTDOWN, SYSCALL_NUMBERS, SyscallKey,
     SyscallStats,
 };
 
@@ -122,6 +122,8 @@ fn entered(current: u64, mark: u16, number: u32, arguments: impl Arguments) {
         }
         if class == SYS_CLOSE {
             socket::closing(current, mark, (*thread).args[0]);
+        } else if class == SYS_DUP {
+            socket::replacing(current, mark, arguments.get(0), arguments.get(1));
         }
     }
 }
@@ -165,5 +167,13 @@ fn count(tgid: u32, number: u32, time_ns: u64, failed: bool) {
         if failed {
             state::add(&raw mut (*stats).errors, 1);
         }
+    }
+}
+
+/// Drops the rows of a process that ends: whoever gets its id next begins at zero.
+#[inline(always)]
+pub fn forget(tgid: u32) {
+    for number in 0..SYSCALL_NUMBERS as u32 {
+        let _ = SYSCALL.remove(SyscallKey { tgid, number });
     }
 }

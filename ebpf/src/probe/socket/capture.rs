@@ -11,30 +11,25 @@ use inferscope_abi::{
     PAYLOAD_MORE, PayloadHeader, STATES,
 };
 
-use super::{
-    Call,
-    walk::{Walk, moved_bytes},
-};
+use super::{Call, walk::Walk};
 use crate::{
     config,
     emit::{self, header, lost},
     kernel::opaque,
     maps::Scratch,
-    watch,
+    watch::Sums,
 };
 
 /// Steps of the loop: buffers and messages and pieces of one call, taken together.
 const STEPS: u32 = 96;
 const DATA: u64 = PAYLOAD_BYTES as u64;
 
-/// Emits all records of the call in `scratch`.
+/// Emits all records of the call in `scratch`, which moved `total` bytes.
 #[inline(always)]
-pub fn emit(scratch: *mut Scratch, mark: u16, inode: u64, connection: *mut Connection) {
-    let Some(sums) = watch::sums(mark) else { return };
+pub fn emit(scratch: *mut Scratch, sums: Sums, total: u64, inode: u64, connection: *mut Connection) {
     // SAFETY: map values.
     unsafe {
         let call = &(*scratch).call;
-        let total = moved_bytes(call);
         let first = (*connection).state == CONNECTION_NEW;
         (*connection).state = CONNECTION_CAPTURED;
         let moved =

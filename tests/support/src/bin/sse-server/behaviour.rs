@@ -48,6 +48,8 @@ pub enum Turn {
     Abort,
     /// Connection closed with the response incomplete.
     Close,
+    /// The same, by another file that takes the descriptor's place (dup2).
+    Replace,
     /// The serving process kills itself.
     Kill,
     /// Random bytes in the stream.
@@ -233,6 +235,7 @@ fn turn(value: &str) -> Result<Turn> {
         "error" => Turn::Error,
         "abort" => Turn::Abort,
         "close" => Turn::Close,
+        "replace" => Turn::Replace,
         "kill" => Turn::Kill,
         "garbage" => Turn::Garbage,
         "half-json" => Turn::HalfJson,
