@@ -8,6 +8,7 @@ use support::agent::Agent;
 use support::client::{Client, Request};
 use support::live::{self, assert_exact, recorded, send};
 use support::metrics::Metrics;
+use support::record::Record;
 use support::server::Server;
 
 fn watched(args: &[&str]) -> (Server, Agent) {
@@ -132,6 +133,17 @@ fn servers_that_break_off() {
     }
 }
 
+/// dup2(2) onto a connection closes it, though no close(2) is called.
+#[test]
+fn a_connection_that_another_file_replaces() {
+    let Some(_guard) = live::begin("a_connection_that_another_file_replaces") else { return };
+    let (server, agent) = watched(&[]);
+    let (o, r) = recorded(&agent, &server, &chat(true).test("turn", "replace"));
+    assert!(!o.complete(), "{o:?}");
+    assert_eq!((r.error_type.as_deref(), r.status), (Some("connection_reset"), 200), "{r:?}");
+    assert_exact_after(&server, &agent);
+}
+
 /// Another request is recorded as ever, and it is the only new record.
 fn assert_exact_after(server: &Server, agent: &Agent) {
     let (o, r) = recorded(agent, server, &chat(true));
@@ -169,20 +181,26 @@ fn a_gzipped_body_gives_sizes_and_times() {
     assert!(r.duration_s > 0.0 && r.response_bytes == o.bytes_received && r.request_bytes == o.bytes_sent, "{r:?}");
 }
 
+/// Bounds that hold on the busiest machine: what the server's calls showed lies between what the client did and saw, and
+/// no pause that the server made is missing. How close the two are is `cargo xtask bench accuracy`.
 #[test]
-fn times_agree_with_the_client() {
-    let Some(_guard) = live::begin("times_agree_with_the_client") else { return };
+fn times_lie_between_what_client_and_server_did() {
+    let Some(_guard) = live::begin("times_lie_between_what_client_and_server_did") else { return };
     let (server, agent) = watched(&["-s", "prefill-ms=20", "-s", "delay-us=1000"]);
     let outcomes: Vec<_> = (0..50).map(|i| send(&server, &chat(i % 2 == 0))).collect();
-    let c = assert_exact(&agent, &outcomes);
-    assert!(c.ttft.within(0.001, 0.03) && c.duration.within(0.001, 0.03), "{c}");
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), c.to_string().as_bytes());
-    let (o, r) = recorded(&agent, &server, &chat(true));
-    assert!(r.start_ns >= o.t_send_ns && r.start_ns < o.t_first_byte_ns, "{} {}", r.start_ns, o.t_send_ns);
-    assert!(r.ttfb_s.unwrap() < 0.015 && r.ttft_s.unwrap() > 0.018, "the head is not the first token: {r:?}");
-    let decode = (o.t_last_content_ns - o.t_first_content_ns) as f64 / 1e9;
-    assert!((r.tpot_s.unwrap() - decode / 19.0).abs() < 0.001, "{r:?}");
-    assert!(r.host("prefill", "offcpu_s/sleep").unwrap() > 0.018, "the prefill was asleep: {}", r.host);
+    assert_exact(&agent, &outcomes);
+    let records = agent.records().unwrap();
+    let at = |r: &Record, s: f64| r.start_ns as f64 + s * 1e9;
+    for o in &outcomes {
+        let r = records.iter().find(|r| r.id == o.id).unwrap();
+        assert!(r.start_ns >= o.t_send_ns && at(r, r.ttfb_s.unwrap()) <= o.t_first_byte_ns as f64, "{o:?} {r:?}");
+        assert!(r.duration_s > 0.02, "{r:?}");
+        let Some(ttft) = r.ttft_s else { continue };
+        assert!(at(r, ttft) <= o.t_first_content_ns as f64, "{o:?} {r:?}");
+        assert!(ttft - r.ttfb_s.unwrap() > 0.02, "the head is not the first token: {r:?}");
+        assert!(r.tpot_s.unwrap() > 0.001 && r.duration_s - ttft > 0.019, "{r:?}");
+        assert!(r.host("prefill", "offcpu_s/sleep").unwrap() > 0.0199, "the prefill was asleep: {}", r.host);
+    }
 }
 
 #[test]
@@ -202,6 +220,8 @@ fn metrics_are_the_records_sums() {
     let usage = |kind| m.count("gen_ai_client_token_usage_sum", &[("gen_ai_token_type", kind)]);
     assert_eq!((usage("input"), usage("output")), (60.0, 400.0));
     assert_eq!(of(&m, "http_server_active_requests"), 0.0);
+    let (_, text) = support::page::get(&agent.target, "/metrics").unwrap();
+    support::exposition::assert_sound("metrics_are_the_records_sums", &text);
     assert_eq!(m.label_values("gen_ai_server_request_duration_seconds_count", "gen_ai_request_model"), ["m"]);
 }
 

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -39,19 +38,6 @@ fn written(mut families: Vec<MetricFamily>) -> String {
 fn read_strictly(text: &str) {
     let problems = exposition::problems(text);
     assert!(problems.is_empty(), "{}\n{text}", problems.join("\n"));
-}
-
-#[track_caller]
-fn check(test: &str, text: &str) {
-    read_strictly(text);
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let Some(promtool) = exposition::promtool(workspace) else {
-        support::live::skip(test, "promtool is not installed (Debian package prometheus): own reading only");
-        return;
-    };
-    if let Some(said) = exposition::promtool_problems(&promtool, text).unwrap() {
-        panic!("promtool: {said}\n{text}");
-    }
 }
 
 fn services(pid: u32) -> ServiceTable {
@@ -168,7 +154,7 @@ fn metrics_text_of_the_whole_table() {
         }
         family.finish().unwrap()
     });
-    check("metrics_text_of_the_whole_table", &written(one_of_each.collect()));
+    exposition::assert_sound("metrics_text_of_the_whole_table", &written(one_of_each.collect()));
 }
 
 #[test]
@@ -190,7 +176,7 @@ fn metrics_text_of_the_exporters() {
     families.extend(own::families(Some(&reading), UNIX_EPOCH + Duration::from_millis(1_795_473_117_123)));
     families.extend(requests.families());
     let text = written(families);
-    check("metrics_text_of_the_exporters", &text);
+    exposition::assert_sound("metrics_text_of_the_exporters", &text);
     let metrics = Metrics::parse(&text).unwrap();
     let who: &[(&str, &str)] = &[("service", SERVICE), ("comm", COMM)];
     assert!(metrics.count("process_threads", who) >= 1.0, "{text}");

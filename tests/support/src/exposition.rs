@@ -183,8 +183,24 @@ fn number(text: &str) -> Result<f64> {
     }
 }
 
+/// Panics at the first thing that is wrong with a scrape. Without promtool, of which `test` tells, by our own reading only.
+#[track_caller]
+pub fn assert_sound(test: &str, text: &str) {
+    let found = problems(text);
+    assert!(found.is_empty(), "{}\n{text}", found.join("\n"));
+    let Some(promtool) = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).and_then(promtool) else {
+        crate::live::skip(test, "promtool is not installed (Debian package prometheus): own reading only");
+        return;
+    };
+    match promtool_problems(&promtool, text) {
+        Ok(None) => {}
+        Ok(Some(said)) => panic!("promtool: {said}\n{text}"),
+        Err(error) => panic!("{error:#}"),
+    }
+}
+
 /// `promtool`, in PATH or where `cargo xtask setup tools` leaves it in this workspace.
-pub fn promtool(workspace: &Path) -> Option<PathBuf> {
+fn promtool(workspace: &Path) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let installed = std::env::split_paths(&path).map(|dir| dir.join("promtool"));
     let fetched = workspace.join(".cache/tools/prometheus/usr/bin/promtool");
@@ -192,7 +208,7 @@ pub fn promtool(workspace: &Path) -> Option<PathBuf> {
 }
 
 /// What `promtool check metrics` says against the text; None if nothing.
-pub fn promtool_problems(promtool: &Path, text: &str) -> Result<Option<String>> {
+fn promtool_problems(promtool: &Path, text: &str) -> Result<Option<String>> {
     let mut child = Command::new(promtool)
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

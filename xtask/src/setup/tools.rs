@@ -49,8 +49,12 @@ pub fn promtool() -> Result<PathBuf> {
         return Ok(program);
     }
     step::work("promtool", "10 seconds, 30 MB", || {
-        process::output(Command::new("apt-get").current_dir(&dir).args(["-q", "download", "prometheus"]))
-            .context("promtool is in Debian's package prometheus: run `apt-get update` and this again")?;
+        let download =
+            || process::output(Command::new("apt-get").current_dir(&dir).args(["-q", "download", "prometheus"]));
+        // The index of a fresh machine is empty or old.
+        download()
+            .or_else(|_| process::output(Command::new("apt-get").args(["-q", "update"])).and_then(|_| download()))
+            .context("promtool is in Debian's package prometheus, which apt cannot fetch")?;
         let unpack = "dpkg-deb -x prometheus_*.deb prometheus && rm prometheus_*.deb";
         process::output(Command::new("sh").current_dir(&dir).args(["-c", unpack]))
     })?;

@@ -65,6 +65,9 @@ pub fn run(args: &Args) -> Result<()> {
 fn prepare(args: &Args) -> Result<Verdict> {
     setup::bpf::ensure()?;
     setup::bpf::ensure_clippy()?;
+    if let Err(error) = setup::tools::promtool() {
+        println!("  note     no promtool: {error:#}");
+    }
     if !args.no_vm {
         setup::ensure_vm()?;
     }
