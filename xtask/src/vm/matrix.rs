@@ -17,9 +17,9 @@ use crate::libtest::Counts;
 use crate::{build, cargo, paths, process, step};
 
 /// The live tests that need nothing but the kernel: names of files in agent/tests.
-const LIVE_TESTS: [&str; 4] = ["live_process", "live_sched", "live_socket", "live_start"];
-/// Bad starts are much the same on every kernel: on the oldest only, which has the most of its own.
-const ONCE: [&str; 1] = ["live_start"];
+const LIVE_TESTS: [&str; 5] = ["live_process", "live_sched", "live_socket", "live_start", "live_clock"];
+/// Much the same on every kernel: on the oldest only, which has the most of its own.
+const ONCE: [&str; 2] = ["live_start", "live_clock"];
 const AT_ONCE: usize = 2;
 /// Without KVM a guest is some twenty times slower than its host.
 const LIMIT: Duration = Duration::from_secs(600);
