@@ -3,7 +3,7 @@
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, RingBuf, Stack},
+    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf, Stack},
 };
 use inferscope_abi::{
     Config, Connection, Counters, LOSS_PLACES, PAYLOAD_BYTES, PayloadHeader, Process, SyscallKey, SyscallStats, Thread,
@@ -62,7 +62,8 @@ pub static SERVICE: Array<Counters> = Array::with_max_entries(256, BPF_F_MMAPABL
 pub static THREAD: HashMap<u32, Thread> = HashMap::with_max_entries(32_768, 0);
 
 #[map]
-pub static SYSCALL: HashMap<SyscallKey, SyscallStats> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+pub static SYSCALL: PerCpuHashMap<SyscallKey, SyscallStats> =
+    PerCpuHashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
 
 #[map]
 pub static CONNECTION: HashMap<u64, Connection> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);

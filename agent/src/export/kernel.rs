@@ -1,5 +1,7 @@
 //! Families read straight from the kernel side's counters: scheduling, sockets, system calls, losses, probes.
 
+use std::collections::BTreeMap;
+
 use ::prometheus::proto::MetricFamily;
 use inferscope_abi::{
     FIRST_OFFCPU_STATE, Process, RUNQ_BUCKETS, RUNQ_SHIFT, STATE_NAMES, STATE_ONCPU, STATE_RUNQUEUE,
@@ -27,7 +29,6 @@ struct SchedFamilies {
     switches: Family,
     block_ios: Family,
     block_bytes: Family,
-    network: Family,
 }
 
 impl SchedFamilies {
@@ -47,9 +48,6 @@ impl SchedFamilies {
         self.switches.add(&with("involuntary"), process.counters.involuntary_switches as f64);
         self.block_ios.add(&labels, process.counters.block_ios as f64);
         self.block_bytes.add(&labels, process.counters.block_bytes as f64);
-        for (direction, bytes) in ["receive", "transmit"].into_iter().zip(process.counters.socket_bytes) {
-            self.network.add(&with(direction), bytes as f64);
-        }
     }
 }
 
@@ -63,7 +61,6 @@ pub fn sched(reader: &CounterReader, services: &ServiceTable, now_ns: u64) -> Ve
         switches: Family::new(&metrics::PROCESS_SWITCHES),
         block_ios: Family::new(&metrics::PROCESS_BLOCK_IOS),
         block_bytes: Family::new(&metrics::PROCESS_BLOCK_BYTES),
-        network: Family::new(&metrics::PROCESS_NETWORK),
     };
     for service in services.iter() {
         for view in &service.processes {
@@ -72,19 +69,20 @@ pub fn sched(reader: &CounterReader, services: &ServiceTable, now_ns: u64) -> Ve
             }
         }
     }
-    let SchedFamilies { oncpu, runqueue, offcpu, latency, switches, block_ios, block_bytes, network } = families;
-    [oncpu, runqueue, offcpu, latency, switches, block_ios, block_bytes, network]
+    let SchedFamilies { oncpu, runqueue, offcpu, latency, switches, block_ios, block_bytes } = families;
+    [oncpu, runqueue, offcpu, latency, switches, block_ios, block_bytes]
         .into_iter()
         .filter_map(Family::finish)
         .collect()
 }
 
-/// System calls of every watched process.
+/// System calls of every watched process, and what they moved through sockets.
 pub fn syscalls(reader: &CounterReader, services: &ServiceTable) -> Vec<MetricFamily> {
     let mut calls = Family::new(&metrics::SYSCALLS);
     let mut seconds = Family::new(&metrics::SYSCALL_SECONDS);
     let mut errors = Family::new(&metrics::SYSCALL_ERRORS);
     let mut unseen = Family::new(&metrics::UNSEEN_CALLS);
+    let mut network: BTreeMap<u32, [u64; 2]> = BTreeMap::new();
     let owners = owners(services);
     for row in reader.syscalls() {
         let Some((service, comm)) = owners.get(&row.key.tgid) else { continue };
@@ -99,8 +97,17 @@ pub fn syscalls(reader: &CounterReader, services: &ServiceTable) -> Vec<MetricFa
         if arch::is_unseen(row.key.number) {
             unseen.add(&labels, row.stats.calls as f64);
         }
+        network.entry(row.key.tgid).or_default()[usize::from(!arch::receives(row.key.number))] +=
+            row.stats.socket_bytes;
     }
-    [calls, seconds, errors, unseen].into_iter().filter_map(Family::finish).collect()
+    let mut sockets = Family::new(&metrics::PROCESS_NETWORK);
+    for (tgid, bytes) in network {
+        let Some((service, comm)) = owners.get(&tgid) else { continue };
+        for (direction, bytes) in ["receive", "transmit"].into_iter().zip(bytes) {
+            sockets.add(&[service, &tgid.to_string(), comm, direction], bytes as f64);
+        }
+    }
+    [calls, seconds, errors, unseen, sockets].into_iter().filter_map(Family::finish).collect()
 }
 
 /// Which probe got which hook.

@@ -92,6 +92,13 @@ pub fn syscall_name(number: u32) -> std::borrow::Cow<'static, str> {
     }
 }
 
+/// Whether a call receives what it moves; else it sends.
+pub fn receives(number: u32) -> bool {
+    const RECEIVING: [libc::c_long; 5] =
+        [libc::SYS_read, libc::SYS_readv, libc::SYS_recvfrom, libc::SYS_recvmsg, libc::SYS_recvmmsg];
+    RECEIVING.contains(&libc::c_long::from(number))
+}
+
 /// Whether a call can move payload that is not visible.
 pub fn is_unseen(number: u32) -> bool {
     let number = libc::c_long::from(number);

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use aya::{
     Ebpf,
-    maps::{HashMap, MapData, PerCpuArray},
+    maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues},
 };
 use inferscope_abi::{Counters, LOSS_PLACES, LOSSES, Process, SYSCALL_NUMBERS, SyscallKey, SyscallStats};
 
@@ -22,7 +22,7 @@ pub struct SyscallRow {
     pub stats: SyscallStats,
 }
 
-type SyscallMap = HashMap<MapData, Wire<SyscallKey>, Wire<SyscallStats>>;
+type SyscallMap = PerCpuHashMap<MapData, Wire<SyscallKey>, Wire<SyscallStats>>;
 
 /// Reads the kernel side's maps; clones read the same maps, from any thread.
 #[derive(Clone)]
@@ -78,7 +78,8 @@ impl CounterReader {
     /// Every (process, system call) pair. One system call per pair: for scrapes only.
     pub fn syscalls(&self) -> Vec<SyscallRow> {
         let map = self.syscalls.lock().unwrap_or_else(PoisonError::into_inner);
-        map.iter().filter_map(Result::ok).map(|(Wire(key), Wire(stats))| SyscallRow { key, stats }).collect()
+        let row = |(Wire(key), cpus): (_, PerCpuValues<Wire<SyscallStats>>)| SyscallRow { key, stats: sum(&cpus) };
+        map.iter().filter_map(Result::ok).map(row).collect()
     }
 
     /// Drops the rows of a process that is not watched any more. The kernel side does it for one that ends.
@@ -96,4 +97,13 @@ impl CounterReader {
             (label, count)
         })
     }
+}
+
+fn sum(cpus: &[Wire<SyscallStats>]) -> SyscallStats {
+    cpus.iter().fold(SyscallStats::default(), |sum, Wire(cpu)| SyscallStats {
+        calls: sum.calls + cpu.calls,
+        errors: sum.errors + cpu.errors,
+        time_ns: sum.time_ns + cpu.time_ns,
+        socket_bytes: sum.socket_bytes + cpu.socket_bytes,
+    })
 }

@@ -105,10 +105,8 @@ pub struct Counters {
     pub block_ios: u64,
     /// Bytes of those requests.
     pub block_bytes: u64,
-    /// Bytes that calls moved through sockets, indexed by `DIR_*`.
-    pub socket_bytes: [u64; 2],
     /// Fills the struct up to whole cache lines: services are written by different CPUs.
-    pub reserved: [u64; 5],
+    pub reserved: [u64; 7],
 }
 
 /// Buckets of the run-queue delay: bucket `i` counts delays below `2^(i + RUNQ_SHIFT)` ns that no earlier bucket took;
@@ -194,7 +192,7 @@ pub struct SyscallKey {
     pub number: u32,
 }
 
-/// Value of the map SYSCALL.
+/// Value of the map SYSCALL: one of each CPU, so that threads of a process do not wait for each other's cache lines.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SyscallStats {
@@ -202,6 +200,8 @@ pub struct SyscallStats {
     pub errors: u64,
     /// Time between entry and return, of calls that returned.
     pub time_ns: u64,
+    /// Bytes that they moved through sockets.
+    pub socket_bytes: u64,
 }
 
 const _: () = {
@@ -210,7 +210,7 @@ const _: () = {
     assert!(size_of::<Process>() == 512);
     assert!(size_of::<Snapshot>() == 8 + 8 * STATES + 16);
     assert!(size_of::<Thread>() == 64);
-    assert!(size_of::<SyscallKey>() == 8 && size_of::<SyscallStats>() == 24);
+    assert!(size_of::<SyscallKey>() == 8 && size_of::<SyscallStats>() == 32);
 };
 
 #[cfg(test)]

@@ -13,8 +13,7 @@ use crate::{
     emit::{self, header, lost},
     kernel::{now_ns, read},
     maps::{CONNECTION, SCRATCH, Scratch},
-    state,
-    watch::{self, Sums},
+    watch,
 };
 
 mod address;
@@ -56,6 +55,8 @@ pub struct Call {
     pub blind: u8,
     pub enter_ns: u64,
     pub at_ns: u64,
+    /// Bytes, of all messages; 0 until the descriptor is known to be a socket.
+    pub moved: u64,
 }
 
 /// `struct file *` of a descriptor of `task`.
@@ -145,12 +146,12 @@ fn flags_of(class: u8, thread: &Thread) -> u64 {
     }
 }
 
-/// A call on a descriptor returned.
+/// A call on a descriptor returned; gives the bytes that it moved through a socket.
 ///
 /// # Safety
 /// `thread` is a map value.
 #[inline(always)]
-pub unsafe fn returned(pid_tgid: u64, mark: u16, thread: *const Thread, class: u8, result: i64, at_ns: u64) {
+pub unsafe fn returned(pid_tgid: u64, mark: u16, thread: *const Thread, class: u8, result: i64, at_ns: u64) -> u64 {
     // SAFETY: by contract.
     let thread = unsafe { &*thread };
     let fd = thread.args[0];
@@ -158,7 +159,7 @@ pub unsafe fn returned(pid_tgid: u64, mark: u16, thread: *const Thread, class: u
         if result == 0 && (thread.args[1] == SHUT_WR || thread.args[1] == SHUT_RDWR) {
             ended(pid_tgid, mark, fd, CLOSE_SHUTDOWN_WRITE, at_ns);
         }
-        return;
+        return 0;
     }
     if result <= 0 {
         match result {
@@ -168,13 +169,13 @@ pub unsafe fn returned(pid_tgid: u64, mark: u16, thread: *const Thread, class: u
             EPIPE | ECONNABORTED | ECONNRESET | ETIMEDOUT => ended(pid_tgid, mark, fd, CLOSE_RESET, at_ns),
             _ => {}
         }
-        return;
+        return 0;
     }
     let flags = flags_of(class, thread);
     if flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
-        return;
+        return 0;
     }
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return };
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
     let call = Call {
         pid_tgid,
         class,
@@ -185,10 +186,13 @@ pub unsafe fn returned(pid_tgid: u64, mark: u16, thread: *const Thread, class: u
         blind: u8::from(flags & MSG_TRUNC != 0),
         enter_ns: thread.syscall_since_ns,
         at_ns,
+        moved: 0,
     };
     // SAFETY: this CPU's scratch. From here on the call is what memory says: the ten kinds of call are one path.
     unsafe { (*scratch).call = call };
     moved(capture::forget(scratch), mark);
+    // SAFETY: as above.
+    unsafe { (*capture::forget(scratch)).call.moved }
 }
 
 /// The stream of a captured connection ended in one way or another.
@@ -205,44 +209,30 @@ fn moved(scratch: *mut Scratch, mark: u16) {
     // SAFETY: this CPU's scratch.
     let Some(file) = current_file(u64::from(unsafe { (*scratch).call.fd })) else { return };
     let Some(inode) = socket_inode(file) else { return };
-    let Some(sums) = watch::sums(mark) else { return };
-    // SAFETY: this CPU's scratch.
-    let total = unsafe { walk::moved_bytes(&(*scratch).call) };
-    // SAFETY: as above, and map values.
-    unsafe { count(&(*scratch).call, sums, total) };
-    let connection = match CONNECTION.get_ptr_mut(inode) {
-        Some(connection) => connection,
-        None => {
-            // SAFETY: as above.
-            if !sniff::begins_http(unsafe { &(*scratch).call }) {
-                return;
-            }
-            let mut new = Connection::default();
-            address::fill(&mut new, file);
-            if CONNECTION.insert(inode, new, 0).is_err() {
-                lost(Lost::MapConnection);
-                return;
-            }
-            let Some(connection) = CONNECTION.get_ptr_mut(inode) else { return };
-            connection
-        }
-    };
-    // SAFETY: a map value.
-    if unsafe { (*connection).state } != CONNECTION_IGNORED {
-        capture::emit(scratch, sums, total, inode, connection);
+    // SAFETY: as above.
+    unsafe { (*scratch).call.moved = walk::moved_bytes(&(*scratch).call) };
+    let Some(connection) = followed(scratch, file, inode) else { return };
+    if let Some(sums) = watch::sums(mark) {
+        capture::emit(scratch, sums, inode, connection);
     }
 }
 
-/// # Safety
-/// `sums` points to map values.
+/// The connection to capture; made if the call's bytes begin one.
 #[inline(always)]
-unsafe fn count(call: &Call, sums: Sums, total: u64) {
-    // SAFETY: by contract.
-    unsafe {
-        let (process, service) =
-            (&raw mut (*sums.process).counters.socket_bytes, &raw mut (*sums.service).socket_bytes);
-        let direction = if call.direction == DIR_RX { 0 } else { 1 };
-        state::add(process.cast::<u64>().add(direction), total);
-        state::add(service.cast::<u64>().add(direction), total);
+fn followed(scratch: *mut Scratch, file: u64, inode: u64) -> Option<*mut Connection> {
+    if let Some(connection) = CONNECTION.get_ptr_mut(inode) {
+        // SAFETY: a map value.
+        return (unsafe { (*connection).state } != CONNECTION_IGNORED).then_some(connection);
     }
+    // SAFETY: this CPU's scratch.
+    if !sniff::begins_http(unsafe { &(*scratch).call }) {
+        return None;
+    }
+    let mut new = Connection::default();
+    address::fill(&mut new, file);
+    if CONNECTION.insert(inode, new, 0).is_err() {
+        lost(Lost::MapConnection);
+        return None;
+    }
+    CONNECTION.get_ptr_mut(inode)
 }

@@ -24,12 +24,13 @@ use crate::{
 const STEPS: u32 = 96;
 const DATA: u64 = PAYLOAD_BYTES as u64;
 
-/// Emits all records of the call in `scratch`, which moved `total` bytes.
+/// Emits all records of the call in `scratch`.
 #[inline(always)]
-pub fn emit(scratch: *mut Scratch, sums: Sums, total: u64, inode: u64, connection: *mut Connection) {
+pub fn emit(scratch: *mut Scratch, sums: Sums, inode: u64, connection: *mut Connection) {
     // SAFETY: map values.
     unsafe {
         let call = &(*scratch).call;
+        let total = call.moved;
         let first = (*connection).state == CONNECTION_NEW;
         (*connection).state = CONNECTION_CAPTURED;
         let moved =
