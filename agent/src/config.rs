@@ -48,14 +48,16 @@ pub struct Nvml {
     pub interval: Duration,
 }
 
-/// How much of each HTTP message the kernel hands over.
+/// How much of what is moved the kernel hands over. Sizes are exact whatever is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Capture {
-    /// First bytes of a message; a multiple of 8192.
+    /// First bytes of each call; a multiple of 8192.
     pub head_bytes: u32,
-    /// Last bytes of a message that is longer.
+    /// Last bytes of a call that moves more.
     pub tail_bytes: u32,
+    /// Of a request that is longer only the last bytes of each further call.
+    pub request_bytes: u32,
     /// Size of the ring buffer; a power of two.
     pub ring_bytes: u32,
 }
@@ -156,7 +158,7 @@ impl Default for Nvml {
 
 impl Default for Capture {
     fn default() -> Self {
-        Capture { head_bytes: 128 << 10, tail_bytes: 8 << 10, ring_bytes: 8 << 20 }
+        Capture { head_bytes: 128 << 10, tail_bytes: 8 << 10, request_bytes: 1 << 20, ring_bytes: 8 << 20 }
     }
 }
 

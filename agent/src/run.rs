@@ -103,6 +103,7 @@ fn load(config: &Config) -> Result<Loaded> {
         connections: config.limits.connections,
         capture_head_bytes: config.capture.head_bytes,
         capture_tail_bytes: config.capture.tail_bytes,
+        capture_request_bytes: config.capture.request_bytes,
     };
     probe::load(&options).map_err(|error| match check::obstacle(&Host::new(config.btf.clone())) {
         Some(sentence) => anyhow!("{sentence} (the kernel programs did not load: {})", error.root_cause()),

@@ -133,6 +133,23 @@ fn servers_that_break_off() {
     }
 }
 
+/// Of a long upload the ring gets the beginning and the end of each read; the record is whole all the same.
+#[test]
+fn a_request_of_ten_megabytes() {
+    let Some(_guard) = live::begin("a_request_of_ten_megabytes") else { return };
+    let (server, agent) = watched(&[]);
+    let long = Request::chat("m", &"x".repeat(10 << 20), 20, true);
+    let (o, r) = recorded(&agent, &server, &long);
+    assert!(o.complete() && o.bytes_sent > 10 << 20);
+    assert_eq!((&r.id, r.model.as_deref(), r.output_tokens, r.chunks), (&o.id, Some("m"), Some(20), 20), "{r:?}");
+    assert_eq!((r.request_bytes, r.error_type.as_deref()), (o.bytes_sent, None));
+    let m = agent.scrape().unwrap();
+    let left_out = m.count("inferscope_payload_left_out_bytes_total", &[]);
+    let lost = m.count("inferscope_events_lost_total", &[("where", "ring_payload")]);
+    assert!(left_out > (7 << 20) as f64 && lost == 0.0, "{left_out} bytes left out, {lost} records lost");
+    assert_exact_after(&server, &agent);
+}
+
 /// dup2(2) onto a connection closes it, though no close(2) is called.
 #[test]
 fn a_connection_that_another_file_replaces() {

@@ -87,6 +87,7 @@ pub const KEYS: &[Key] = &[
     live("discover.service.port", PORT),
     fixed("capture.head_bytes", Kind::Number { least: 8192, most: 1 << 20, multiple_of: 8192 }),
     fixed("capture.tail_bytes", number(0, 1 << 20)),
+    fixed("capture.request_bytes", number(8192, 1 << 30)),
     fixed("capture.ring_bytes", Kind::PowerOfTwo { least: 256 << 10, most: 1 << 30 }),
     fixed("limits.services", number(1, 4096)),
     fixed("limits.processes", number(16, 65_536)),

@@ -38,6 +38,7 @@ pub struct LoadOptions<'a> {
     pub connections: u32,
     pub capture_head_bytes: u32,
     pub capture_tail_bytes: u32,
+    pub capture_request_bytes: u32,
 }
 
 impl Default for LoadOptions<'_> {
@@ -50,6 +51,7 @@ impl Default for LoadOptions<'_> {
             connections: 16_384,
             capture_head_bytes: 128 << 10,
             capture_tail_bytes: 8 << 10,
+            capture_request_bytes: 1 << 20,
         }
     }
 }
@@ -86,8 +88,8 @@ fn config(options: &LoadOptions<'_>) -> Result<Config> {
         block_issue_request_arg: layout.block_issue_request_arg,
         capture_head_bytes: options.capture_head_bytes.next_multiple_of(PAYLOAD_BYTES as u32),
         capture_tail_bytes: options.capture_tail_bytes,
+        capture_request_bytes: options.capture_request_bytes,
         wake_bytes: options.ring_bytes / 4,
-        reserved: 0,
         agent_tgid: std::process::id(),
         syscall_class: arch::syscall_classes(),
     })

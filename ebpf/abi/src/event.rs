@@ -170,11 +170,17 @@ pub struct Connection {
     /// [`CONNECTION_NEW`], [`CONNECTION_CAPTURED`] or [`CONNECTION_IGNORED`].
     pub state: u32,
     pub family: u8,
-    pub reserved: [u8; 3],
+    /// In which direction its requests go.
+    pub requests: u8,
+    /// Direction of the last bytes.
+    pub last: u8,
+    pub reserved: u8,
     pub local_port: u16,
     pub remote_port: u16,
     pub remote_address: [u8; 16],
     pub reserved_end: u32,
+    /// Bytes of requests since the last byte of a response: the request so far.
+    pub request_bytes: u64,
 }
 /// Seen, and nothing captured of it yet.
 pub const CONNECTION_NEW: u32 = 0;
@@ -184,7 +190,7 @@ pub const CONNECTION_CAPTURED: u32 = 1;
 pub const CONNECTION_IGNORED: u32 = 2;
 
 const _: () = {
-    assert!(size_of::<Connection>() == 48);
+    assert!(size_of::<Connection>() == 56);
     assert!(size_of::<Header>() == 24 && align_of::<Header>() == 8);
     assert!(size_of::<ExecEvent>() == 136);
     assert!(size_of::<ForkEvent>() == 32);

@@ -56,9 +56,10 @@ pub struct Config {
     pub capture_head_bytes: u32,
     /// Bytes captured from its end when it is longer than that.
     pub capture_tail_bytes: u32,
+    /// Of a request that has moved so many bytes only the end of each further call is captured.
+    pub capture_request_bytes: u32,
     /// Ring fill in bytes from which the agent is woken at once.
     pub wake_bytes: u32,
-    pub reserved: u32,
     /// The agent itself, never watched.
     pub agent_tgid: u32,
     /// Class of each system call number: a `SYS_*` such as [`crate::SYS_READ`].

@@ -228,7 +228,9 @@ fn followed(scratch: *mut Scratch, file: u64, inode: u64) -> Option<*mut Connect
     if !sniff::begins_http(unsafe { &(*scratch).call }) {
         return None;
     }
-    let mut new = Connection::default();
+    // SAFETY: as above.
+    let direction = unsafe { (*scratch).call.direction };
+    let mut new = Connection { requests: direction, last: direction, ..Connection::default() };
     address::fill(&mut new, file);
     if CONNECTION.insert(inode, new, 0).is_err() {
         lost(Lost::MapConnection);

@@ -46,7 +46,9 @@ pub fn emit(scratch: *mut Scratch, sums: Sums, inode: u64, connection: *mut Conn
             Some(walk) => walk,
             None => return,
         };
-        plan(&mut (*scratch).walk, call.blind != 0, total);
+        let full = long_request(connection, call.direction, total);
+        let head = if full { 0 } else { u64::from(config!(capture_head_bytes)) };
+        plan(&mut (*scratch).walk, call.blind != 0, total, head);
         copy(scratch);
     }
 }
@@ -77,10 +79,29 @@ unsafe fn snapshot(head: &mut PayloadHeader, service: *const Counters, now: u64)
     }
 }
 
+/// Adds a call to the request that it may belong to; true if that was at its cap already: an upload must not push other
+/// connections' records out of the ring. Responses have no cap, for a stream tells its usage at the end.
+///
+/// # Safety
+/// `connection` is a map value.
+#[inline(always)]
+unsafe fn long_request(connection: *mut Connection, direction: u8, total: u64) -> bool {
+    // SAFETY: by contract.
+    unsafe {
+        let begins = (*connection).last != direction;
+        (*connection).last = direction;
+        if direction != (*connection).requests {
+            return false;
+        }
+        let before = if begins { 0 } else { (*connection).request_bytes };
+        (*connection).request_bytes = before + total;
+        before >= u64::from(config!(capture_request_bytes))
+    }
+}
+
 /// How the call's bytes are divided: captured from the beginning, left out, captured from the end.
 #[inline(always)]
-fn plan(walk: &mut Walk, blind: bool, total: u64) {
-    let head = u64::from(config!(capture_head_bytes));
+fn plan(walk: &mut Walk, blind: bool, total: u64, head: u64) {
     let tail = u64::from(config!(capture_tail_bytes));
     walk.total_left = total;
     if blind {
