@@ -18,6 +18,8 @@ const LOOKS: [Duration; 5] = [
     Duration::from_secs(3),
     Duration::from_secs(8),
 ];
+/// The first of these looks at which a program that is no engine's is asked whether it listens: most have ended by then.
+const LISTENS_FROM: usize = 3;
 const SCAN_EVERY: Duration = Duration::from_secs(10);
 /// Looks that may be outstanding: more execs than that wait for the next scan.
 const PENDING: usize = 4096;
@@ -51,7 +53,7 @@ pub struct Scout {
 
 struct Look {
     pid: u32,
-    /// Whether its program may be an engine's; else only whether it listens is asked.
+    /// Whether its program may be an engine's; if it is none, only whether it listens is asked.
     engine: bool,
     next: usize,
     at: Instant,
@@ -87,7 +89,8 @@ impl State {
         });
         for look in due {
             let found = if look.engine { self.discovery.inspect(look.pid) } else { None };
-            let candidate = !look.engine && look.next > 2 && self.discovery.candidate(look.pid);
+            let ask = found.is_none() && self.wire && look.next >= LISTENS_FROM;
+            let candidate = ask && self.discovery.candidate(look.pid);
             if candidate && self.finds.send(Find::Candidate(look.pid)).is_err() {
                 return false;
             }
@@ -196,5 +199,65 @@ impl Drop for Scout {
         let (asks, _) = sync_channel(1);
         self.asks = asks;
         drop(self.thread.take());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, os::unix::fs::symlink, path::Path};
+
+    /// A Python program that is no engine, in a proc tree of its own.
+    fn python(root: &Path, pid: u32) {
+        let dir = root.join(pid.to_string());
+        fs::create_dir_all(dir.join("fd")).unwrap();
+        fs::create_dir_all(dir.join("net")).unwrap();
+        fs::write(dir.join("cmdline"), "python3\0app.py\0").unwrap();
+        fs::write(dir.join("stat"), format!("{pid} (python3) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 70 0 0")).unwrap();
+        symlink("/usr/bin/python3.11", dir.join("exe")).unwrap();
+    }
+
+    fn listens(root: &Path, pid: u32) {
+        let dir = root.join(pid.to_string());
+        let line = "  0: 0100007F:2328 00000000:0000 0A 0:0 00:0 0 0 0 9000 1 0\n";
+        fs::write(dir.join("net/tcp"), format!("  sl  local_address rem_address st\n{line}")).unwrap();
+        symlink("socket:[9000]", dir.join("fd/3")).unwrap();
+    }
+
+    fn state(root: &Path) -> (State, Receiver<Find>) {
+        let (finds, found) = channel();
+        let discovery = Discovery::with_proc_root(Rules::default(), root.to_owned());
+        (State { discovery, wire: true, looks: Vec::new(), known: Vec::new(), finds }, found)
+    }
+
+    #[test]
+    fn a_python_program_that_is_no_engine_is_asked_whether_it_listens() {
+        let root = tempfile::tempdir().unwrap();
+        python(root.path(), 70);
+        listens(root.path(), 70);
+        let (mut state, found) = state(root.path());
+        let now = Instant::now();
+        state.answer(Ask::Exec { pid: 70, filename: b"/usr/bin/python3".to_vec() }, now);
+        assert!(state.looks[0].engine);
+        state.looks[0].next = LISTENS_FROM;
+        assert!(state.look(now + LOOKS[0]));
+        assert!(matches!(found.try_recv(), Ok(Find::Candidate(70))));
+    }
+
+    #[test]
+    fn a_server_that_binds_late_is_a_candidate_then() {
+        let root = tempfile::tempdir().unwrap();
+        python(root.path(), 70);
+        let (mut state, found) = state(root.path());
+        for _ in 0..100 {
+            assert!(state.scan());
+        }
+        assert!(found.try_recv().is_err());
+        listens(root.path(), 70);
+        for _ in 0..6 {
+            assert!(state.scan());
+        }
+        assert!(matches!(found.try_recv(), Ok(Find::Candidate(70))));
+        assert!((0..100).all(|_| state.scan()) && found.try_recv().is_err(), "reported once");
     }
 }
