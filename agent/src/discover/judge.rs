@@ -82,7 +82,7 @@ impl Discovery {
         }
         let look = Look::at(&self.proc_root, pid)?;
         let command = look.command();
-        let given = self.rules.include.pids.contains(&pid);
+        let given = self.is_given(pid);
         if !given && self.rules.excludes(&command, look.exe()) {
             return None;
         }
