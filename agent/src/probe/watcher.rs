@@ -47,6 +47,9 @@ fn zeroed<T: Plain>() -> T {
 
 impl Watcher {
     pub(super) fn new(ebpf: &mut Ebpf, arrays: Arc<Arrays>, slots: u32, connections: u32) -> Result<Self> {
+        if slots > u32::from(u16::MAX) {
+            bail!("limits.processes is {slots}: the kernel side has marks for {} at most", u16::MAX);
+        }
         let mut free_slots: Stack<MapData, u32> = take(ebpf, "FREE_SLOTS")?;
         for slot in (0..slots).rev() {
             free_slots.push(slot, 0).context("cannot fill the map FREE_SLOTS")?;
