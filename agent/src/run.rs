@@ -90,7 +90,8 @@ fn first_finds(config: &Config, discovery: &mut Discovery) -> Result<Vec<Found>>
     Ok(found)
 }
 
-fn nvml_options(config: &Config) -> NvmlOptions {
+/// Where the GPU library is and how often it is asked.
+pub fn nvml_options(config: &Config) -> NvmlOptions {
     NvmlOptions { lib_path: config.nvml.library.clone(), interval: config.nvml.interval, ..NvmlOptions::default() }
 }
 
