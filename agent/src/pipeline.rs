@@ -82,7 +82,9 @@ pub struct Pipeline {
 /// Ends requests of candidates: the first one in a dialect asks for the service that they belong to.
 fn finish_candidate(candidates: &mut Candidates, scout: &Scout, live: &Live, exchange: Exchange) {
     if let Some((dialect, port)) = candidates.keep(&exchange) {
-        let _ = scout.asks.try_send(Ask::Wire { pid: exchange.tgid, dialect, port });
+        if candidates.asks(exchange.tgid, exchange.end.at_ns) {
+            let _ = scout.asks.try_send(Ask::Wire { pid: exchange.tgid, dialect, port });
+        }
         if !candidates.push(exchange) {
             live.candidates_full.fetch_add(1, Ordering::Relaxed);
         }
@@ -220,11 +222,14 @@ impl Pipeline {
         for pid in self.registry.late_children(root) {
             self.adopt(pid, index, now);
         }
-        for exchange in self.candidates.take() {
-            let owner = self.registry.service_of(exchange.tgid);
-            if let Some(service) = owner {
-                finish(&self.registry, &mut self.sinks, &self.live, Exchange { service, ..exchange });
-            }
+        self.settle();
+    }
+
+    /// Requests that candidates answered go to the services that discovery has made of them meanwhile.
+    fn settle(&mut self) {
+        let Self { candidates, registry, sinks, live, .. } = self;
+        for exchange in candidates.settle(|pid| registry.service_of(pid)) {
+            finish(registry, sinks, live, exchange);
         }
     }
 
@@ -269,6 +274,9 @@ impl Pipeline {
         for service in registry.take_expired(now) {
             sinks.metrics.forget(&service);
         }
+        self.settle();
+        let expired = self.candidates.expire(now);
+        self.live.candidates_full.fetch_add(expired, Ordering::Relaxed);
     }
 
     fn publish(&mut self, now: u64) {

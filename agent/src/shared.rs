@@ -19,7 +19,7 @@ pub struct Live {
     events: [AtomicU64; KINDS.len()],
     pub undecodable: AtomicU64,
     pub unknown_service: AtomicU64,
-    /// Processes and exchanges for which the candidates had no room.
+    /// Processes and exchanges for which the candidates had no room, and exchanges whose service was never found.
     pub candidates_full: AtomicU64,
     pub batch: AtomicU64,
     /// CLOCK_MONOTONIC of the pipeline's last turn.
