@@ -203,8 +203,8 @@ impl Pipeline {
     fn found(&mut self, found: Found) {
         let now = monotonic_ns();
         let root = found.process.pid;
-        if self.registry.service_of(root).is_some() {
-            self.registry.update(found);
+        if let Some(index) = self.registry.place_of(root) {
+            self.registry.update(index, found);
             return;
         }
         let name = found.service.clone();

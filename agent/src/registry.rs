@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    path::Path,
     sync::Arc,
 };
 
@@ -74,10 +75,25 @@ impl Registry {
         Some(index as u32)
     }
 
-    /// What discovery learned of a known service.
-    pub fn update(&mut self, found: Found) {
-        let Some(index) = self.service_of(found.process.pid) else { return };
+    /// Index of the service that a found root belongs to, be it as its root or as another process of it.
+    pub fn place_of(&self, root: u32) -> Option<u32> {
+        self.service_of(root).or_else(|| self.rooted_at(root))
+    }
+
+    /// Index of the service with this root, whether or not the root could be watched.
+    pub fn rooted_at(&self, root: u32) -> Option<u32> {
+        let is_root = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.found.process.pid == root);
+        self.entries.iter().position(is_root).map(|index| index as u32)
+    }
+
+    /// What discovery learned of a known service. What it tells of a child is the service's own only when the root has
+    /// ended.
+    pub fn update(&mut self, index: u32, found: Found) {
         let Some(Some(entry)) = self.entries.get_mut(index as usize) else { return };
+        let root = &entry.found.process;
+        if root.pid != found.process.pid && root.is_alive(Path::new("/proc")) {
+            return;
+        }
         // The service's name stays with its series.
         let service = std::mem::take(&mut entry.found.service);
         entry.found = Found { service, ..found };
@@ -124,7 +140,7 @@ impl Registry {
 
     /// Pids that are gone without an exit event (it was lost).
     pub fn vanished(&self) -> Vec<u32> {
-        let gone = |pid: &&u32| !std::path::Path::new(&format!("/proc/{pid}")).exists();
+        let gone = |pid: &&u32| !Path::new(&format!("/proc/{pid}")).exists();
         self.by_pid.keys().filter(gone).copied().collect()
     }
 
@@ -159,5 +175,62 @@ impl Registry {
             }))
         };
         Some(self.entries.iter().enumerate().filter_map(view).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discover::{Evidence, Process};
+
+    fn found(pid: u32, service: &str) -> Found {
+        let process = Process {
+            pid,
+            ppid: 1,
+            start_ticks: 7,
+            comm: String::new(),
+            exe: None,
+            exe_deleted: false,
+            argv: Vec::new(),
+            container: None,
+        };
+        Found {
+            service: service.to_owned(),
+            engine: "vllm",
+            evidence: Evidence::Program,
+            version: None,
+            model: None,
+            ports: Vec::new(),
+            unix_sockets: Vec::new(),
+            process,
+            children: Vec::new(),
+            dialect: None,
+        }
+    }
+
+    /// A pid that no process has.
+    const NONE: u32 = u32::MAX - 7;
+
+    #[test]
+    fn a_child_tells_nothing_of_its_service_while_the_root_runs() {
+        let me = Process::read(Path::new("/proc"), std::process::id()).unwrap();
+        let mut registry = Registry::new(4);
+        let index = registry.add(Found { process: me.clone(), ..found(1, "parent") }).unwrap();
+        registry.add_process(index, me.pid);
+        registry.add_process(index, NONE);
+        assert_eq!(registry.place_of(NONE), Some(index));
+        registry.update(index, Found { model: Some("m".to_owned()), ..found(NONE, "child") });
+        let entry = registry.entry(index).unwrap();
+        assert_eq!((entry.found.process.pid, &entry.found.model), (me.pid, &None));
+        registry.update(index, Found { process: me.clone(), ports: vec![8000], ..found(1, "parent") });
+        assert_eq!(registry.entry(index).unwrap().found.ports, [8000]);
+        // Its id is another process' by now.
+        let ended = Process { start_ticks: 1, ..me.clone() };
+        registry.update(index, Found { process: ended, ..found(1, "parent") });
+        registry.remove_process(me.pid, 0);
+        registry.update(index, Found { model: Some("m".to_owned()), ..found(NONE, "child") });
+        let entry = registry.entry(index).unwrap();
+        assert_eq!((entry.found.process.pid, entry.found.model.as_deref()), (NONE, Some("m")));
+        assert_eq!(entry.found.service, "parent", "the series stay");
     }
 }
