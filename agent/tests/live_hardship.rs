@@ -68,7 +68,8 @@ fn a_process_id_used_again() {
     }
     let server = Server::start(&[]).unwrap();
     let pid = server.pid();
-    let config = format!("{QUIET}[discover.include]\nexe = [\"sse-server\"]\n");
+    let exe = locate::helper("sse-server").unwrap();
+    let config = format!("{QUIET}[discover.include]\nexe = [\"{}\"]\n", exe.display());
     let agent = Agent::configured(&[], &config).unwrap();
     let watched = |m: &Metrics| m.sum("inferscope_service_info", &[("pid", &pid.to_string())]) == Some(1.0);
     agent.wait_metrics("the first server", SOON, watched).unwrap();
