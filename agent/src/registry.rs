@@ -33,6 +33,8 @@ pub struct Registry {
     ended: Vec<(String, u64)>,
     /// Names and engines of ended services, for exchanges that end with them.
     last: HashMap<u32, (String, &'static str)>,
+    /// Processes that were left by their service's root, until they are asked for.
+    orphans: Vec<u32>,
     dirty: bool,
 }
 
@@ -100,6 +102,16 @@ impl Registry {
         self.dirty = true;
     }
 
+    /// Takes a service out again of which no process could be watched; true if it was so.
+    pub fn withdraw_empty(&mut self, index: u32, now_ns: u64) -> bool {
+        let Some(slot) = self.entries.get_mut(index as usize) else { return false };
+        let withdrawn = slot.take_if(|entry| entry.processes.is_empty());
+        // It may have ended before under the same name: those series still go.
+        self.ended.extend(withdrawn.as_ref().map(|entry| (entry.found.service.clone(), now_ns)));
+        self.dirty |= withdrawn.is_some();
+        withdrawn.is_some()
+    }
+
     /// A process of the service at `index`; of an index without a service it is not taken.
     pub fn add_process(&mut self, index: u32, pid: u32) {
         let Some(Some(entry)) = self.entries.get_mut(index as usize) else { return };
@@ -124,6 +136,9 @@ impl Registry {
         let Some(entry) = slot else { return };
         entry.processes.remove(&pid);
         self.dirty = true;
+        if entry.found.process.pid == pid {
+            self.orphans.extend(entry.processes.keys());
+        }
         if entry.processes.is_empty()
             && let Some(entry) = slot.take()
         {
@@ -131,6 +146,11 @@ impl Registry {
             self.last.insert(index, (entry.found.service.clone(), entry.found.engine));
             self.ended.push((entry.found.service, now_ns));
         }
+    }
+
+    /// Processes whose service lost its root since the last call: one of them may be a root itself.
+    pub fn take_orphans(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.orphans)
     }
 
     /// Descendants of a process that are in no service yet.
@@ -224,13 +244,30 @@ mod tests {
         assert_eq!((entry.found.process.pid, &entry.found.model), (me.pid, &None));
         registry.update(index, Found { process: me.clone(), ports: vec![8000], ..found(1, "parent") });
         assert_eq!(registry.entry(index).unwrap().found.ports, [8000]);
+        assert!(registry.take_orphans().is_empty());
         // Its id is another process' by now.
         let ended = Process { start_ticks: 1, ..me.clone() };
         registry.update(index, Found { process: ended, ..found(1, "parent") });
         registry.remove_process(me.pid, 0);
+        assert_eq!(registry.take_orphans(), [NONE]);
         registry.update(index, Found { model: Some("m".to_owned()), ..found(NONE, "child") });
         let entry = registry.entry(index).unwrap();
         assert_eq!((entry.found.process.pid, entry.found.model.as_deref()), (NONE, Some("m")));
         assert_eq!(entry.found.service, "parent", "the series stay");
+    }
+
+    #[test]
+    fn places_are_given_back() {
+        let mut registry = Registry::new(3);
+        let (a, b) = (registry.add(found(11, "a")).unwrap(), registry.add(found(12, "b")).unwrap());
+        assert_eq!((a, b, registry.add(found(13, "c"))), (1, 2, None));
+        assert_eq!(registry.place_of(12), Some(b), "though none of its processes is watched");
+        registry.add_process(a, 11);
+        assert!(!registry.withdraw_empty(a, 0) && registry.withdraw_empty(b, 0));
+        assert_eq!(registry.place_of(12), None);
+        assert_eq!(registry.add(found(13, "c")), Some(b));
+        let names: Vec<String> = registry.take_table().unwrap().iter().map(|view| view.name.clone()).collect();
+        assert_eq!(names, ["a", "c"]);
+        assert_eq!(registry.take_expired(1 + KEEP_ENDED_NS), ["b"]);
     }
 }

@@ -31,6 +31,7 @@ use crate::{
         procfs::{ProcPoller, ProcReader},
     },
     probe::{self, LoadOptions, Loaded},
+    refused::Refused,
     registry::Registry,
     ring::Ring,
     scout::{Ask, Scout},
@@ -159,6 +160,7 @@ pub fn start(config: &Config, each: Option<Each>) -> Result<Running> {
         services,
         live,
         candidates: Candidates::default(),
+        refused: Refused::default(),
         exits: FxHashMap::default(),
         stop: Arc::clone(&stop),
     };

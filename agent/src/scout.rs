@@ -2,7 +2,11 @@
 //! It reads /proc so that the pipeline need not; what it finds goes to the pipeline.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod tests;
+
 use std::{
+    collections::BTreeSet,
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -31,6 +35,8 @@ pub enum Ask {
     Exec { pid: u32, filename: Vec<u8> },
     /// An unrecognised process speaks a dialect.
     Wire { pid: u32, dialect: &'static str, port: u16 },
+    /// There was no room for a service or a candidate, or its place in another service is free: tell of it again.
+    Again { pid: u32 },
     /// New rules, after a reload.
     Rules(Box<Rules>),
 }
@@ -64,6 +70,8 @@ struct State {
     wire: bool,
     looks: Vec<Look>,
     known: Vec<Found>,
+    /// Of these the next scan tells, changed or not.
+    again: BTreeSet<u32>,
     finds: Sender<Find>,
 }
 
@@ -109,10 +117,11 @@ impl State {
 
     fn scan(&mut self) -> bool {
         let mut known = std::mem::take(&mut self.known);
+        let again = std::mem::take(&mut self.again);
         known.retain_mut(|found| {
             let before = found.clone();
             let alive = self.discovery.refresh(found);
-            if alive && *found != before {
+            if alive && (*found != before || again.contains(&found.process.pid)) {
                 let _ = self.finds.send(Find::Service(Box::new(found.clone())));
             }
             alive
@@ -142,6 +151,14 @@ impl State {
             Ask::Wire { pid, dialect, port } => {
                 let found = self.discovery.from_wire(pid, dialect, port);
                 found.is_none_or(|found| self.report(found))
+            }
+            Ask::Again { pid } => {
+                if self.known.iter().any(|known| known.process.pid == pid) {
+                    self.again.insert(pid);
+                } else {
+                    self.discovery.report_again(pid);
+                }
+                true
             }
             Ask::Rules(rules) => {
                 self.wire = rules.enabled && rules.wire;
@@ -183,7 +200,8 @@ impl Scout {
             let _ = finds.send(Find::Service(Box::new(found.clone())));
         }
         let wire = rules.enabled && rules.wire;
-        let mut state = State { discovery, wire, looks: Vec::new(), known: first, finds };
+        let again = BTreeSet::new();
+        let mut state = State { discovery, wire, looks: Vec::new(), known: first, again, finds };
         let thread = std::thread::Builder::new().name("scout".into()).spawn(move || {
             if state.candidates() {
                 run(state, &asked);
@@ -199,65 +217,5 @@ impl Drop for Scout {
         let (asks, _) = sync_channel(1);
         self.asks = asks;
         drop(self.thread.take());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::{fs, os::unix::fs::symlink, path::Path};
-
-    /// A Python program that is no engine, in a proc tree of its own.
-    fn python(root: &Path, pid: u32) {
-        let dir = root.join(pid.to_string());
-        fs::create_dir_all(dir.join("fd")).unwrap();
-        fs::create_dir_all(dir.join("net")).unwrap();
-        fs::write(dir.join("cmdline"), "python3\0app.py\0").unwrap();
-        fs::write(dir.join("stat"), format!("{pid} (python3) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 70 0 0")).unwrap();
-        symlink("/usr/bin/python3.11", dir.join("exe")).unwrap();
-    }
-
-    fn listens(root: &Path, pid: u32) {
-        let dir = root.join(pid.to_string());
-        let line = "  0: 0100007F:2328 00000000:0000 0A 0:0 00:0 0 0 0 9000 1 0\n";
-        fs::write(dir.join("net/tcp"), format!("  sl  local_address rem_address st\n{line}")).unwrap();
-        symlink("socket:[9000]", dir.join("fd/3")).unwrap();
-    }
-
-    fn state(root: &Path) -> (State, Receiver<Find>) {
-        let (finds, found) = channel();
-        let discovery = Discovery::with_proc_root(Rules::default(), root.to_owned());
-        (State { discovery, wire: true, looks: Vec::new(), known: Vec::new(), finds }, found)
-    }
-
-    #[test]
-    fn a_python_program_that_is_no_engine_is_asked_whether_it_listens() {
-        let root = tempfile::tempdir().unwrap();
-        python(root.path(), 70);
-        listens(root.path(), 70);
-        let (mut state, found) = state(root.path());
-        let now = Instant::now();
-        state.answer(Ask::Exec { pid: 70, filename: b"/usr/bin/python3".to_vec() }, now);
-        assert!(state.looks[0].engine);
-        state.looks[0].next = LISTENS_FROM;
-        assert!(state.look(now + LOOKS[0]));
-        assert!(matches!(found.try_recv(), Ok(Find::Candidate(70))));
-    }
-
-    #[test]
-    fn a_server_that_binds_late_is_a_candidate_then() {
-        let root = tempfile::tempdir().unwrap();
-        python(root.path(), 70);
-        let (mut state, found) = state(root.path());
-        for _ in 0..100 {
-            assert!(state.scan());
-        }
-        assert!(found.try_recv().is_err());
-        listens(root.path(), 70);
-        for _ in 0..6 {
-            assert!(state.scan());
-        }
-        assert!(matches!(found.try_recv(), Ok(Find::Candidate(70))));
-        assert!((0..100).all(|_| state.scan()) && found.try_recv().is_err(), "reported once");
     }
 }

@@ -102,6 +102,14 @@ impl Discovery {
         self.is_candidate(pid, &mut Sockets::default())
     }
 
+    /// There was no room for a candidate: it is reported again later.
+    pub fn report_again(&mut self, pid: u32) {
+        if let Some(look) = self.looked.by_pid.get_mut(&pid) {
+            look.reported = false;
+            self.looked.put_off(pid);
+        }
+    }
+
     fn is_candidate(&mut self, pid: u32, sockets: &mut Sockets) -> bool {
         if pid == std::process::id() {
             return false;
