@@ -99,6 +99,11 @@ impl Candidates {
         (before - self.kept.len()) as u64
     }
 
+    /// Forgets the processes. What they have said waits on.
+    pub fn clear(&mut self) {
+        self.others.clear();
+    }
+
     /// Processes that have answered too much else to be of interest any more.
     pub fn given_up(&mut self) -> Vec<u32> {
         let given_up: Vec<u32> =

@@ -150,8 +150,15 @@ impl Pipeline {
             match find {
                 Find::Service(found) => self.found(*found),
                 Find::Candidate(pid) => self.candidate(pid),
+                Find::Unwanted(root) => self.let_go(root),
+                Find::NoCandidates => self.let_candidates_go(),
             }
         }
+        self.drain();
+    }
+
+    /// Takes what is in the ring through every stage.
+    fn drain(&mut self) {
         let Self { ring, watcher, sessions, registry, scout, sinks, live, exits, reader, candidates, .. } = self;
         let mut ended = |registry: &Registry, exchange: Exchange| {
             if exchange.service == CANDIDATES {

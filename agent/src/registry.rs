@@ -112,6 +112,25 @@ impl Registry {
         withdrawn.is_some()
     }
 
+    /// Pids of a service's processes, ascending.
+    pub fn processes(&self, index: u32) -> Vec<u32> {
+        self.entry(index).map(|entry| entry.processes.keys().copied().collect()).unwrap_or_default()
+    }
+
+    /// A service is not wanted any more: its place is free, its series stay for as long as those of an ended one.
+    pub fn let_go(&mut self, index: u32, now_ns: u64) {
+        let Some(entry) = self.entries.get_mut(index as usize).and_then(Option::take) else { return };
+        tracing::info!(service = entry.found.service, "no rule wants it any more: not watched from here on");
+        entry.processes.keys().for_each(|pid| _ = self.by_pid.remove(pid));
+        self.over(index, entry, now_ns);
+    }
+
+    fn over(&mut self, index: u32, entry: Entry, now_ns: u64) {
+        self.dirty = true;
+        self.last.insert(index, (entry.found.service.clone(), entry.found.engine));
+        self.ended.push((entry.found.service, now_ns));
+    }
+
     /// A process of the service at `index`; of an index without a service it is not taken.
     pub fn add_process(&mut self, index: u32, pid: u32) {
         let Some(Some(entry)) = self.entries.get_mut(index as usize) else { return };
@@ -143,8 +162,7 @@ impl Registry {
             && let Some(entry) = slot.take()
         {
             tracing::info!(service = entry.found.service, "service ended");
-            self.last.insert(index, (entry.found.service.clone(), entry.found.engine));
-            self.ended.push((entry.found.service, now_ns));
+            self.over(index, entry, now_ns);
         }
     }
 
@@ -266,8 +284,14 @@ mod tests {
         assert!(!registry.withdraw_empty(a, 0) && registry.withdraw_empty(b, 0));
         assert_eq!(registry.place_of(12), None);
         assert_eq!(registry.add(found(13, "c")), Some(b));
+        registry.add_process(b, 13);
+        registry.add_process(b, 14);
+        assert_eq!(registry.processes(b), [13, 14]);
+        registry.let_go(b, 5);
+        assert_eq!((registry.service_of(13), registry.service_of(14), registry.rooted_at(13)), (None, None, None));
+        assert_eq!(registry.name(b), Some(("c", "vllm")), "for what ends with it");
         let names: Vec<String> = registry.take_table().unwrap().iter().map(|view| view.name.clone()).collect();
-        assert_eq!(names, ["a", "c"]);
-        assert_eq!(registry.take_expired(1 + KEEP_ENDED_NS), ["b"]);
+        assert_eq!(names, ["a"]);
+        assert_eq!(registry.take_expired(6 + KEEP_ENDED_NS), ["b", "c"]);
     }
 }

@@ -48,6 +48,10 @@ pub enum Find {
     Service(Box<Found>),
     /// An unrecognised process that listens: what it speaks will show what it is.
     Candidate(u32),
+    /// The service of this root is one under earlier rules only.
+    Unwanted(u32),
+    /// All candidates are so under earlier rules only; those that still are follow.
+    NoCandidates,
 }
 
 /// The thread and the two queues to it; dropping `asks` ends it.
@@ -148,6 +152,8 @@ impl State {
                 }
                 true
             }
+            // Asked before the rules changed.
+            Ask::Wire { .. } if !self.wire => true,
             Ask::Wire { pid, dialect, port } => {
                 let found = self.discovery.from_wire(pid, dialect, port);
                 found.is_none_or(|found| self.report(found))
@@ -160,12 +166,22 @@ impl State {
                 }
                 true
             }
-            Ask::Rules(rules) => {
-                self.wire = rules.enabled && rules.wire;
-                self.discovery.set_rules(*rules);
-                self.scan()
-            }
+            Ask::Rules(rules) => self.take_over(*rules) && self.scan(),
         }
+    }
+
+    /// Takes new rules over and tells what is not wanted under them.
+    fn take_over(&mut self, rules: Rules) -> bool {
+        self.wire = rules.enabled && rules.wire;
+        if !self.discovery.set_rules(rules) {
+            return true;
+        }
+        let unwanted = self.known.extract_if(.., |found| !self.discovery.is_wanted(found));
+        let roots: Vec<u32> = unwanted.map(|found| found.process.pid).collect();
+        // A service that ends can leave another one's processes behind.
+        self.again.extend(self.known.iter().map(|found| found.process.pid));
+        let told = roots.into_iter().map(Find::Unwanted).chain([Find::NoCandidates]);
+        told.into_iter().all(|find| self.finds.send(find).is_ok())
     }
 }
 

@@ -136,6 +136,24 @@ fn the_operators_rules_hold() {
 }
 
 #[test]
+fn new_rules_say_what_is_wanted_still() {
+    let tree = a_busy_host();
+    let mut discovery = tree.discovery(Rules::default());
+    let found = discovery.scan();
+    let mut wanted = |rules: Rules| -> Vec<u32> {
+        discovery.set_rules(rules);
+        found.iter().filter(|found| discovery.is_wanted(found)).map(|found| found.process.pid).collect()
+    };
+    assert_eq!(wanted(Rules { exclude: vec!["*/llama-server".into()], ..Rules::default() }), [101, 300]);
+    // A title hides the arguments by which it was recognised.
+    fs::write(tree.0.path().join("202/cmdline"), "busy\0").unwrap();
+    assert_eq!(wanted(Rules { wire: false, ..Rules::default() }), [101, 202, 300]);
+    let include = Include { ports: vec![11434], ..Include::default() };
+    assert_eq!(wanted(Rules { enabled: false, include, ..Rules::default() }), [300]);
+    assert_eq!(wanted(Rules { enabled: false, ..Rules::default() }), [0u32; 0]);
+}
+
+#[test]
 fn given_and_wire_processes_need_no_engine() {
     let tree = a_busy_host();
     let mut discovery = tree.discovery(Rules::default());

@@ -97,10 +97,16 @@ impl Discovery {
         discovery
     }
 
-    /// Replaces the rules; names given before stay, and so do the processes that ids given before stand for.
-    pub fn set_rules(&mut self, rules: Rules) {
+    /// Replaces the rules; names given before stay, and so do the processes that ids given before stand for. Under
+    /// other rules every process is looked at anew. True if they are others.
+    pub fn set_rules(&mut self, rules: Rules) -> bool {
+        let changed = self.rules != rules;
         self.rules = rules;
         self.meet_given();
+        if changed {
+            self.looked = candidates::Looked::default();
+        }
+        changed
     }
 
     /// Learns which processes the given ids stand for. One that was met keeps its id for as long as the id is given.

@@ -1,10 +1,13 @@
 //! Who is watched: what discovery finds becomes services and processes of the registry and of the kernel side, and what
-//! has ended leaves both. A refusal for want of room is counted and tried again.
+//! has ended or is not wanted any more leaves both. A refusal for want of room is counted and tried again.
 
 use std::sync::atomic::Ordering;
 
 use super::{Pipeline, finish};
 use crate::{candidates::CANDIDATES, clock::monotonic_ns, discover::Found, scout::Ask};
+
+/// Looks for what was made while its parent's watch ended; the second finds nothing, as a rule.
+const ROUNDS: usize = 4;
 
 impl Pipeline {
     /// Discovery found a service, or something new about one.
@@ -92,6 +95,40 @@ impl Pipeline {
         for exchange in candidates.settle(|pid| registry.service_of(pid)) {
             finish(registry, sinks, live, exchange);
         }
+    }
+
+    /// No rule wants this service any more.
+    pub(super) fn let_go(&mut self, root: u32) {
+        let Some(index) = self.registry.rooted_at(root) else { return };
+        self.unwatch_all(index);
+        // What was captured until now is in the ring still, and is this service's.
+        self.drain();
+        let processes = self.registry.processes(index);
+        self.sessions.forget(&processes);
+        processes.iter().for_each(|pid| self.reader.forget_syscalls(*pid));
+        self.registry.let_go(index, monotonic_ns());
+    }
+
+    /// No rule wants candidates any more, or not these.
+    pub(super) fn let_candidates_go(&mut self) {
+        let processes = self.unwatch_all(CANDIDATES);
+        self.drain();
+        self.sessions.forget(&processes);
+        self.candidates.clear();
+    }
+
+    /// Ends the watch of all processes of a service, children included that were made meanwhile.
+    fn unwatch_all(&mut self, service: u32) -> Vec<u32> {
+        let mut all = Vec::new();
+        for _ in 0..ROUNDS {
+            let watched = self.watcher.of_service(service);
+            if watched.is_empty() {
+                break;
+            }
+            watched.iter().for_each(|pid| self.watcher.unwatch(*pid));
+            all.extend(watched);
+        }
+        all
     }
 
     /// What comes due with time: idle connections, processes that are gone, refusals, series of ended services.

@@ -121,6 +121,12 @@ impl Watcher {
         self.watched.remove(&tgid);
     }
 
+    /// The processes that the kernel side watches for a service now. One system call per watched process of the host.
+    pub fn of_service(&self, service: u32) -> Vec<u32> {
+        let theirs = |slot: u32| self.arrays.process.get(slot as usize).is_some_and(|p| p.service == service);
+        self.live.iter().filter_map(Result::ok).filter(|(_, slot)| theirs(*slot)).map(|(tgid, _)| tgid).collect()
+    }
+
     /// The kernel side need not copy this connection any more.
     pub fn ignore_connection(&mut self, socket: u64) {
         if let Ok(Wire(connection)) = self.connections.get(&socket, 0) {

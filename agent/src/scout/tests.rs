@@ -1,6 +1,7 @@
 //! The scout's answers on proc trees made here: what it tells, when, and how often.
 
 use super::*;
+use crate::discover::Include;
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 /// A Python program that is no engine, in a proc tree of its own.
@@ -66,6 +67,8 @@ fn told(found: &Receiver<Find>) -> Vec<String> {
     let words = |find| match find {
         Find::Service(found) => format!("service {}", found.process.pid),
         Find::Candidate(pid) => format!("candidate {pid}"),
+        Find::Unwanted(pid) => format!("unwanted {pid}"),
+        Find::NoCandidates => "no candidates".to_owned(),
     };
     found.try_iter().map(words).collect()
 }
@@ -82,4 +85,35 @@ fn a_service_without_room_is_told_of_again() {
     assert_eq!(told(&found), ["candidate 70", "service 70"]);
     assert!(state.answer(Ask::Again { pid: 70 }, Instant::now()) && state.scan() && state.scan());
     assert_eq!(told(&found), ["service 70"]);
+}
+
+#[test]
+fn what_new_rules_do_not_want_is_let_go() {
+    let root = tempfile::tempdir().unwrap();
+    python(root.path(), 70);
+    listens(root.path(), 70);
+    let (mut state, found) = state(root.path());
+    let mut reload = |rules: Rules| {
+        assert!(state.answer(Ask::Rules(Box::new(rules)), Instant::now()));
+        told(&found)
+    };
+    let include = |pids: &[u32], ports: &[u16]| Rules {
+        enabled: false,
+        include: Include { pids: pids.to_vec(), exe: Vec::new(), ports: ports.to_vec() },
+        ..Rules::default()
+    };
+    assert_eq!(reload(Rules::default()), ["candidate 70"], "the same rules");
+    assert_eq!(reload(include(&[], &[9000])), ["no candidates", "service 70"]);
+    assert_eq!(reload(include(&[70], &[])), ["no candidates", "service 70"], "wanted by another rule");
+    assert_eq!(reload(include(&[], &[])), ["unwanted 70", "no candidates"]);
+    assert_eq!(reload(Rules::default()), ["no candidates", "candidate 70"]);
+    let exclude = Rules { exclude: vec!["app.py".to_owned()], ..Rules::default() };
+    assert_eq!(reload(exclude), ["no candidates"]);
+    assert!(state.answer(Ask::Rules(Box::default()), Instant::now()));
+    assert!(state.answer(Ask::Wire { pid: 70, dialect: "openai_chat", port: 9000 }, Instant::now()));
+    assert_eq!(told(&found), ["no candidates", "candidate 70", "service 70"]);
+    let silent = Rules { wire: false, ..Rules::default() };
+    assert!(state.answer(Ask::Rules(Box::new(silent)), Instant::now()));
+    assert!(state.answer(Ask::Wire { pid: 70, dialect: "openai_chat", port: 9000 }, Instant::now()));
+    assert_eq!(told(&found), ["unwanted 70", "no candidates"]);
 }
