@@ -10,6 +10,10 @@ use crate::session::exchange::{Exchange, Role};
 pub const CANDIDATES: u32 = 0;
 const PROCESSES: usize = 64;
 const EXCHANGES: usize = 256;
+/// Discovery answers within a second; what has no service by then is given up.
+const KEEP_NS: u64 = 30_000_000_000;
+/// The least time between two questions to discovery about one process: each costs a look at every process.
+const ASK_EVERY_NS: u64 = 5_000_000_000;
 /// A process that answered so many requests without one in a dialect is no inference server.
 const PATIENCE: u32 = 2_000;
 
@@ -19,6 +23,8 @@ pub struct Candidates {
     /// Exchanges outside any dialect, by pid.
     others: HashMap<u32, u32>,
     kept: Vec<Exchange>,
+    /// When discovery was asked about a process; those asked within [`ASK_EVERY_NS`].
+    asked: HashMap<u32, u64>,
 }
 
 /// An exchange that only an LLM server has: answered, and answered in the dialect.
@@ -55,8 +61,17 @@ impl Candidates {
         None
     }
 
-    /// Keeps an exchange until discovery has answered; without room for it, it is dropped.
-    /// False if there is no room.
+    /// Whether discovery is to be asked about a process that has just answered in a dialect, at `at_ns`.
+    pub fn asks(&mut self, pid: u32, at_ns: u64) -> bool {
+        self.asked.retain(|_, asked| at_ns.saturating_sub(*asked) < ASK_EVERY_NS);
+        let asks = !self.asked.contains_key(&pid) && self.asked.len() < EXCHANGES;
+        if asks {
+            self.asked.insert(pid, at_ns);
+        }
+        asks
+    }
+
+    /// Keeps an exchange until discovery has answered; false if there is no room for it.
     pub fn push(&mut self, exchange: Exchange) -> bool {
         let room = self.kept.len() < EXCHANGES;
         if room {
@@ -65,9 +80,28 @@ impl Candidates {
         room
     }
 
-    /// The exchanges kept so far.
-    pub fn take(&mut self) -> Vec<Exchange> {
-        std::mem::take(&mut self.kept)
+    /// Takes out the exchanges whose processes belong to a service by now, as that service's.
+    pub fn settle(&mut self, service_of: impl Fn(u32) -> Option<u32>) -> Vec<Exchange> {
+        let owned = self.kept.extract_if(.., |exchange| match service_of(exchange.tgid) {
+            Some(service) => {
+                exchange.service = service;
+                true
+            }
+            None => false,
+        });
+        owned.collect()
+    }
+
+    /// Drops the exchanges that have waited for a service for too long; how many. `now_ns` is of CLOCK_MONOTONIC.
+    pub fn expire(&mut self, now_ns: u64) -> u64 {
+        let before = self.kept.len();
+        self.kept.retain(|exchange| now_ns.saturating_sub(exchange.end.at_ns) <= KEEP_NS);
+        (before - self.kept.len()) as u64
+    }
+
+    /// Forgets the processes. What they have said waits on.
+    pub fn clear(&mut self) {
+        self.others.clear();
     }
 
     /// Processes that have answered too much else to be of interest any more.
@@ -78,5 +112,67 @@ impl Candidates {
             self.others.remove(pid);
         }
         given_up
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::exchange::{Ending, GapCounts, LlmExchange, Mark};
+
+    fn answered(tgid: u32, end_ns: u64) -> Exchange {
+        let llm = LlmExchange { dialect: "openai_chat", output_tokens: Some(1), ..LlmExchange::default() };
+        Exchange {
+            role: Role::Server,
+            tgid,
+            service: CANDIDATES,
+            server_port: 8000,
+            method: "POST".into(),
+            path: "/v1/chat/completions".into(),
+            status: 200,
+            start: Mark::default(),
+            request_end: None,
+            first_byte: None,
+            first_content: None,
+            last_content: None,
+            end: Mark { at_ns: end_ns, ..Mark::default() },
+            ending: Ending::Complete,
+            request_bytes: 10,
+            response_bytes: 20,
+            content_chunks: 0,
+            chunk_gaps: GapCounts::default(),
+            traceparent: None,
+            request_id: None,
+            llm: Some(llm),
+        }
+    }
+
+    #[test]
+    fn exchanges_wait_for_their_own_service() {
+        let mut candidates = Candidates::default();
+        for (tgid, end_ns) in [(7, 1), (8, 1), (9, KEEP_NS)] {
+            let exchange = answered(tgid, end_ns);
+            assert_eq!(candidates.keep(&exchange), Some(("openai_chat", 8000)));
+            assert!(candidates.push(exchange));
+        }
+        let settled = candidates.settle(|pid| (pid == 8).then_some(3));
+        assert_eq!(settled.iter().map(|e| (e.tgid, e.service)).collect::<Vec<_>>(), [(8, 3)]);
+        assert_eq!((candidates.expire(1 + KEEP_NS), candidates.expire(2 + KEEP_NS)), (0, 1));
+        assert_eq!(candidates.settle(|_| Some(4)).len(), 1);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut candidates = Candidates::default();
+        assert_eq!((0..2 * EXCHANGES).filter(|_| candidates.push(answered(7, 0))).count(), EXCHANGES);
+        assert_eq!(candidates.expire(u64::MAX), EXCHANGES as u64);
+        assert!(candidates.push(answered(7, 0)));
+    }
+
+    #[test]
+    fn discovery_is_not_asked_about_each_request() {
+        let mut candidates = Candidates::default();
+        assert!(candidates.asks(7, 10) && candidates.asks(8, 10));
+        assert!(!candidates.asks(7, 9 + ASK_EVERY_NS) && candidates.asks(7, 10 + ASK_EVERY_NS));
     }
 }

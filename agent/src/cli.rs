@@ -91,6 +91,12 @@ pub struct PsArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Configuration file (TOML): its rules of discovery, its names, and its GPU library
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// NVIDIA's management library, if it is not in a usual place
+    #[arg(long, value_name = "PATH")]
+    pub nvml_lib: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -164,6 +170,14 @@ impl RunArgs {
     }
 }
 
+impl PsArgs {
+    /// What [`RunArgs::config`] makes of the same file and library.
+    pub fn config(&self, log: &LogArgs) -> Result<Config, ConfigError> {
+        let run = RunArgs { config: self.config.clone(), nvml_lib: self.nvml_lib.clone(), ..RunArgs::default() };
+        run.config(log)
+    }
+}
+
 impl AttachArgs {
     /// The defaults, with this process as the only one watched.
     pub fn config(&self, log: &LogArgs) -> Config {
@@ -211,6 +225,22 @@ mod tests {
         let config = attach.config(&cli.log);
         assert!(!config.discover.enabled && config.discover.include.pids == [7]);
         assert_eq!((attach.duration, config.log.level), (Duration::from_secs(120), LogLevel::Trace));
+    }
+
+    #[test]
+    fn ps_reads_what_run_reads() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "[discover]\nexclude = [\"x\"]\n[[discover.service]]\nname = \"chat\"\n").unwrap();
+        let tail = format!("--config {} --nvml-lib /x.so", file.path().display());
+        let (ps, run) =
+            (parse(&format!("inferscope ps {tail}")).unwrap(), parse(&format!("inferscope run {tail}")).unwrap());
+        let (Command::Ps(ps), Command::Run(run), log) = (ps.command, run.command, ps.log) else {
+            panic!("two commands")
+        };
+        let config = ps.config(&log).unwrap();
+        assert_eq!(config, run.config(&log).unwrap());
+        assert_eq!((config.discover.service[0].name.as_str(), config.discover.exclude.len()), ("chat", 1));
+        assert_eq!(config.nvml.library.as_deref(), Some("/x.so".as_ref()));
     }
 
     #[test]

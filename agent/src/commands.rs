@@ -11,9 +11,9 @@ use anyhow::{Result, bail};
 
 use crate::{
     check::{self, Host, Privilege, Tried},
-    cli::{CheckArgs, PsArgs},
-    config::{Log, LogFormat, LogLevel},
-    discover::{Discovery, Rules},
+    cli::CheckArgs,
+    config::{Config, Log, LogFormat, LogLevel},
+    discover::Discovery,
     poll::nvml::{self, GpuSnapshot, NvmlHealth, NvmlOptions},
     ps, run,
 };
@@ -70,8 +70,8 @@ pub fn may_watch() -> Result<()> {
     Ok(())
 }
 
-fn gpus() -> std::sync::Arc<GpuSnapshot> {
-    nvml::spawn(NvmlOptions::default()).first(NVML_PATIENCE)
+fn gpus(options: NvmlOptions) -> std::sync::Arc<GpuSnapshot> {
+    nvml::spawn(options).first(NVML_PATIENCE)
 }
 
 /// `inferscope check`: exit code 0 if the main job can run.
@@ -81,7 +81,7 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode> {
         words(error.chain().map(ToString::to_string).filter(|cause| !cause.contains("`inferscope check`")))
     };
     let probes = run::try_probes(args.btf.as_deref()).map_err(reason);
-    let gpus = gpus();
+    let gpus = gpus(NvmlOptions::default());
     let nvml = match &gpus.health {
         NvmlHealth::Ok => {
             Ok(format!("driver {}, {} GPU(s)", gpus.driver_version.as_deref().unwrap_or("unknown"), gpus.devices.len()))
@@ -95,13 +95,14 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode> {
     Ok(ExitCode::from(report.exit_code()))
 }
 
-/// `inferscope ps`.
-pub fn ps(args: &PsArgs) -> Result<()> {
-    let found = Discovery::new(Rules::default()).scan();
-    let gpus = if found.is_empty() { None } else { Some(gpus()) };
+/// `inferscope ps`: what `run` with the same configuration finds at its start.
+pub fn ps(json: bool, config: &Config) -> Result<()> {
+    let found = Discovery::new(config.discover.clone()).scan();
+    let asked = config.nvml.enabled && !found.is_empty();
+    let gpus = asked.then(|| gpus(run::nvml_options(config)));
     let rows = ps::rows(&found, |pid| ps::GpuUse::of(gpus.as_deref()?, pid));
     let mut out = io::stdout().lock();
-    if args.json { ps::write_json(&rows, &mut out) } else { ps::write_table(&rows, &mut out) }?;
+    if json { ps::write_json(&rows, &mut out) } else { ps::write_table(&rows, &mut out) }?;
     Ok(())
 }
 

@@ -15,6 +15,7 @@ pub mod pipeline;
 pub mod poll;
 pub mod probe;
 pub mod ps;
+pub mod refused;
 pub mod registry;
 pub mod ring;
 pub mod run;

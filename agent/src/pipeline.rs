@@ -7,6 +7,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod watch;
+
 use std::{
     sync::{
         Arc,
@@ -23,12 +25,12 @@ use crate::{
     clock::monotonic_ns,
     correlate::{self, Labels, Request},
     decode::{Event, decode},
-    discover::Found,
     export::{
         jsonl::Records,
         requests::{OTHER, RequestMetrics},
     },
     probe::{CounterReader, Watcher},
+    refused::Refused,
     registry::Registry,
     ring::Ring,
     scout::{Ask, Find, Scout},
@@ -75,6 +77,7 @@ pub struct Pipeline {
     pub services: SharedServices,
     pub live: Arc<Live>,
     pub candidates: Candidates,
+    pub refused: Refused,
     pub exits: FxHashMap<(String, &'static str), u64>,
     pub stop: Arc<AtomicBool>,
 }
@@ -82,7 +85,9 @@ pub struct Pipeline {
 /// Ends requests of candidates: the first one in a dialect asks for the service that they belong to.
 fn finish_candidate(candidates: &mut Candidates, scout: &Scout, live: &Live, exchange: Exchange) {
     if let Some((dialect, port)) = candidates.keep(&exchange) {
-        let _ = scout.asks.try_send(Ask::Wire { pid: exchange.tgid, dialect, port });
+        if candidates.asks(exchange.tgid, exchange.end.at_ns) {
+            let _ = scout.asks.try_send(Ask::Wire { pid: exchange.tgid, dialect, port });
+        }
         if !candidates.push(exchange) {
             live.candidates_full.fetch_add(1, Ordering::Relaxed);
         }
@@ -145,8 +150,15 @@ impl Pipeline {
             match find {
                 Find::Service(found) => self.found(*found),
                 Find::Candidate(pid) => self.candidate(pid),
+                Find::Unwanted(root) => self.let_go(root),
+                Find::NoCandidates => self.let_candidates_go(),
             }
         }
+        self.drain();
+    }
+
+    /// Takes what is in the ring through every stage.
+    fn drain(&mut self) {
         let Self { ring, watcher, sessions, registry, scout, sinks, live, exits, candidates, .. } = self;
         let mut ended = |registry: &Registry, exchange: Exchange| {
             if exchange.service == CANDIDATES {
@@ -193,80 +205,6 @@ impl Pipeline {
         }
         for socket in sessions.take_useless() {
             watcher.ignore_connection(socket);
-        }
-    }
-
-    /// Discovery found a service, or something new about one.
-    fn found(&mut self, found: Found) {
-        let now = monotonic_ns();
-        let root = found.process.pid;
-        if self.registry.service_of(root).is_some() {
-            self.registry.update(found);
-            return;
-        }
-        let name = found.service.clone();
-        let children = found.children.clone();
-        let Some(index) = self.registry.add(found) else {
-            tracing::warn!(service = name, "no room to watch one more service: raise limits.services");
-            return;
-        };
-        self.reader.clear_service(index);
-        tracing::info!(service = name, pid = root, children = children.len(), "watching");
-        for pid in std::iter::once(root).chain(children) {
-            self.adopt(pid, index, now);
-        }
-        // A child made between the look and the watch is found by asking again: from here on the kernel follows.
-        for pid in self.registry.late_children(root) {
-            self.adopt(pid, index, now);
-        }
-        for exchange in self.candidates.take() {
-            let owner = self.registry.service_of(exchange.tgid);
-            if let Some(service) = owner {
-                finish(&self.registry, &mut self.sinks, &self.live, Exchange { service, ..exchange });
-            }
-        }
-    }
-
-    fn adopt(&mut self, pid: u32, index: u32, now: u64) {
-        self.candidates.remove(pid);
-        // A candidate, or the child of one.
-        if self.watcher.is_watched(pid) && self.registry.service_of(pid).is_none() {
-            self.watcher.unwatch(pid);
-        }
-        match self.watcher.watch(pid, index, now) {
-            Ok(()) => self.registry.add_process(index, pid),
-            Err(error) => tracing::warn!(%error, pid, "cannot watch a process"),
-        }
-    }
-
-    /// A process that listens and is not recognised: watched, and shown only once it speaks a dialect.
-    fn candidate(&mut self, pid: u32) {
-        if self.registry.service_of(pid).is_some() || self.watcher.is_watched(pid) {
-            return;
-        }
-        if !self.candidates.add(pid) {
-            self.live.candidates_full.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        if let Err(error) = self.watcher.watch(pid, CANDIDATES, monotonic_ns()) {
-            tracing::debug!(%error, pid, "cannot watch a candidate");
-        }
-    }
-
-    fn tick(&mut self, now: u64) {
-        let Self { sessions, registry, sinks, live, watcher, .. } = self;
-        sessions.tick(now, &mut |exchange| finish(registry, sinks, live, exchange));
-        for pid in registry.vanished() {
-            // The kernel side still watches what ended before it was watched: its id may be another process next.
-            watcher.unwatch(pid);
-            sessions.process_exit(pid, now, &mut |exchange| finish(registry, sinks, live, exchange));
-            registry.remove_process(pid, now);
-        }
-        for pid in self.candidates.given_up() {
-            watcher.unwatch(pid);
-        }
-        for service in registry.take_expired(now) {
-            sinks.metrics.forget(&service);
         }
     }
 

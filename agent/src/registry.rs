@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    path::Path,
     sync::Arc,
 };
 
@@ -32,6 +33,8 @@ pub struct Registry {
     ended: Vec<(String, u64)>,
     /// Names and engines of ended services, for exchanges that end with them.
     last: HashMap<u32, (String, &'static str)>,
+    /// Processes that were left by their service's root, until they are asked for.
+    orphans: Vec<u32>,
     dirty: bool,
 }
 
@@ -74,14 +77,58 @@ impl Registry {
         Some(index as u32)
     }
 
-    /// What discovery learned of a known service.
-    pub fn update(&mut self, found: Found) {
-        let Some(index) = self.service_of(found.process.pid) else { return };
+    /// Index of the service that a found root belongs to, be it as its root or as another process of it.
+    pub fn place_of(&self, root: u32) -> Option<u32> {
+        self.service_of(root).or_else(|| self.rooted_at(root))
+    }
+
+    /// Index of the service with this root, whether or not the root could be watched.
+    pub fn rooted_at(&self, root: u32) -> Option<u32> {
+        let is_root = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.found.process.pid == root);
+        self.entries.iter().position(is_root).map(|index| index as u32)
+    }
+
+    /// What discovery learned of a known service. What it tells of a child is the service's own only when the root has
+    /// ended.
+    pub fn update(&mut self, index: u32, found: Found) {
         let Some(Some(entry)) = self.entries.get_mut(index as usize) else { return };
+        let root = &entry.found.process;
+        if root.pid != found.process.pid && root.is_alive(Path::new("/proc")) {
+            return;
+        }
         // The service's name stays with its series.
         let service = std::mem::take(&mut entry.found.service);
         entry.found = Found { service, ..found };
         self.dirty = true;
+    }
+
+    /// Takes a service out again of which no process could be watched; true if it was so.
+    pub fn withdraw_empty(&mut self, index: u32, now_ns: u64) -> bool {
+        let Some(slot) = self.entries.get_mut(index as usize) else { return false };
+        let withdrawn = slot.take_if(|entry| entry.processes.is_empty());
+        // It may have ended before under the same name: those series still go.
+        self.ended.extend(withdrawn.as_ref().map(|entry| (entry.found.service.clone(), now_ns)));
+        self.dirty |= withdrawn.is_some();
+        withdrawn.is_some()
+    }
+
+    /// Pids of a service's processes, ascending.
+    pub fn processes(&self, index: u32) -> Vec<u32> {
+        self.entry(index).map(|entry| entry.processes.keys().copied().collect()).unwrap_or_default()
+    }
+
+    /// A service is not wanted any more: its place is free, its series stay for as long as those of an ended one.
+    pub fn let_go(&mut self, index: u32, now_ns: u64) {
+        let Some(entry) = self.entries.get_mut(index as usize).and_then(Option::take) else { return };
+        tracing::info!(service = entry.found.service, "no rule wants it any more: not watched from here on");
+        entry.processes.keys().for_each(|pid| _ = self.by_pid.remove(pid));
+        self.over(index, entry, now_ns);
+    }
+
+    fn over(&mut self, index: u32, entry: Entry, now_ns: u64) {
+        self.dirty = true;
+        self.last.insert(index, (entry.found.service.clone(), entry.found.engine));
+        self.ended.push((entry.found.service, now_ns));
     }
 
     /// A process of the service at `index`; of an index without a service it is not taken.
@@ -108,13 +155,20 @@ impl Registry {
         let Some(entry) = slot else { return };
         entry.processes.remove(&pid);
         self.dirty = true;
+        if entry.found.process.pid == pid {
+            self.orphans.extend(entry.processes.keys());
+        }
         if entry.processes.is_empty()
             && let Some(entry) = slot.take()
         {
             tracing::info!(service = entry.found.service, "service ended");
-            self.last.insert(index, (entry.found.service.clone(), entry.found.engine));
-            self.ended.push((entry.found.service, now_ns));
+            self.over(index, entry, now_ns);
         }
+    }
+
+    /// Processes whose service lost its root since the last call: one of them may be a root itself.
+    pub fn take_orphans(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.orphans)
     }
 
     /// Descendants of a process that are in no service yet.
@@ -124,7 +178,7 @@ impl Registry {
 
     /// Pids that are gone without an exit event (it was lost).
     pub fn vanished(&self) -> Vec<u32> {
-        let gone = |pid: &&u32| !std::path::Path::new(&format!("/proc/{pid}")).exists();
+        let gone = |pid: &&u32| !Path::new(&format!("/proc/{pid}")).exists();
         self.by_pid.keys().filter(gone).copied().collect()
     }
 
@@ -159,5 +213,85 @@ impl Registry {
             }))
         };
         Some(self.entries.iter().enumerate().filter_map(view).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discover::{Evidence, Process};
+
+    fn found(pid: u32, service: &str) -> Found {
+        let process = Process {
+            pid,
+            ppid: 1,
+            start_ticks: 7,
+            comm: String::new(),
+            exe: None,
+            exe_deleted: false,
+            argv: Vec::new(),
+            container: None,
+        };
+        Found {
+            service: service.to_owned(),
+            engine: "vllm",
+            evidence: Evidence::Program,
+            version: None,
+            model: None,
+            ports: Vec::new(),
+            unix_sockets: Vec::new(),
+            process,
+            children: Vec::new(),
+            dialect: None,
+        }
+    }
+
+    /// A pid that no process has.
+    const NONE: u32 = u32::MAX - 7;
+
+    #[test]
+    fn a_child_tells_nothing_of_its_service_while_the_root_runs() {
+        let me = Process::read(Path::new("/proc"), std::process::id()).unwrap();
+        let mut registry = Registry::new(4);
+        let index = registry.add(Found { process: me.clone(), ..found(1, "parent") }).unwrap();
+        registry.add_process(index, me.pid);
+        registry.add_process(index, NONE);
+        assert_eq!(registry.place_of(NONE), Some(index));
+        registry.update(index, Found { model: Some("m".to_owned()), ..found(NONE, "child") });
+        let entry = registry.entry(index).unwrap();
+        assert_eq!((entry.found.process.pid, &entry.found.model), (me.pid, &None));
+        registry.update(index, Found { process: me.clone(), ports: vec![8000], ..found(1, "parent") });
+        assert_eq!(registry.entry(index).unwrap().found.ports, [8000]);
+        assert!(registry.take_orphans().is_empty());
+        // Its id is another process' by now.
+        let ended = Process { start_ticks: 1, ..me.clone() };
+        registry.update(index, Found { process: ended, ..found(1, "parent") });
+        registry.remove_process(me.pid, 0);
+        assert_eq!(registry.take_orphans(), [NONE]);
+        registry.update(index, Found { model: Some("m".to_owned()), ..found(NONE, "child") });
+        let entry = registry.entry(index).unwrap();
+        assert_eq!((entry.found.process.pid, entry.found.model.as_deref()), (NONE, Some("m")));
+        assert_eq!(entry.found.service, "parent", "the series stay");
+    }
+
+    #[test]
+    fn places_are_given_back() {
+        let mut registry = Registry::new(3);
+        let (a, b) = (registry.add(found(11, "a")).unwrap(), registry.add(found(12, "b")).unwrap());
+        assert_eq!((a, b, registry.add(found(13, "c"))), (1, 2, None));
+        assert_eq!(registry.place_of(12), Some(b), "though none of its processes is watched");
+        registry.add_process(a, 11);
+        assert!(!registry.withdraw_empty(a, 0) && registry.withdraw_empty(b, 0));
+        assert_eq!(registry.place_of(12), None);
+        assert_eq!(registry.add(found(13, "c")), Some(b));
+        registry.add_process(b, 13);
+        registry.add_process(b, 14);
+        assert_eq!(registry.processes(b), [13, 14]);
+        registry.let_go(b, 5);
+        assert_eq!((registry.service_of(13), registry.service_of(14), registry.rooted_at(13)), (None, None, None));
+        assert_eq!(registry.name(b), Some(("c", "vllm")), "for what ends with it");
+        let names: Vec<String> = registry.take_table().unwrap().iter().map(|view| view.name.clone()).collect();
+        assert_eq!(names, ["a"]);
+        assert_eq!(registry.take_expired(6 + KEEP_ENDED_NS), ["b", "c"]);
     }
 }

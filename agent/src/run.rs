@@ -31,6 +31,7 @@ use crate::{
         procfs::{ProcPoller, ProcReader},
     },
     probe::{self, LoadOptions, Loaded},
+    refused::Refused,
     registry::Registry,
     ring::Ring,
     scout::{Ask, Scout},
@@ -90,7 +91,8 @@ fn first_finds(config: &Config, discovery: &mut Discovery) -> Result<Vec<Found>>
     Ok(found)
 }
 
-fn nvml_options(config: &Config) -> NvmlOptions {
+/// Where the GPU library is and how often it is asked.
+pub fn nvml_options(config: &Config) -> NvmlOptions {
     NvmlOptions { lib_path: config.nvml.library.clone(), interval: config.nvml.interval, ..NvmlOptions::default() }
 }
 
@@ -159,6 +161,7 @@ pub fn start(config: &Config, each: Option<Each>) -> Result<Running> {
         services,
         live,
         candidates: Candidates::default(),
+        refused: Refused::default(),
         exits: FxHashMap::default(),
         stop: Arc::clone(&stop),
     };

@@ -2,7 +2,11 @@
 //! It reads /proc so that the pipeline need not; what it finds goes to the pipeline.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod tests;
+
 use std::{
+    collections::BTreeSet,
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -18,6 +22,8 @@ const LOOKS: [Duration; 5] = [
     Duration::from_secs(3),
     Duration::from_secs(8),
 ];
+/// The first of these looks at which a program that is no engine's is asked whether it listens: most have ended by then.
+const LISTENS_FROM: usize = 3;
 const SCAN_EVERY: Duration = Duration::from_secs(10);
 /// Looks that may be outstanding: more execs than that wait for the next scan.
 const PENDING: usize = 4096;
@@ -29,6 +35,8 @@ pub enum Ask {
     Exec { pid: u32, filename: Vec<u8> },
     /// An unrecognised process speaks a dialect.
     Wire { pid: u32, dialect: &'static str, port: u16 },
+    /// There was no room for a service or a candidate, or its place in another service is free: tell of it again.
+    Again { pid: u32 },
     /// New rules, after a reload.
     Rules(Box<Rules>),
 }
@@ -40,6 +48,10 @@ pub enum Find {
     Service(Box<Found>),
     /// An unrecognised process that listens: what it speaks will show what it is.
     Candidate(u32),
+    /// The service of this root is one under earlier rules only.
+    Unwanted(u32),
+    /// All candidates are so under earlier rules only; those that still are follow.
+    NoCandidates,
 }
 
 /// The thread and the two queues to it; dropping `asks` ends it.
@@ -51,7 +63,7 @@ pub struct Scout {
 
 struct Look {
     pid: u32,
-    /// Whether its program may be an engine's; else only whether it listens is asked.
+    /// Whether its program may be an engine's; if it is none, only whether it listens is asked.
     engine: bool,
     next: usize,
     at: Instant,
@@ -62,6 +74,8 @@ struct State {
     wire: bool,
     looks: Vec<Look>,
     known: Vec<Found>,
+    /// Of these the next scan tells, changed or not.
+    again: BTreeSet<u32>,
     finds: Sender<Find>,
 }
 
@@ -87,7 +101,8 @@ impl State {
         });
         for look in due {
             let found = if look.engine { self.discovery.inspect(look.pid) } else { None };
-            let candidate = !look.engine && look.next > 2 && self.discovery.candidate(look.pid);
+            let ask = found.is_none() && self.wire && look.next >= LISTENS_FROM;
+            let candidate = ask && self.discovery.candidate(look.pid);
             if candidate && self.finds.send(Find::Candidate(look.pid)).is_err() {
                 return false;
             }
@@ -106,10 +121,11 @@ impl State {
 
     fn scan(&mut self) -> bool {
         let mut known = std::mem::take(&mut self.known);
+        let again = std::mem::take(&mut self.again);
         known.retain_mut(|found| {
             let before = found.clone();
             let alive = self.discovery.refresh(found);
-            if alive && *found != before {
+            if alive && (*found != before || again.contains(&found.process.pid)) {
                 let _ = self.finds.send(Find::Service(Box::new(found.clone())));
             }
             alive
@@ -136,16 +152,36 @@ impl State {
                 }
                 true
             }
+            // Asked before the rules changed.
+            Ask::Wire { .. } if !self.wire => true,
             Ask::Wire { pid, dialect, port } => {
                 let found = self.discovery.from_wire(pid, dialect, port);
                 found.is_none_or(|found| self.report(found))
             }
-            Ask::Rules(rules) => {
-                self.wire = rules.enabled && rules.wire;
-                self.discovery.set_rules(*rules);
-                self.scan()
+            Ask::Again { pid } => {
+                if self.known.iter().any(|known| known.process.pid == pid) {
+                    self.again.insert(pid);
+                } else {
+                    self.discovery.report_again(pid);
+                }
+                true
             }
+            Ask::Rules(rules) => self.take_over(*rules) && self.scan(),
         }
+    }
+
+    /// Takes new rules over and tells what is not wanted under them.
+    fn take_over(&mut self, rules: Rules) -> bool {
+        self.wire = rules.enabled && rules.wire;
+        if !self.discovery.set_rules(rules) {
+            return true;
+        }
+        let unwanted = self.known.extract_if(.., |found| !self.discovery.is_wanted(found));
+        let roots: Vec<u32> = unwanted.map(|found| found.process.pid).collect();
+        // A service that ends can leave another one's processes behind.
+        self.again.extend(self.known.iter().map(|found| found.process.pid));
+        let told = roots.into_iter().map(Find::Unwanted).chain([Find::NoCandidates]);
+        told.into_iter().all(|find| self.finds.send(find).is_ok())
     }
 }
 
@@ -180,7 +216,8 @@ impl Scout {
             let _ = finds.send(Find::Service(Box::new(found.clone())));
         }
         let wire = rules.enabled && rules.wire;
-        let mut state = State { discovery, wire, looks: Vec::new(), known: first, finds };
+        let again = BTreeSet::new();
+        let mut state = State { discovery, wire, looks: Vec::new(), known: first, again, finds };
         let thread = std::thread::Builder::new().name("scout".into()).spawn(move || {
             if state.candidates() {
                 run(state, &asked);

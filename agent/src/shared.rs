@@ -19,8 +19,12 @@ pub struct Live {
     events: [AtomicU64; KINDS.len()],
     pub undecodable: AtomicU64,
     pub unknown_service: AtomicU64,
-    /// Processes and exchanges for which the candidates had no room.
+    /// Processes and exchanges for which the candidates had no room, and exchanges whose service was never found.
     pub candidates_full: AtomicU64,
+    /// Services for which there was no room, each once.
+    pub services_refused: AtomicU64,
+    /// Processes for which there was no room, each once.
+    pub watch_refused: AtomicU64,
     pub batch: AtomicU64,
     /// CLOCK_MONOTONIC of the pipeline's last turn.
     pub turned_ns: AtomicU64,
@@ -47,6 +51,16 @@ impl Live {
     /// Records read so far, by kind.
     pub fn events(&self) -> impl Iterator<Item = (&'static str, u64)> {
         KINDS.iter().map(|(kind, label)| (*label, self.events[*kind as usize - 1].load(Ordering::Relaxed)))
+    }
+
+    /// What was refused for want of room so far, by place.
+    pub fn refused(&self) -> [(&'static str, u64); 3] {
+        let places = [
+            ("candidates", &self.candidates_full),
+            ("services", &self.services_refused),
+            ("watch", &self.watch_refused),
+        ];
+        places.map(|(place, count)| (place, count.load(Ordering::Relaxed)))
     }
 
     /// Replaces the session layer's figures.

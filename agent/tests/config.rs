@@ -76,6 +76,8 @@ fn mistakes_are_told_with_line_and_key() {
         ("[capture]\nhead_bytes = 8192\ntail_bytes = 16384", 3, "`capture.tail_bytes` (16384) must not exceed"),
         ("[limits]\nseries = -1", 2, "`limits.series` wants a whole number from 100"),
         ("[limits]\nseries = 5.5", 2, "got the number 5.5"),
+        ("[limits]\nservices = 1", 2, "`limits.services` wants a whole number from 2 to 4096, got the number 1"),
+        ("[limits]\nprocesses = 65536", 2, "`limits.processes` wants a whole number from 16 to 65535"),
         ("limits = 5", 1, "`limits` wants a section [limits], got the number 5"),
         ("listen = \"localhost\"", 1, "`listen` wants an address with a port"),
         (
@@ -95,6 +97,15 @@ fn mistakes_are_told_with_line_and_key() {
         let problems = Config::parse(text).unwrap_err();
         assert_eq!(problems[0].line, line, "{text}: {problems:?}");
         assert!(problems[0].text.contains(wants), "{text}: {problems:?}");
+    }
+}
+
+#[test]
+fn bounds_are_inclusive() {
+    for (services, processes) in [(2, 16), (4096, 65_535)] {
+        let limits =
+            Config::parse(&format!("[limits]\nservices = {services}\nprocesses = {processes}\n")).unwrap().limits;
+        assert_eq!((limits.services, limits.processes), (services, processes));
     }
 }
 

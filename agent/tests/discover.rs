@@ -136,6 +136,24 @@ fn the_operators_rules_hold() {
 }
 
 #[test]
+fn new_rules_say_what_is_wanted_still() {
+    let tree = a_busy_host();
+    let mut discovery = tree.discovery(Rules::default());
+    let found = discovery.scan();
+    let mut wanted = |rules: Rules| -> Vec<u32> {
+        discovery.set_rules(rules);
+        found.iter().filter(|found| discovery.is_wanted(found)).map(|found| found.process.pid).collect()
+    };
+    assert_eq!(wanted(Rules { exclude: vec!["*/llama-server".into()], ..Rules::default() }), [101, 300]);
+    // A title hides the arguments by which it was recognised.
+    fs::write(tree.0.path().join("202/cmdline"), "busy\0").unwrap();
+    assert_eq!(wanted(Rules { wire: false, ..Rules::default() }), [101, 202, 300]);
+    let include = Include { ports: vec![11434], ..Include::default() };
+    assert_eq!(wanted(Rules { enabled: false, include, ..Rules::default() }), [300]);
+    assert_eq!(wanted(Rules { enabled: false, ..Rules::default() }), [0u32; 0]);
+}
+
+#[test]
 fn given_and_wire_processes_need_no_engine() {
     let tree = a_busy_host();
     let mut discovery = tree.discovery(Rules::default());
@@ -149,6 +167,34 @@ fn given_and_wire_processes_need_no_engine() {
     assert_eq!(discovery.from_wire(999, "openai_chat", 8000), None);
 }
 
+/// The id is used again: another start, another process.
+fn used_again(tree: &Tree, pid: u32) {
+    let stat = format!("{pid} (sh) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 77777 0 0");
+    fs::write(tree.0.path().join(format!("{pid}/stat")), stat).unwrap();
+}
+
+#[test]
+fn the_next_owner_of_a_given_id_is_another_process() {
+    let tree = a_busy_host();
+    let rules = |pids: &[u32]| Rules {
+        enabled: false,
+        include: Include { pids: pids.to_vec(), ..Include::default() },
+        ..Rules::default()
+    };
+    let pids = |discovery: &mut Discovery| -> Vec<u32> { discovery.scan().iter().map(|f| f.process.pid).collect() };
+    let mut discovery = tree.discovery(rules(&[200, 400]));
+    assert_eq!(pids(&mut discovery), [200, 400]);
+    used_again(&tree, 400);
+    assert_eq!(pids(&mut discovery), [200]);
+    assert_eq!(discovery.inspect(400), None);
+    // A reload that gives the same ids means the same processes; one that gives others, those that run then.
+    discovery.set_rules(rules(&[400, 200, 202]));
+    assert_eq!(pids(&mut discovery), [200, 202]);
+    discovery.set_rules(rules(&[]));
+    discovery.set_rules(rules(&[400]));
+    assert_eq!(pids(&mut discovery), [400]);
+}
+
 #[test]
 fn what_comes_later_is_seen_at_a_refresh() {
     let tree = a_busy_host();
@@ -157,9 +203,7 @@ fn what_comes_later_is_seen_at_a_refresh() {
     tree.listens(202, 8081).process(203, 202, "/o/llama-server", &["llama-server"]);
     assert!(discovery.refresh(&mut found));
     assert_eq!((found.ports.as_slice(), found.children.as_slice()), (&[8081][..], &[203][..]));
-    // The pid is reused: another start, another process.
-    let stat = "202 (sh) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 77777 0 0";
-    fs::write(tree.0.path().join("202/stat"), stat).unwrap();
+    used_again(&tree, 202);
     let before = found.clone();
     assert!(!discovery.refresh(&mut found));
     assert_eq!(found, before);

@@ -68,7 +68,8 @@ fn a_process_id_used_again() {
     }
     let server = Server::start(&[]).unwrap();
     let pid = server.pid();
-    let config = format!("{QUIET}[discover.include]\nexe = [\"sse-server\"]\n");
+    let exe = locate::helper("sse-server").unwrap();
+    let config = format!("{QUIET}[discover.include]\nexe = [\"{}\"]\n", exe.display());
     let agent = Agent::configured(&[], &config).unwrap();
     let watched = |m: &Metrics| m.sum("inferscope_service_info", &[("pid", &pid.to_string())]) == Some(1.0);
     agent.wait_metrics("the first server", SOON, watched).unwrap();
@@ -108,13 +109,26 @@ fn the_next_owner_of_a_given_id_is_not_watched() {
     }
     let (server, witness) = (Server::start(&[]).unwrap(), Server::start(&[]).unwrap());
     let pid = server.pid();
-    let agent = Agent::watch(&[pid, witness.pid()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    std::fs::write(&file, QUIET).unwrap();
+    let given = [pid, witness.pid()].map(|pid| ["--pid".to_owned(), pid.to_string()]).concat();
+    let agent = Agent::start(&[vec!["--config".to_owned(), file.display().to_string()], given].concat()).unwrap();
     recorded(&agent, &server, &chat(true));
     drop(server);
     agent.wait_metrics("the end of the first", SOON, |m| exits(m) == 1.0).unwrap();
     let Some(server) = server_with_pid(pid) else {
         return live::skip("the_next_owner_of_a_given_id_is_not_watched", "other programs took the process id");
     };
+    // A reload looks at every process. What it finds of the third server shows that it has looked, also at the second,
+    // which is older and so would have been told of before.
+    let third = Server::start(&[]).unwrap();
+    let port = third.target.port().unwrap();
+    std::fs::write(&file, format!("{QUIET}[discover.include]\nports = [{port}]\n")).unwrap();
+    agent.running.signal(libc::SIGHUP);
+    let watched = |m: &Metrics, pid: u32| m.sum("inferscope_service_info", &[("pid", &pid.to_string())]).is_some();
+    let m = agent.wait_metrics("the third server", SOON, |m| watched(m, third.pid())).unwrap();
+    assert!(watched(&m, witness.pid()) && !watched(&m, pid));
     send(&server, &chat(true));
     // What comes later is there, so what came before would be.
     let after = send(&witness, &chat(true));

@@ -64,6 +64,10 @@ const fn number(least: i64, most: i64) -> Kind {
 const PORT: Kind = number(1, 65_535);
 /// PID_MAX_LIMIT of a 64-bit kernel.
 const MAX_PID: i64 = 4 << 20;
+/// The first service's place is taken by what is not recognised yet.
+const LEAST_SERVICES: i64 = 2;
+/// The kernel side marks a process with its slot and one in 16 bits; 0 is not watched.
+const MOST_PROCESSES: i64 = u16::MAX as i64;
 
 /// Every key, in the order of the example file.
 pub const KEYS: &[Key] = &[
@@ -89,8 +93,8 @@ pub const KEYS: &[Key] = &[
     fixed("capture.tail_bytes", number(0, 1 << 20)),
     fixed("capture.request_bytes", number(8192, 1 << 30)),
     fixed("capture.ring_bytes", Kind::PowerOfTwo { least: 256 << 10, most: 1 << 30 }),
-    fixed("limits.services", number(1, 4096)),
-    fixed("limits.processes", number(16, 65_536)),
+    fixed("limits.services", number(LEAST_SERVICES, 4096)),
+    fixed("limits.processes", number(16, MOST_PROCESSES)),
     fixed("limits.connections", number(64, 1 << 20)),
     fixed("limits.series", number(100, 1_000_000)),
     fixed("metrics.per_process", Kind::Bool),

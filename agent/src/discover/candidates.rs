@@ -7,8 +7,9 @@ use super::process::{self, base_name_of};
 use super::sockets::{Listener, Sockets};
 use super::{Discovery, pattern};
 
-/// Looks at a process before it is taken for one that listens on nothing.
-const LOOKS: u8 = 3;
+/// The most scans from one look at a process to the next. A server opens its port when its model is loaded, which takes
+/// anything from a second to an hour; a look costs some 50 us, so a scan of a host pays for a part of its processes.
+const LONGEST_WAIT: u32 = 6;
 /// Programs that listen on every host and speak something else.
 const NEVER: &[&str] = &[
     "sshd*",
@@ -39,19 +40,61 @@ const NEVER: &[&str] = &[
     "exim*",
 ];
 
-/// What was looked at already: start time and number of looks, by pid.
+/// What was looked at already, by pid, and how many scans there were.
 #[derive(Debug, Default)]
-pub(super) struct Looked(FxHashMap<u32, (u64, u8)>);
+pub(super) struct Looked {
+    scans: u32,
+    by_pid: FxHashMap<u32, Look>,
+}
+
+#[derive(Debug, Default)]
+struct Look {
+    start_ticks: u64,
+    /// Looks by scans, up to [`LONGEST_WAIT`]: so many scans pass until the next.
+    wait: u32,
+    /// The scan that looks next.
+    due: u32,
+    /// It was reported: it is not looked at again.
+    reported: bool,
+}
+
+impl Looked {
+    /// A scan begins: only what it is due for is read.
+    fn begin_scan(&mut self, pids: &[u32]) {
+        self.scans = self.scans.wrapping_add(1);
+        self.by_pid.retain(|pid, _| pids.binary_search(pid).is_ok());
+    }
+
+    /// Whether a scan looks at this process. What was reported is looked at for its start: the id may be another
+    /// process' by now.
+    fn is_due(&self, pid: u32) -> bool {
+        self.by_pid.get(&pid).is_none_or(|look| look.reported || look.due <= self.scans)
+    }
+
+    /// It was looked at by a scan: one more than the last time passes until the next.
+    fn put_off(&mut self, pid: u32) {
+        let Some(look) = self.by_pid.get_mut(&pid).filter(|look| !look.reported) else { return };
+        look.wait = (look.wait + 1).min(LONGEST_WAIT);
+        look.due = self.scans + look.wait;
+    }
+}
 
 impl Discovery {
-    /// Processes that listen on TCP, are not recognised, and were not reported before. Each process is looked at a few
-    /// times, so that a scan costs only what is new.
+    /// Processes that listen on TCP, are not recognised, and were not reported before. The longer a process listens on
+    /// nothing, the fewer scans look at it, but none is given up.
     pub fn candidates(&mut self) -> Vec<u32> {
         let mut pids = process::pids(&self.proc_root);
         pids.sort_unstable();
-        self.looked.0.retain(|pid, _| pids.binary_search(pid).is_ok());
+        self.looked.begin_scan(&pids);
         let mut sockets = Sockets::default();
-        pids.into_iter().filter(|pid| self.is_candidate(*pid, &mut sockets)).collect()
+        let mut found = Vec::new();
+        for pid in pids {
+            if self.looked.is_due(pid) {
+                found.extend(self.is_candidate(pid, &mut sockets).then_some(pid));
+                self.looked.put_off(pid);
+            }
+        }
+        found
     }
 
     /// The same question of one process.
@@ -59,28 +102,57 @@ impl Discovery {
         self.is_candidate(pid, &mut Sockets::default())
     }
 
+    /// There was no room for a candidate: it is reported again later.
+    pub fn report_again(&mut self, pid: u32) {
+        if let Some(look) = self.looked.by_pid.get_mut(&pid) {
+            look.reported = false;
+            self.looked.put_off(pid);
+        }
+    }
+
     fn is_candidate(&mut self, pid: u32, sockets: &mut Sockets) -> bool {
         if pid == std::process::id() {
             return false;
         }
         let Some(stat) = process::stat(&self.proc_root, pid) else { return false };
-        let looked = self.looked.0.entry(pid).or_default();
-        if looked.0 != stat.start_ticks {
-            *looked = (stat.start_ticks, 0);
+        let look = self.looked.by_pid.entry(pid).or_default();
+        if look.start_ticks != stat.start_ticks {
+            *look = Look { start_ticks: stat.start_ticks, due: self.looked.scans, ..Look::default() };
         }
-        if looked.1 >= LOOKS {
+        if look.reported {
             return false;
         }
-        looked.1 += 1;
         let exe = process::exe(&self.proc_root, pid);
         let name = exe.as_ref().map_or(stat.comm.as_str(), |(path, _)| base_name_of(path));
         if exe.is_none() || pattern::any(NEVER, name) || self.is_excluded(pid) || self.judge(pid, sockets).is_some() {
             return false;
         }
         let listens = sockets.of(&self.proc_root, pid).iter().any(|l| matches!(l, Listener::Tcp(_)));
-        if listens && let Some(looked) = self.looked.0.get_mut(&pid) {
-            looked.1 = LOOKS;
+        if listens && let Some(look) = self.looked.by_pid.get_mut(&pid) {
+            look.reported = true;
         }
         listens
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_become_rarer_and_never_end() {
+        let mut looked = Looked::default();
+        let mut at = Vec::new();
+        for scan in 1..40 {
+            looked.begin_scan(&[7]);
+            if looked.is_due(7) {
+                at.push(scan);
+                looked.by_pid.entry(7).or_default();
+                looked.put_off(7);
+            }
+        }
+        assert_eq!(at, [1, 2, 4, 7, 11, 16, 22, 28, 34]);
+        looked.begin_scan(&[]);
+        assert!(looked.by_pid.is_empty());
     }
 }

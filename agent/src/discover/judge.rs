@@ -3,13 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Discovery;
 use super::classify::{Evidence, by_library, classify, hints_at_library};
 use super::command::Command;
 use super::engine::Engine;
 use super::process;
 use super::sockets::{Listener, Sockets};
 use super::tree;
+use super::{Discovery, Found};
 
 /// Why a process belongs to a service; no engine if only the rules say so.
 pub(super) type Verdict = (Option<&'static Engine>, Evidence);
@@ -82,7 +82,7 @@ impl Discovery {
         }
         let look = Look::at(&self.proc_root, pid)?;
         let command = look.command();
-        let given = self.rules.include.pids.contains(&pid);
+        let given = self.is_given(pid);
         if !given && self.rules.excludes(&command, look.exe()) {
             return None;
         }
@@ -92,6 +92,22 @@ impl Discovery {
             return Some((Some(engine), evidence));
         }
         (wanted || self.listens_on_included(pid, sockets)).then_some((None, Evidence::Given))
+    }
+
+    /// Whether the rules as they are now want a service that was found under others. How it was recognised need not show
+    /// any more: a title hides the arguments.
+    pub fn is_wanted(&self, found: &Found) -> bool {
+        let pid = found.process.pid;
+        if self.judge(pid, &mut Sockets::default()).is_some() {
+            return true;
+        }
+        let rules = &self.rules;
+        let kind = match found.evidence {
+            Evidence::Given => false,
+            Evidence::Wire => rules.enabled && rules.wire,
+            Evidence::Program | Evidence::Module | Evidence::Title | Evidence::Library => rules.enabled,
+        };
+        kind && !self.is_excluded(pid)
     }
 
     fn listens_on_included(&self, pid: u32, sockets: &mut Sockets) -> bool {

@@ -21,6 +21,8 @@ mod version;
 
 use std::path::PathBuf;
 
+use rustc_hash::FxHashMap;
+
 pub use classify::{Evidence, worth_a_look};
 pub use container::Container;
 pub use engine::{ENGINES, Engine};
@@ -58,6 +60,8 @@ pub struct Found {
 pub struct Discovery {
     proc_root: PathBuf,
     rules: Rules,
+    /// The processes that the operator gave by id, with the start of each: the id's next owner is another process.
+    given: FxHashMap<u32, u64>,
     names: names::Names,
     looked: candidates::Looked,
 }
@@ -82,11 +86,45 @@ impl Discovery {
 
     /// Looks at another proc tree, such as the host's mounted into a container.
     pub fn with_proc_root(rules: Rules, proc_root: PathBuf) -> Self {
-        Discovery { proc_root, rules, names: names::Names::default(), looked: candidates::Looked::default() }
+        let mut discovery = Discovery {
+            proc_root,
+            rules,
+            given: FxHashMap::default(),
+            names: names::Names::default(),
+            looked: candidates::Looked::default(),
+        };
+        discovery.meet_given();
+        discovery
     }
 
-    /// Replaces the rules; names given before stay.
-    pub fn set_rules(&mut self, rules: Rules) {
+    /// Replaces the rules; names given before stay, and so do the processes that ids given before stand for. Under
+    /// other rules every process is looked at anew. True if they are others.
+    pub fn set_rules(&mut self, rules: Rules) -> bool {
+        let changed = self.rules != rules;
         self.rules = rules;
+        self.meet_given();
+        if changed {
+            self.looked = candidates::Looked::default();
+        }
+        changed
+    }
+
+    /// Learns which processes the given ids stand for. One that was met keeps its id for as long as the id is given.
+    fn meet_given(&mut self) {
+        let Self { proc_root, rules, given, .. } = self;
+        given.retain(|pid, _| rules.include.pids.contains(pid));
+        for pid in &rules.include.pids {
+            if !given.contains_key(pid)
+                && let Some(stat) = process::stat(proc_root, *pid)
+            {
+                given.insert(*pid, stat.start_ticks);
+            }
+        }
+    }
+
+    /// Whether the operator gave this process by its id.
+    fn is_given(&self, pid: u32) -> bool {
+        let same = |start: &u64| process::stat(&self.proc_root, pid).is_some_and(|stat| stat.start_ticks == *start);
+        self.given.get(&pid).is_some_and(same)
     }
 }

@@ -25,6 +25,7 @@ pub struct Rules {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Include {
+    /// Processes that run when the rules are set; the next owner of an id is not meant.
     pub pids: Vec<u32>,
     /// Patterns of executables, scripts or their paths.
     pub exe: Vec<String>,

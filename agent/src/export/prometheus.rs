@@ -113,7 +113,7 @@ impl Sources {
         }
         lost.add(&["program_busy"], self.reader.missed_runs() as f64);
         lost.add(&["undecodable"], self.live.undecodable.load(Ordering::Relaxed) as f64);
-        lost.add(&["candidates"], self.live.candidates_full.load(Ordering::Relaxed) as f64);
+        self.live.refused().iter().for_each(|(place, count)| lost.add(&[place], *count as f64));
         lost.add(&["unknown_service"], self.live.unknown_service.load(Ordering::Relaxed) as f64);
         let records = self.records_lost.as_ref().map_or(0, |lost| lost.load(Ordering::Relaxed));
         lost.add(&["records"], records as f64);

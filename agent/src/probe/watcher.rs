@@ -54,6 +54,9 @@ impl Watcher {
         slots: u32,
         connections: u32,
     ) -> Result<Self> {
+        if slots > u32::from(u16::MAX) {
+            bail!("limits.processes is {slots}: the kernel side has marks for {} at most", u16::MAX);
+        }
         let mut free_slots: Stack<MapData, u32> = take(ebpf, "FREE_SLOTS")?;
         for slot in (0..slots).rev() {
             free_slots.push(slot, 0).context("cannot fill the map FREE_SLOTS")?;
@@ -125,6 +128,12 @@ impl Watcher {
         self.reader.forget_syscalls(tgid);
         let _ = self.free_slots.push(u32::from(mark) - 1, 0);
         self.watched.remove(&tgid);
+    }
+
+    /// The processes that the kernel side watches for a service now. One system call per watched process of the host.
+    pub fn of_service(&self, service: u32) -> Vec<u32> {
+        let theirs = |slot: u32| self.arrays.process.get(slot as usize).is_some_and(|p| p.service == service);
+        self.live.iter().filter_map(Result::ok).filter(|(_, slot)| theirs(*slot)).map(|(tgid, _)| tgid).collect()
     }
 
     /// The kernel side need not copy this connection any more.

@@ -116,6 +116,20 @@ impl Sessions {
         });
     }
 
+    /// These processes are not watched any more, though they run: what they have not answered is given up.
+    pub fn forget(&mut self, tgids: &[u32]) {
+        let out = &mut |_| {};
+        let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };
+        self.connections.retain(|_, connection| {
+            let theirs = |tgid: u32| tgids.contains(&tgid);
+            let over = theirs(connection.tgid) || connection.in_flight.iter().any(|open| theirs(open.exchange.tgid));
+            if over {
+                connection.drop_in_flight(&mut cx);
+            }
+            !over
+        });
+    }
+
     /// Forgets connections that have been idle for too long. A request on one of them later is taken up again.
     pub fn tick(&mut self, now_ns: u64, out: &mut impl FnMut(Exchange)) {
         let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };

@@ -1,0 +1,157 @@
+//! Who is watched: what discovery finds becomes services and processes of the registry and of the kernel side, and what
+//! has ended or is not wanted any more leaves both. A refusal for want of room is counted and tried again.
+
+use std::sync::atomic::Ordering;
+
+use super::{Pipeline, finish};
+use crate::{candidates::CANDIDATES, clock::monotonic_ns, discover::Found, scout::Ask};
+
+/// Looks for what was made while its parent's watch ended; the second finds nothing, as a rule.
+const ROUNDS: usize = 4;
+
+impl Pipeline {
+    /// Discovery found a service, or something new about one.
+    pub(super) fn found(&mut self, found: Found) {
+        let now = monotonic_ns();
+        let root = found.process.pid;
+        let processes: Vec<u32> = std::iter::once(root).chain(found.children.iter().copied()).collect();
+        if let Some(index) = self.registry.place_of(root) {
+            self.registry.update(index, found);
+            processes.iter().for_each(|pid| self.adopt(*pid, index, root, now));
+        } else if let Some(index) = self.begin(found) {
+            processes.iter().for_each(|pid| self.adopt(*pid, index, root, now));
+            if !self.registry.withdraw_empty(index, now) {
+                tracing::info!(service = self.registry.name(index).map(|(name, _)| name), pid = root, "watching");
+                // A child made between the look and the watch is found by asking again: from here on the kernel follows.
+                let late = self.registry.late_children(root);
+                late.into_iter().for_each(|pid| self.adopt(pid, index, root, now));
+            }
+        }
+        self.settle();
+    }
+
+    /// A place for a new service; None if there is no room.
+    fn begin(&mut self, found: Found) -> Option<u32> {
+        let (service, pid) = (found.service.clone(), found.process.pid);
+        let index = self.registry.add(found);
+        match index {
+            Some(index) => self.reader.clear_service(index),
+            None if self.refused.service(pid) => {
+                self.live.services_refused.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(service, pid, "no room to watch one more service: raise limits.services");
+            }
+            None => {}
+        }
+        index
+    }
+
+    /// Watches a process as part of a service; if it is refused, the service's `root` is to be found again.
+    fn adopt(&mut self, pid: u32, index: u32, root: u32, now: u64) {
+        self.candidates.remove(pid);
+        if self.registry.service_of(pid).is_some() {
+            return;
+        }
+        if let Some(process) = self.reader.process(pid) {
+            if self.registry.entry(process.service).is_some() {
+                // The event of its fork is in the ring still.
+                return self.registry.add_process(process.service, pid);
+            }
+            // A candidate, or the child of one.
+            self.watcher.unwatch(pid);
+        }
+        match self.watcher.watch(pid, index, now) {
+            Ok(()) => self.registry.add_process(index, pid),
+            Err(error) => self.refuse(pid, root, &error),
+        }
+    }
+
+    fn refuse(&mut self, pid: u32, root: u32, error: &anyhow::Error) {
+        if self.refused.process(pid, root) {
+            self.live.watch_refused.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(%error, pid, "cannot watch a process");
+        }
+    }
+
+    /// A process that listens and is not recognised: watched, and shown only once it speaks a dialect.
+    pub(super) fn candidate(&mut self, pid: u32) {
+        if self.registry.service_of(pid).is_some() || self.watcher.is_watched(pid) {
+            return;
+        }
+        if !self.candidates.add(pid) {
+            if self.refused.candidate(pid) {
+                self.live.candidates_full.fetch_add(1, Ordering::Relaxed);
+            }
+            return;
+        }
+        if let Err(error) = self.watcher.watch(pid, CANDIDATES, monotonic_ns()) {
+            self.candidates.remove(pid);
+            self.refuse(pid, pid, &error);
+        }
+    }
+
+    /// Requests that candidates answered go to the services that discovery has made of them meanwhile.
+    fn settle(&mut self) {
+        let Self { candidates, registry, sinks, live, .. } = self;
+        for exchange in candidates.settle(|pid| registry.service_of(pid)) {
+            finish(registry, sinks, live, exchange);
+        }
+    }
+
+    /// No rule wants this service any more.
+    pub(super) fn let_go(&mut self, root: u32) {
+        let Some(index) = self.registry.rooted_at(root) else { return };
+        self.unwatch_all(index);
+        // What was captured until now is in the ring still, and is this service's.
+        self.drain();
+        let processes = self.registry.processes(index);
+        self.sessions.forget(&processes);
+        processes.iter().for_each(|pid| self.reader.forget_syscalls(*pid));
+        self.registry.let_go(index, monotonic_ns());
+    }
+
+    /// No rule wants candidates any more, or not these.
+    pub(super) fn let_candidates_go(&mut self) {
+        let processes = self.unwatch_all(CANDIDATES);
+        self.drain();
+        self.sessions.forget(&processes);
+        self.candidates.clear();
+    }
+
+    /// Ends the watch of all processes of a service, children included that were made meanwhile.
+    fn unwatch_all(&mut self, service: u32) -> Vec<u32> {
+        let mut all = Vec::new();
+        for _ in 0..ROUNDS {
+            let watched = self.watcher.of_service(service);
+            if watched.is_empty() {
+                break;
+            }
+            watched.iter().for_each(|pid| self.watcher.unwatch(*pid));
+            all.extend(watched);
+        }
+        all
+    }
+
+    /// What comes due with time: idle connections, processes that are gone, refusals, series of ended services.
+    pub(super) fn tick(&mut self, now: u64) {
+        let Self { sessions, registry, sinks, live, watcher, .. } = self;
+        sessions.tick(now, &mut |exchange| finish(registry, sinks, live, exchange));
+        for pid in registry.vanished() {
+            // The kernel side still watches what ended before it was watched: its id may be another process next.
+            watcher.unwatch(pid);
+            sessions.process_exit(pid, now, &mut |exchange| finish(registry, sinks, live, exchange));
+            registry.remove_process(pid, now);
+        }
+        for pid in self.candidates.given_up() {
+            watcher.unwatch(pid);
+        }
+        for service in registry.take_expired(now) {
+            sinks.metrics.forget(&service);
+        }
+        self.settle();
+        let expired = self.candidates.expire(now);
+        self.live.candidates_full.fetch_add(expired, Ordering::Relaxed);
+        let Self { refused, registry, scout, .. } = self;
+        refused.ask_for(registry.take_orphans());
+        refused.tick(|pid| scout.asks.try_send(Ask::Again { pid }).is_ok());
+    }
+}
