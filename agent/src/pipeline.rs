@@ -82,7 +82,7 @@ pub struct Pipeline {
 /// Ends requests of candidates: the first one in a dialect asks for the service that they belong to.
 fn finish_candidate(candidates: &mut Candidates, scout: &Scout, live: &Live, exchange: Exchange) {
     if let Some((dialect, port)) = candidates.keep(&exchange) {
-        let _ = scout.asks.try_send(Ask::Wire { pid: exchange.tgid, dialect, port });
+        scout.ask(Ask::Wire { pid: exchange.tgid, dialect, port });
         if !candidates.push(exchange) {
             live.candidates_full.fetch_add(1, Ordering::Relaxed);
         }
@@ -299,7 +299,7 @@ fn executed(registry: &mut Registry, scout: &Scout, exec: &ExecEvent) {
     }
     let len = (exec.filename_len as usize).min(exec.filename.len());
     // A full queue is caught up with by the next scan of /proc.
-    let _ = scout.asks.try_send(Ask::Exec { pid, filename: exec.filename[..len].to_vec() });
+    scout.ask(Ask::Exec { pid, filename: exec.filename[..len].to_vec() });
 }
 
 fn count_exit(registry: &Registry, exits: &mut FxHashMap<(String, &'static str), u64>, exit: &ExitEvent) {

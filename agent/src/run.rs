@@ -125,9 +125,9 @@ pub fn start(config: &Config, each: Option<Each>) -> Result<Running> {
         .iter()
         .flat_map(|found| std::iter::once(found.process.pid).chain(found.children.iter().copied()))
         .collect();
-    let scout = Scout::start(discovery, &config.discover, found)?;
-    let asks = scout.asks.clone();
     let (services, live) = (SharedServices::default(), Arc::new(Live::default()));
+    let scout = Scout::start(discovery, &config.discover, found, Arc::clone(&live))?;
+    let asks = scout.asks.clone();
     let metrics = Arc::new(RequestMetrics::new(
         config.limits.series as usize,
         Routes::new(config.metrics.route_templates.clone()),

@@ -3,12 +3,19 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use crate::discover::{Discovery, Found, Rules};
+use crate::{
+    discover::{Discovery, Found, Rules},
+    shared::Live,
+};
 
 /// After an exec a server still has to load its libraries, take its title and open its port.
 const LOOKS: [Duration; 5] = [
@@ -46,6 +53,7 @@ pub enum Find {
 pub struct Scout {
     pub asks: SyncSender<Ask>,
     pub finds: Receiver<Find>,
+    live: Arc<Live>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -63,6 +71,7 @@ struct State {
     looks: Vec<Look>,
     known: Vec<Found>,
     finds: Sender<Find>,
+    live: Arc<Live>,
 }
 
 impl State {
@@ -127,12 +136,20 @@ impl State {
         candidates.into_iter().all(|pid| self.finds.send(Find::Candidate(pid)).is_ok())
     }
 
+    fn look_later(&mut self, look: Look) {
+        if self.looks.len() < PENDING {
+            self.looks.push(look);
+        } else {
+            self.live.asks_lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     fn answer(&mut self, ask: Ask, now: Instant) -> bool {
         match ask {
             Ask::Exec { pid, filename } => {
                 let engine = self.discovery.worth_a_look(&filename);
-                if (engine || self.wire) && self.looks.len() < PENDING {
-                    self.looks.push(Look { pid, engine, next: 1, at: now + LOOKS[0] });
+                if engine || self.wire {
+                    self.look_later(Look { pid, engine, next: 1, at: now + LOOKS[0] });
                 }
                 true
             }
@@ -173,20 +190,27 @@ fn run(mut state: State, asks: &Receiver<Ask>) {
 
 impl Scout {
     /// Starts the thread. `first` is what was found before; it is sent on at once.
-    pub fn start(discovery: Discovery, rules: &Rules, first: Vec<Found>) -> std::io::Result<Self> {
+    pub fn start(discovery: Discovery, rules: &Rules, first: Vec<Found>, live: Arc<Live>) -> std::io::Result<Self> {
         let (asks, asked) = sync_channel(PENDING);
         let (finds, found) = channel();
         for found in &first {
             let _ = finds.send(Find::Service(Box::new(found.clone())));
         }
         let wire = rules.enabled && rules.wire;
-        let mut state = State { discovery, wire, looks: Vec::new(), known: first, finds };
+        let mut state = State { discovery, wire, looks: Vec::new(), known: first, finds, live: Arc::clone(&live) };
         let thread = std::thread::Builder::new().name("scout".into()).spawn(move || {
             if state.candidates() {
                 run(state, &asked);
             }
         })?;
-        Ok(Self { asks, finds: found, thread: Some(thread) })
+        Ok(Self { asks, finds: found, live, thread: Some(thread) })
+    }
+
+    /// Asks, without waiting; what there is no room for is counted.
+    pub fn ask(&self, ask: Ask) {
+        if self.asks.try_send(ask).is_err() {
+            self.live.asks_lost.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -196,5 +220,27 @@ impl Drop for Scout {
         let (asks, _) = sync_channel(1);
         self.asks = asks;
         drop(self.thread.take());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_there_is_no_room_for_is_counted() {
+        let live = Arc::new(Live::default());
+        let (asks, asked) = sync_channel(1);
+        let (finds, found) = channel();
+        let scout = Scout { asks, finds: found, live: Arc::clone(&live), thread: None };
+        (1..=3).for_each(|pid| scout.ask(Ask::Exec { pid, filename: Vec::new() }));
+        assert_eq!((asked.try_iter().count(), live.asks_lost.load(Ordering::Relaxed)), (1, 2));
+        let discovery = Discovery::new(Rules::default());
+        let mut state =
+            State { discovery, wire: true, looks: Vec::new(), known: Vec::new(), finds, live: Arc::clone(&live) };
+        for pid in 0..PENDING as u32 + 5 {
+            state.answer(Ask::Exec { pid, filename: b"/usr/bin/python3".to_vec() }, Instant::now());
+        }
+        assert_eq!((state.looks.len(), live.asks_lost.load(Ordering::Relaxed)), (PENDING, 2 + 5));
     }
 }

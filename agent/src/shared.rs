@@ -21,6 +21,8 @@ pub struct Live {
     pub unknown_service: AtomicU64,
     /// Processes and exchanges for which the candidates had no room.
     pub candidates_full: AtomicU64,
+    /// Questions to the scout, and looks of it at new processes, for which there was no room.
+    pub asks_lost: AtomicU64,
     pub batch: AtomicU64,
     /// CLOCK_MONOTONIC of the pipeline's last turn.
     pub turned_ns: AtomicU64,

@@ -113,6 +113,7 @@ impl Sources {
         }
         lost.add(&["program_busy"], self.reader.missed_runs() as f64);
         lost.add(&["undecodable"], self.live.undecodable.load(Ordering::Relaxed) as f64);
+        lost.add(&["asks"], self.live.asks_lost.load(Ordering::Relaxed) as f64);
         lost.add(&["candidates"], self.live.candidates_full.load(Ordering::Relaxed) as f64);
         lost.add(&["unknown_service"], self.live.unknown_service.load(Ordering::Relaxed) as f64);
         let records = self.records_lost.as_ref().map_or(0, |lost| lost.load(Ordering::Relaxed));
