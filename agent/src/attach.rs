@@ -15,6 +15,7 @@ use crate::{
     cli::{AttachArgs, LogArgs},
     correlate::Request,
     run,
+    tasks::{Ended, supervised},
 };
 
 #[derive(Default)]
@@ -123,7 +124,7 @@ fn print_summary(summary: &mut Summary, json: bool) -> io::Result<()> {
 }
 
 /// Waits for the end of the time, of the process, or of the operator's patience.
-async fn wait(args: &AttachArgs, running: &mut run::Running, unread: &AtomicBool) -> Result<()> {
+async fn wait(args: &AttachArgs, running: &run::Running, unread: &AtomicBool, ended: &mut Ended) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut poll = tokio::time::interval(std::time::Duration::from_millis(200));
@@ -136,7 +137,7 @@ async fn wait(args: &AttachArgs, running: &mut run::Running, unread: &AtomicBool
             () = &mut end => return Ok(()),
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            () = running.pipeline_ended() => return Ok(()),
+            failure = ended.first() => return Err(failure),
             _ = poll.tick() => {
                 if unread.load(Ordering::Relaxed) {
                     return Ok(());
@@ -169,12 +170,13 @@ pub fn attach(args: &AttachArgs, log: &LogArgs) -> Result<()> {
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut running = run::start(&config, Some(Box::new(each)))?;
+    let (tasks, mut ended) = supervised();
+    let running = run::start(&config, &tasks, Some(Box::new(each)))?;
     if !json {
         eprintln!("watching process {} for {}; Ctrl-C ends", args.pid, humantime::format_duration(args.duration));
     }
-    runtime.block_on(wait(args, &mut running, &unread))?;
-    running.finish()?;
+    let outcome = runtime.block_on(wait(args, &running, &unread, &mut ended));
+    let finished = running.finish();
     print_summary(&mut summary.lock().unwrap_or_else(PoisonError::into_inner), json)?;
-    Ok(())
+    outcome.and(finished)
 }

@@ -63,7 +63,7 @@ pub struct Sinks {
     pub watcher: Option<Each>,
 }
 
-/// Every stage with its state; moved into its thread by [`Pipeline::run`].
+/// Every stage with its state, owned by its thread.
 pub struct Pipeline {
     pub ring: Ring,
     pub watcher: Watcher,
@@ -113,7 +113,7 @@ fn finish(registry: &Registry, sinks: &mut Sinks, live: &Live, exchange: Exchang
 
 impl Pipeline {
     /// Runs until `stop` is set; then takes what is in the ring and ends.
-    pub fn run(mut self) {
+    pub fn run(&mut self) {
         let mut next_publish = 0;
         let mut next_tick = monotonic_ns() + TICK_NS;
         let mut next_sweep = next_tick + SWEEP_NS;

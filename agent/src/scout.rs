@@ -15,6 +15,7 @@ use std::{
 use crate::{
     discover::{Discovery, Found, Rules},
     shared::Live,
+    tasks::Guard,
 };
 
 /// After an exec a server still has to load its libraries, take its title and open its port.
@@ -190,7 +191,13 @@ fn run(mut state: State, asks: &Receiver<Ask>) {
 
 impl Scout {
     /// Starts the thread. `first` is what was found before; it is sent on at once.
-    pub fn start(discovery: Discovery, rules: &Rules, first: Vec<Found>, live: Arc<Live>) -> std::io::Result<Self> {
+    pub fn start(
+        discovery: Discovery,
+        rules: &Rules,
+        first: Vec<Found>,
+        live: Arc<Live>,
+        guard: Guard,
+    ) -> std::io::Result<Self> {
         let (asks, asked) = sync_channel(PENDING);
         let (finds, found) = channel();
         for found in &first {
@@ -199,6 +206,7 @@ impl Scout {
         let wire = rules.enabled && rules.wire;
         let mut state = State { discovery, wire, looks: Vec::new(), known: first, finds, live: Arc::clone(&live) };
         let thread = std::thread::Builder::new().name("scout".into()).spawn(move || {
+            let _guard = guard;
             if state.candidates() {
                 run(state, &asked);
             }
