@@ -171,7 +171,7 @@ pub fn attach(args: &AttachArgs, log: &LogArgs) -> Result<()> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (tasks, mut ended) = supervised();
-    let running = run::start(&config, &tasks, Some(Box::new(each)))?;
+    let mut running = run::start(&config, &tasks, Some(Box::new(each)))?;
     if !json {
         eprintln!("watching process {} for {}; Ctrl-C ends", args.pid, humantime::format_duration(args.duration));
     }

@@ -25,7 +25,7 @@ use crate::{
     decode::{Event, decode},
     discover::Found,
     export::{
-        jsonl::Records,
+        lines::Queue,
         requests::{OTHER, RequestMetrics},
     },
     probe::{CounterReader, Watcher},
@@ -58,7 +58,7 @@ pub type Each = Box<dyn FnMut(&Request) + Send>;
 /// Where finished requests go.
 pub struct Sinks {
     pub metrics: Arc<RequestMetrics>,
-    pub records: Option<Records>,
+    pub records: Option<Queue>,
     /// For `attach`.
     pub watcher: Option<Each>,
 }

@@ -45,14 +45,19 @@ pub struct Running {
     pub asks: std::sync::mpsc::SyncSender<Ask>,
     stop: Arc<AtomicBool>,
     pipeline: Option<JoinHandle<()>>,
+    records: Option<Records>,
     _ebpf: Ebpf,
 }
 
 impl Running {
-    /// Ends the pipeline and hands its panic on, if there was one.
-    pub fn finish(mut self) -> Result<()> {
+    /// Ends the pipeline, and what it writes to; hands its panic on, if there was one. The counters can be read after it.
+    pub fn finish(&mut self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
-        match self.pipeline.take().map(JoinHandle::join) {
+        let pipeline = self.pipeline.take().map(JoinHandle::join);
+        if let Some(records) = self.records.take() {
+            records.end();
+        }
+        match pipeline {
             Some(Err(_)) => Err(anyhow!("the pipeline failed: please report the message above")),
             _ => Ok(()),
         }
@@ -107,7 +112,7 @@ pub fn start(config: &Config, tasks: &Tasks, each: Option<Each>) -> Result<Runni
     let began = Instant::now();
     let mut discovery = Discovery::new(config.discover.clone());
     let found = first_finds(config, &mut discovery)?;
-    let records = config.records.as_deref().map(Records::open).transpose()?;
+    let records = config.records.as_deref().map(|path| Records::open(path, tasks.guard("records"))).transpose()?;
     let Loaded { ebpf, ring, watcher, reader, reports } = load(config)?;
     for report in reports.iter().filter(|report| report.hook.is_none()) {
         let error = report.error.as_deref().unwrap_or("no reason given");
@@ -147,7 +152,7 @@ pub fn start(config: &Config, tasks: &Tasks, each: Option<Each>) -> Result<Runni
         sessions: Sessions::new(limits),
         registry: Registry::new(config.limits.services),
         scout,
-        sinks: Sinks { metrics, records, watcher: each },
+        sinks: Sinks { metrics, records: records.as_ref().map(Records::queue), watcher: each },
         services,
         live,
         candidates: Candidates::default(),
@@ -156,7 +161,7 @@ pub fn start(config: &Config, tasks: &Tasks, each: Option<Each>) -> Result<Runni
     };
     let pipeline = spawn(pipeline, tasks.guard("pipeline"))?;
     tracing::info!(after_ms = began.elapsed().as_millis() as u64, "watching this host");
-    Ok(Running { sources, asks, stop, pipeline: Some(pipeline), _ebpf: ebpf })
+    Ok(Running { sources, asks, stop, pipeline: Some(pipeline), records, _ebpf: ebpf })
 }
 
 fn spawn(pipeline: Pipeline, guard: Guard) -> std::io::Result<JoinHandle<()>> {
@@ -191,7 +196,7 @@ async fn serve(args: &RunArgs, log: &LogArgs, mut config: Config) -> Result<()> 
     let address = listener.local_addr()?;
     let mut signals = Signals::new()?;
     let (tasks, mut ended) = supervised();
-    let running = start(&config, &tasks, None)?;
+    let mut running = start(&config, &tasks, None)?;
     tracing::info!("listening on http://{address}/metrics");
     let (stop_server, stopped) = oneshot::channel::<()>();
     let mut server = tokio::spawn(http::serve(listener, Arc::clone(&running.sources), async {
