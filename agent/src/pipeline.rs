@@ -52,8 +52,8 @@ const PUBLISH_NS: u64 = 200_000_000;
 const TICK_NS: u64 = 1_000_000_000;
 const SWEEP_NS: u64 = 60 * TICK_NS;
 
-/// Sees every finished LLM request.
-pub type Each = Box<dyn FnMut(&Request) + Send>;
+/// Sees every finished LLM request; must not wait.
+pub type Each = Box<dyn FnMut(&Arc<Request>) + Send>;
 
 /// Where finished requests go.
 pub struct Sinks {

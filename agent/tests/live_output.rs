@@ -1,5 +1,5 @@
 //! Live: outputs that do not take what they are given. A pipe that nobody reads, a disk that is full: neither the end nor
-//! the drain waits for them, and every record is whole or counted.
+//! the drain waits for them, every record is whole or counted, and a summary says what was lost.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{PipeReader, read_to_string};
@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use support::agent::Agent;
 use support::child::{Lines, Running};
 use support::client::{Client, Request};
-use support::live::{self, recorded};
+use support::drain::drain_stream;
+use support::live::{self, recorded, send};
 use support::metrics::Metrics;
 use support::server::Server;
 use support::transport::Target;
@@ -49,6 +50,48 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 fn number_after(said: &str, before: &str) -> usize {
     let rest = said.split_once(before).unwrap_or_else(|| panic!("no `{before}` in: {said}")).1;
     rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+}
+
+#[test]
+fn an_attach_that_nobody_reads_ends() {
+    let Some(_guard) = live::begin("an_attach_that_nobody_reads_ends") else { return };
+    let server = Server::start(&[]).unwrap();
+    let (mut attach, reader) = unread(&["attach", "--pid", &server.pid().to_string(), "--duration", "10m"]);
+    attach.wait_line(SOON, |line| line.starts_with("watching").then_some(())).unwrap();
+    // The pipe has room for some 350 of their lines.
+    send_many(&server, 800);
+    let status = attach.stop(libc::SIGINT, END).unwrap();
+    let said = attach.lines().join("\n");
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("nobody reads standard output") && said.contains("of 800 requests"), "{said}");
+    let text = read_to_string(reader).unwrap();
+    assert!(text.ends_with('\n') && text.lines().all(|line| line.starts_with("chat ")), "not whole lines");
+    assert_eq!(text.lines().count() + number_after(&said, "the summary and "), 800);
+}
+
+#[test]
+fn an_attach_says_what_was_lost() {
+    let Some(_guard) = live::begin("an_attach_says_what_was_lost") else { return };
+    let server = Server::start(&[]).unwrap();
+    let mut command = Command::new(locate::agent().unwrap());
+    command.args(["attach", "--json", "--pid", &server.pid().to_string(), "--duration", "10m"]);
+    let mut attach = Running::start(command, Lines::Stdout).unwrap();
+    // With --json it does not say that it watches: its first record does.
+    until("it watches", || {
+        send(&server, &chat());
+        attach.wait_line(Duration::from_millis(300), |line| line.contains("ttft_s").then_some(())).is_ok()
+    });
+    attach.signal(libc::SIGSTOP);
+    let request = Request { close: true, ..Request::chat("m", "hi", 20_000, true) };
+    let drained = drain_stream(&server.target, &request, 16, Duration::from_secs(120));
+    attach.signal(libc::SIGCONT);
+    assert_eq!(drained.unwrap().ended, 16);
+    assert!(attach.stop(libc::SIGINT, END).unwrap().success());
+    let lines = attach.lines();
+    let summary: serde_json::Value = serde_json::from_str(lines.last().unwrap()).unwrap();
+    let lost = &summary["summary"]["lost"];
+    assert!(lost["ring_payload"].as_u64().is_some_and(|lost| lost > 0), "{summary}");
+    assert!(lost.get("records").is_none(), "{summary}");
 }
 
 #[test]
