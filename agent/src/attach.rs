@@ -1,21 +1,34 @@
 //! `inferscope attach`: one process and its children, each request printed as it ends, a summary at the end.
+//! Standard output may stand still, as under a pager: it is written to by threads of its own, waited for only so long.
+#![forbid(unsafe_code)]
 
 use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
     io::{self, Write},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     cli::{AttachArgs, LogArgs},
+    commands,
     correlate::Request,
+    export::{
+        jsonl,
+        lines::Lines,
+        output::{Out, write_within},
+        prometheus::RECORDS,
+    },
     run,
+    tasks::{Ended, supervised},
 };
+
+/// How long the end waits for standard output to take what there is, and then the summary.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct Summary {
@@ -63,10 +76,10 @@ fn seconds(value: Option<f64>) -> String {
     }
 }
 
-fn print_request(request: &Request) -> io::Result<()> {
+fn request_line(request: &Request, out: &mut Vec<u8>) -> io::Result<()> {
     let tokens = |tokens: Option<u64>| tokens.map_or("-".to_owned(), |t| t.to_string());
     writeln!(
-        io::stdout().lock(),
+        out,
         "{:<16} {:>3} {:<24} in {:>6} out {:>6}{} ttft {:>9} tpot {:>9} total {:>9} cpu {:>9} runq {:>9} {}",
         request.operation.unwrap_or("-"),
         request.status,
@@ -83,14 +96,8 @@ fn print_request(request: &Request) -> io::Result<()> {
     )
 }
 
-fn print_json(request: &Request) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    serde_json::to_writer(&mut out, request)?;
-    writeln!(out)
-}
-
-fn print_summary(summary: &mut Summary, json: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+/// `lost`: what was lost meanwhile, by place.
+fn summary_text(summary: &mut Summary, lost: &[(&str, u64)], json: bool) -> String {
     let (ttft50, ttft95) = (quantile(&mut summary.ttft, 0.5), quantile(&mut summary.ttft, 0.95));
     let tpot50 = quantile(&mut summary.tpot, 0.5);
     let (d50, d95) = (quantile(&mut summary.duration, 0.5), quantile(&mut summary.duration, 0.95));
@@ -100,14 +107,14 @@ fn print_summary(summary: &mut Summary, json: bool) -> io::Result<()> {
             "input_tokens": summary.input_tokens, "output_tokens": summary.output_tokens,
             "ttft_p50_s": ttft50, "ttft_p95_s": ttft95, "tpot_p50_s": tpot50,
             "duration_p50_s": d50, "duration_p95_s": d95,
+            "lost": lost.iter().copied().collect::<BTreeMap<_, _>>(),
         }});
-        return writeln!(out, "{value}");
+        return format!("{value}\n");
     }
-    writeln!(
-        out,
+    let mut text = format!(
         "\n{} requests, {} errors, {} tokens in, {} out\n\
          ttft p50 {} p95 {}, tpot p50 {}, duration p50 {} p95 {}\n\
-         host during requests (thread time, overlapping requests each count it): on-CPU {}, run queue {}",
+         host during requests (thread time, overlapping requests each count it): on-CPU {}, run queue {}\n",
         summary.requests,
         summary.errors,
         summary.input_tokens,
@@ -119,14 +126,20 @@ fn print_summary(summary: &mut Summary, json: bool) -> io::Result<()> {
         seconds(d95),
         seconds(Some(summary.oncpu)),
         seconds(Some(summary.runqueue)),
-    )
+    );
+    if !lost.is_empty() {
+        let lost: Vec<String> = lost.iter().map(|(place, count)| format!("{place} {count}")).collect();
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "lost, so that figures may be too small: {}", lost.join(", "));
+    }
+    text
 }
 
 /// Waits for the end of the time, of the process, or of the operator's patience.
-async fn wait(args: &AttachArgs, running: &mut run::Running, unread: &AtomicBool) -> Result<()> {
+async fn wait(args: &AttachArgs, running: &run::Running, printer: &Lines, ended: &mut Ended) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut poll = tokio::time::interval(std::time::Duration::from_millis(200));
+    let mut poll = tokio::time::interval(Duration::from_millis(200));
     let (mut seen, mut absent) = (false, 0);
     let process = std::path::PathBuf::from(format!("/proc/{}", args.pid));
     let end = tokio::time::sleep(args.duration);
@@ -136,17 +149,21 @@ async fn wait(args: &AttachArgs, running: &mut run::Running, unread: &AtomicBool
             () = &mut end => return Ok(()),
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            () = running.pipeline_ended() => return Ok(()),
+            failure = ended.first() => return Err(failure),
             _ = poll.tick() => {
-                if unread.load(Ordering::Relaxed) {
+                if printer.failing() {
                     return Ok(());
                 }
                 let watched = !running.sources.services.table().is_empty();
+                if watched && !seen && !args.json {
+                    let time = humantime::format_duration(args.duration);
+                    commands::say(format!("watching process {} for {time}; Ctrl-C ends\n", args.pid));
+                }
                 seen |= watched;
                 absent = if watched { 0 } else { absent + 1 };
                 // It may also have ended before it was watched at all.
                 if absent > 0 && seen || absent > 5 && !process.exists() {
-                    eprintln!("process {} has ended", args.pid);
+                    commands::say(format!("process {} has ended\n", args.pid));
                     return Ok(());
                 }
             }
@@ -154,27 +171,73 @@ async fn wait(args: &AttachArgs, running: &mut run::Running, unread: &AtomicBool
     }
 }
 
-/// `inferscope attach`. Errors: no such process, no kernel programs, an output that cannot be written.
+/// Hears nothing: an output that fails ends the command, and the summary says why.
+fn untold(_: Result<(), &io::Error>) {}
+
+/// `inferscope attach`. Errors: no such process, no kernel programs, an output that cannot be written or is not read.
 pub fn attach(args: &AttachArgs, log: &LogArgs) -> Result<()> {
     let mut config = args.config(log);
     config.nvml.enabled = false;
     let summary = Arc::new(Mutex::new(Summary::default()));
-    // Set when nobody reads standard output any more.
-    let unread = Arc::new(AtomicBool::new(false));
-    let (json, seen, closed) = (args.json, Arc::clone(&summary), Arc::clone(&unread));
-    let each = move |request: &Request| {
+    let (tasks, mut ended) = supervised();
+    let format = if args.json { jsonl::line } else { request_line };
+    let printer = Lines::start("printer", Out::stdout()?, format, untold, tasks.guard("printer"))?;
+    let (seen, printed) = (Arc::clone(&summary), printer.queue());
+    let each = move |request: &Arc<Request>| {
         seen.lock().unwrap_or_else(PoisonError::into_inner).add(request);
-        if (if json { print_json(request) } else { print_request(request) }).is_err() {
-            closed.store(true, Ordering::Relaxed);
-        }
+        printed.send(request);
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut running = run::start(&config, Some(Box::new(each)))?;
-    if !json {
-        eprintln!("watching process {} for {}; Ctrl-C ends", args.pid, humantime::format_duration(args.duration));
+    let mut running = run::start(&config, &tasks, Some(Box::new(each)))?;
+    let outcome = runtime.block_on(wait(args, &running, &printer, &mut ended));
+    let finished = running.finish();
+    let losses = running.sources.losses();
+    drop(running);
+    let printed = end(&mut summary.lock().unwrap_or_else(PoisonError::into_inner), losses, printer, args.json);
+    outcome.and(finished).and(printed)
+}
+
+/// What is still to be printed, as long as standard output takes it.
+fn end(summary: &mut Summary, mut lost: Vec<(&str, u64)>, printer: Lines, json: bool) -> Result<()> {
+    let unprinted = printer.lost();
+    let left = printer.end(PATIENCE);
+    let unprinted = unprinted.load(Ordering::Relaxed);
+    lost.retain(|(place, _)| *place != RECORDS);
+    lost.push((RECORDS, unprinted));
+    lost.retain(|(_, count)| *count != 0);
+    // What does not take a line does not take the summary.
+    let written = left == 0
+        && write_within(Out::stdout(), summary_text(summary, &lost, json), PATIENCE)
+            .context("cannot write to standard output")?;
+    if !written {
+        bail!(
+            "nobody reads standard output: the summary and {unprinted} of {} requests are not printed; \
+             write to a file to have all of them",
+            summary.requests
+        );
     }
-    runtime.block_on(wait(args, &mut running, &unread))?;
-    running.finish()?;
-    print_summary(&mut summary.lock().unwrap_or_else(PoisonError::into_inner), json)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_stand_in_both_summaries() {
+        let lost = [("ring_payload", 7), (RECORDS, 2)];
+        let mut summary = Summary { requests: 3, ..Summary::default() };
+        let text = summary_text(&mut summary, &lost, false);
+        assert!(text.ends_with("too small: ring_payload 7, records 2\n"), "{text}");
+        let json: serde_json::Value = serde_json::from_str(&summary_text(&mut summary, &lost, true)).unwrap();
+        assert_eq!(json["summary"]["lost"], serde_json::json!({ "ring_payload": 7, "records": 2 }));
+    }
+
+    #[test]
+    fn without_losses_there_is_no_word_of_them() {
+        let text = summary_text(&mut Summary::default(), &[], false);
+        assert!(!text.contains("lost") && text.ends_with("run queue 0.0 ms\n"), "{text}");
+        let json: serde_json::Value = serde_json::from_str(&summary_text(&mut Summary::default(), &[], true)).unwrap();
+        assert_eq!(json["summary"]["lost"], serde_json::json!({}));
+    }
 }

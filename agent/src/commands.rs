@@ -14,6 +14,7 @@ use crate::{
     cli::CheckArgs,
     config::{Config, Log, LogFormat, LogLevel},
     discover::Discovery,
+    export::output::{Out, write_within},
     poll::nvml::{self, GpuSnapshot, NvmlHealth, NvmlOptions},
     ps, run,
 };
@@ -58,6 +59,14 @@ fn words(causes: impl Iterator<Item = String>) -> String {
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let broken = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
     error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(broken))
+}
+
+/// Says something on standard error, which may be the same pipe as a standard output that nobody reads: the end of a
+/// command must not wait for that.
+pub fn say(text: String) {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    // There is nowhere else to say that it was not heard.
+    let _ = write_within(Out::stderr(), text, PATIENCE);
 }
 
 /// An error if this process has no right to load kernel programs.

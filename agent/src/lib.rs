@@ -23,4 +23,5 @@ pub mod scout;
 pub mod services;
 pub mod session;
 pub mod shared;
+pub mod tasks;
 pub mod top;

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         // The reader has seen enough, as `head` does.
         Err(error) if commands::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("inferscope: {}", commands::in_words(&error));
+            commands::say(format!("inferscope: {}\n", commands::in_words(&error)));
             ExitCode::FAILURE
         }
     }

@@ -26,7 +26,7 @@ use crate::{
     correlate::{self, Labels, Request},
     decode::{Event, decode},
     export::{
-        jsonl::Records,
+        lines::Queue,
         requests::{OTHER, RequestMetrics},
     },
     probe::{CounterReader, Watcher},
@@ -54,18 +54,18 @@ const PUBLISH_NS: u64 = 200_000_000;
 const TICK_NS: u64 = 1_000_000_000;
 const SWEEP_NS: u64 = 60 * TICK_NS;
 
-/// Sees every finished LLM request.
-pub type Each = Box<dyn FnMut(&Request) + Send>;
+/// Sees every finished LLM request; must not wait.
+pub type Each = Box<dyn FnMut(&Arc<Request>) + Send>;
 
 /// Where finished requests go.
 pub struct Sinks {
     pub metrics: Arc<RequestMetrics>,
-    pub records: Option<Records>,
+    pub records: Option<Queue>,
     /// For `attach`.
     pub watcher: Option<Each>,
 }
 
-/// Every stage with its state; moved into its thread by [`Pipeline::run`].
+/// Every stage with its state, owned by its thread.
 pub struct Pipeline {
     pub ring: Ring,
     pub watcher: Watcher,
@@ -86,7 +86,7 @@ pub struct Pipeline {
 fn finish_candidate(candidates: &mut Candidates, scout: &Scout, live: &Live, exchange: Exchange) {
     if let Some((dialect, port)) = candidates.keep(&exchange) {
         if candidates.asks(exchange.tgid, exchange.end.at_ns) {
-            let _ = scout.asks.try_send(Ask::Wire { pid: exchange.tgid, dialect, port });
+            scout.ask(Ask::Wire { pid: exchange.tgid, dialect, port });
         }
         if !candidates.push(exchange) {
             live.candidates_full.fetch_add(1, Ordering::Relaxed);
@@ -118,7 +118,7 @@ fn finish(registry: &Registry, sinks: &mut Sinks, live: &Live, exchange: Exchang
 
 impl Pipeline {
     /// Runs until `stop` is set; then takes what is in the ring and ends.
-    pub fn run(mut self) {
+    pub fn run(&mut self) {
         let mut next_publish = 0;
         let mut next_tick = monotonic_ns() + TICK_NS;
         let mut next_sweep = next_tick + SWEEP_NS;
@@ -236,7 +236,7 @@ fn executed(registry: &mut Registry, scout: &Scout, exec: &ExecEvent) {
     }
     let len = (exec.filename_len as usize).min(exec.filename.len());
     // A full queue is caught up with by the next scan of /proc.
-    let _ = scout.asks.try_send(Ask::Exec { pid, filename: exec.filename[..len].to_vec() });
+    scout.ask(Ask::Exec { pid, filename: exec.filename[..len].to_vec() });
 }
 
 fn count_exit(registry: &Registry, exits: &mut FxHashMap<(String, &'static str), u64>, exit: &ExitEvent) {

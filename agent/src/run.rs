@@ -13,10 +13,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use aya::Ebpf;
 use rustc_hash::FxHashMap;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::oneshot,
-};
+use tokio::sync::oneshot;
 
 use crate::{
     candidates::Candidates,
@@ -38,30 +35,30 @@ use crate::{
     services::SharedServices,
     session::{Limits, Sessions},
     shared::Live,
+    tasks::{Guard, Signals, Tasks, supervised, until_end},
 };
 
 const PROC_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A running agent. Dropping `ebpf` takes every program and map out of the kernel.
+/// A running agent. Dropping it takes every program and map out of the kernel.
 pub struct Running {
     pub sources: Arc<Sources>,
     pub asks: std::sync::mpsc::SyncSender<Ask>,
-    ended: oneshot::Receiver<()>,
     stop: Arc<AtomicBool>,
     pipeline: Option<JoinHandle<()>>,
+    records: Option<Records>,
     _ebpf: Ebpf,
 }
 
 impl Running {
-    /// Done when the pipeline has ended, which it does by itself only if it failed.
-    pub async fn pipeline_ended(&mut self) {
-        let _ = (&mut self.ended).await;
-    }
-
-    /// Ends the pipeline and hands its panic on, if there was one.
-    pub fn finish(mut self) -> Result<()> {
+    /// Ends the pipeline, and what it writes to; hands its panic on, if there was one. The counters can be read after it.
+    pub fn finish(&mut self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
-        match self.pipeline.take().map(JoinHandle::join) {
+        let pipeline = self.pipeline.take().map(JoinHandle::join);
+        if let Some(records) = self.records.take() {
+            records.end();
+        }
+        match pipeline {
             Some(Err(_)) => Err(anyhow!("the pipeline failed: please report the message above")),
             _ => Ok(()),
         }
@@ -113,12 +110,12 @@ fn load(config: &Config) -> Result<Loaded> {
     })
 }
 
-/// Starts everything but the HTTP server. `each` sees every finished LLM request.
-pub fn start(config: &Config, each: Option<Each>) -> Result<Running> {
+/// Starts everything but the HTTP server. `each` sees every finished LLM request; `tasks` hears of a thread that fails.
+pub fn start(config: &Config, tasks: &Tasks, each: Option<Each>) -> Result<Running> {
     let began = Instant::now();
     let mut discovery = Discovery::new(config.discover.clone());
     let found = first_finds(config, &mut discovery)?;
-    let records = config.records.as_deref().map(Records::open).transpose()?;
+    let records = config.records.as_deref().map(|path| Records::open(path, tasks.guard("records"))).transpose()?;
     let Loaded { ebpf, ring, watcher, reader, reports } = load(config)?;
     for report in reports.iter().filter(|report| report.hook.is_none()) {
         let error = report.error.as_deref().unwrap_or("no reason given");
@@ -128,9 +125,9 @@ pub fn start(config: &Config, each: Option<Each>) -> Result<Running> {
         .iter()
         .flat_map(|found| std::iter::once(found.process.pid).chain(found.children.iter().copied()))
         .collect();
-    let scout = Scout::start(discovery, &config.discover, found)?;
-    let asks = scout.asks.clone();
     let (services, live) = (SharedServices::default(), Arc::new(Live::default()));
+    let scout = Scout::start(discovery, &config.discover, found, Arc::clone(&live), tasks.guard("scout"))?;
+    let asks = scout.asks.clone();
     let metrics = Arc::new(RequestMetrics::new(
         config.limits.series as usize,
         Routes::new(config.metrics.route_templates.clone()),
@@ -142,8 +139,9 @@ pub fn start(config: &Config, each: Option<Each>) -> Result<Running> {
         live: Arc::clone(&live),
         requests: Arc::clone(&metrics),
         records_lost: records.as_ref().map(Records::lost),
+        // Its end is told in inferscope_nvml_up and nothing else needs it: it holds no guard.
         nvml: config.nvml.enabled.then(|| nvml::spawn(nvml_options(config))),
-        procfs: ProcPoller::spawn(ProcReader::new(), PROC_INTERVAL)?,
+        procfs: ProcPoller::spawn(ProcReader::new(), PROC_INTERVAL, tasks.guard("procfs"))?,
         per_process: config.metrics.per_process,
         started: SystemTime::now(),
     });
@@ -157,7 +155,7 @@ pub fn start(config: &Config, each: Option<Each>) -> Result<Running> {
         sessions: Sessions::new(limits),
         registry: Registry::new(config.limits.services),
         scout,
-        sinks: Sinks { metrics, records, watcher: each },
+        sinks: Sinks { metrics, records: records.as_ref().map(Records::queue), watcher: each },
         services,
         live,
         candidates: Candidates::default(),
@@ -165,14 +163,19 @@ pub fn start(config: &Config, each: Option<Each>) -> Result<Running> {
         exits: FxHashMap::default(),
         stop: Arc::clone(&stop),
     };
-    let (ending, ended) = oneshot::channel();
-    let pipeline = std::thread::Builder::new().name("pipeline".into()).spawn(move || {
-        let _ending = ending;
+    let pipeline = spawn(pipeline, tasks.guard("pipeline"))?;
+    tracing::info!(after_ms = began.elapsed().as_millis() as u64, "watching this host");
+    Ok(Running { sources, asks, stop, pipeline: Some(pipeline), records, _ebpf: ebpf })
+}
+
+fn spawn(pipeline: Pipeline, guard: Guard) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("pipeline".into()).spawn(move || {
+        // The guard goes before the pipeline, with which the scout ends.
+        let mut pipeline = pipeline;
+        let _guard = guard;
         go_first();
         pipeline.run();
-    })?;
-    tracing::info!(after_ms = began.elapsed().as_millis() as u64, "watching this host");
-    Ok(Running { sources, asks, ended, stop, pipeline: Some(pipeline), _ebpf: ebpf })
+    })
 }
 
 /// Beside many busy threads this one would come too late to the ring, and records would be lost for want of a CPU that
@@ -195,27 +198,23 @@ pub fn run(args: &RunArgs, log: &LogArgs, config: Config) -> Result<()> {
 async fn serve(args: &RunArgs, log: &LogArgs, mut config: Config) -> Result<()> {
     let listener = http::bind(config.listen).await?;
     let address = listener.local_addr()?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut running = start(&config, None)?;
+    let mut signals = Signals::new()?;
+    let (tasks, mut ended) = supervised();
+    let mut running = start(&config, &tasks, None)?;
     tracing::info!("listening on http://{address}/metrics");
     let (stop_server, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(http::serve(listener, Arc::clone(&running.sources), async {
+    let mut server = tokio::spawn(http::serve(listener, Arc::clone(&running.sources), async {
         let _ = stopped.await;
     }));
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            () = running.pipeline_ended() => break,
-            _ = hangup.recv() => reload(args, log, &mut config, &running),
-        }
-    }
+    let reload = || reload(args, log, &mut config, &running);
+    let outcome = until_end(&mut signals, &mut ended, &mut server, reload).await;
     tracing::info!("ending");
     drop(stop_server);
-    let _ = tokio::time::timeout(Duration::from_millis(500), server).await;
-    running.finish()
+    if !server.is_finished() {
+        let _ = tokio::time::timeout(Duration::from_millis(500), server).await;
+    }
+    let finished = running.finish();
+    outcome.and(finished)
 }
 
 /// SIGHUP: takes over what can change while running and names what cannot.

@@ -7,12 +7,20 @@ mod tests;
 
 use std::{
     collections::BTreeSet,
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use crate::discover::{Discovery, Found, Rules};
+use crate::{
+    discover::{Discovery, Found, Rules},
+    shared::Live,
+    tasks::Guard,
+};
 
 /// After an exec a server still has to load its libraries, take its title and open its port.
 const LOOKS: [Duration; 5] = [
@@ -58,6 +66,7 @@ pub enum Find {
 pub struct Scout {
     pub asks: SyncSender<Ask>,
     pub finds: Receiver<Find>,
+    live: Arc<Live>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -77,6 +86,7 @@ struct State {
     /// Of these the next scan tells, changed or not.
     again: BTreeSet<u32>,
     finds: Sender<Find>,
+    live: Arc<Live>,
 }
 
 impl State {
@@ -143,12 +153,20 @@ impl State {
         candidates.into_iter().all(|pid| self.finds.send(Find::Candidate(pid)).is_ok())
     }
 
+    fn look_later(&mut self, look: Look) {
+        if self.looks.len() < PENDING {
+            self.looks.push(look);
+        } else {
+            self.live.asks_lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     fn answer(&mut self, ask: Ask, now: Instant) -> bool {
         match ask {
             Ask::Exec { pid, filename } => {
                 let engine = self.discovery.worth_a_look(&filename);
-                if (engine || self.wire) && self.looks.len() < PENDING {
-                    self.looks.push(Look { pid, engine, next: 1, at: now + LOOKS[0] });
+                if engine || self.wire {
+                    self.look_later(Look { pid, engine, next: 1, at: now + LOOKS[0] });
                 }
                 true
             }
@@ -209,21 +227,42 @@ fn run(mut state: State, asks: &Receiver<Ask>) {
 
 impl Scout {
     /// Starts the thread. `first` is what was found before; it is sent on at once.
-    pub fn start(discovery: Discovery, rules: &Rules, first: Vec<Found>) -> std::io::Result<Self> {
+    pub fn start(
+        discovery: Discovery,
+        rules: &Rules,
+        first: Vec<Found>,
+        live: Arc<Live>,
+        guard: Guard,
+    ) -> std::io::Result<Self> {
         let (asks, asked) = sync_channel(PENDING);
         let (finds, found) = channel();
         for found in &first {
             let _ = finds.send(Find::Service(Box::new(found.clone())));
         }
         let wire = rules.enabled && rules.wire;
-        let again = BTreeSet::new();
-        let mut state = State { discovery, wire, looks: Vec::new(), known: first, again, finds };
+        let mut state = State {
+            discovery,
+            wire,
+            looks: Vec::new(),
+            known: first,
+            again: BTreeSet::new(),
+            finds,
+            live: Arc::clone(&live),
+        };
         let thread = std::thread::Builder::new().name("scout".into()).spawn(move || {
+            let _guard = guard;
             if state.candidates() {
                 run(state, &asked);
             }
         })?;
-        Ok(Self { asks, finds: found, thread: Some(thread) })
+        Ok(Self { asks, finds: found, live, thread: Some(thread) })
+    }
+
+    /// Asks, without waiting; what there is no room for is counted.
+    pub fn ask(&self, ask: Ask) {
+        if self.asks.try_send(ask).is_err() {
+            self.live.asks_lost.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Live {
     pub services_refused: AtomicU64,
     /// Processes for which there was no room, each once.
     pub watch_refused: AtomicU64,
+    /// Questions to the scout, and looks of it at new processes, for which there was no room.
+    pub asks_lost: AtomicU64,
     pub batch: AtomicU64,
     /// CLOCK_MONOTONIC of the pipeline's last turn.
     pub turned_ns: AtomicU64,

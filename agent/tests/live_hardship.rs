@@ -20,7 +20,8 @@ fn chat(stream: bool) -> Request {
     Request::chat("m", "one two three", 20, stream)
 }
 
-/// The smallest ring and a server as fast as it can: what moved is seen or counted as lost, to the last call.
+/// The smallest ring and a server as fast as it can, beside the agent and while it stands still: what moved is seen or
+/// counted as lost, to the last call.
 #[test]
 fn a_ring_too_small() {
     let Some(_guard) = live::begin("a_ring_too_small") else { return };
@@ -33,14 +34,20 @@ fn a_ring_too_small() {
     };
     let before = figures();
     let request = Request { close: true, ..Request::chat("m", "hi", 5000, true) };
-    let drained = drain_stream(&server.target, &request, 8, Duration::from_secs(120)).unwrap();
-    assert_eq!((drained.ended, drained.chunks), (8, 40_000));
+    for signals in [[0, 0], [libc::SIGSTOP, libc::SIGCONT]] {
+        agent.running.signal(signals[0]);
+        let drained = drain_stream(&server.target, &request, 8, Duration::from_secs(120));
+        agent.running.signal(signals[1]);
+        let drained = drained.unwrap();
+        assert_eq!((drained.ended, drained.chunks), (8, 40_000));
+    }
     let last = std::cell::Cell::new(before);
     let settled = || Ok((last.replace(figures()) == figures() && last.get().0 > before.0).then_some(()));
     agent.wait("the agent has caught up", SOON, settled).unwrap();
     let (seen, lost) = (last.get().0 - before.0, last.get().1 - before.1);
+    assert!(seen > 0.0 && lost > 0.0, "{seen} seen, {lost} lost");
     // One read took each request.
-    assert_eq!(seen + lost, (server.settled().unwrap().writes + 8) as f64, "{seen} seen, {lost} lost");
+    assert_eq!(seen + lost, (server.settled().unwrap().writes + 16) as f64, "{seen} seen, {lost} lost");
     let o = send(&server, &chat(true));
     let records = agent.records_of(std::slice::from_ref(&o)).unwrap();
     let own: Vec<_> = records.iter().filter(|r| r.id == o.id).collect();

@@ -114,7 +114,7 @@ fn an_ended_process_leaves_no_series() {
     let mut dies = Workload::start(&["exit", "--signal", "9"]).unwrap();
     let agent = Agent::watch(&[stays.pid(), dies.pid()]).unwrap();
     let pid = dies.pid().to_string();
-    let has = |m: &Metrics, pid: &str| m.0.keys().any(|s| s.labels.get("pid").is_some_and(|p| p == pid));
+    let has = |m: &Metrics, pid: &str| m.series.keys().any(|s| s.labels.get("pid").is_some_and(|p| p == pid));
     assert!(has(&agent.scrape().unwrap(), &pid));
     dies.finish().unwrap();
     let m = agent.wait_metrics("the series are gone", SOON, |m| !has(m, &pid)).unwrap();

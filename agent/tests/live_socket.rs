@@ -241,6 +241,7 @@ fn sent_is_seen_plus_lost() {
     let (seen, lost) = (last.get().0 - before.0, last.get().1 - before.1);
     let stats = server.settled().unwrap();
     assert_eq!(stats.content_chunks, 320_000);
+    assert!(seen > 0.0 && lost > 0.0, "{seen} seen, {lost} lost");
     assert_eq!(seen + lost, (stats.writes + 16) as f64, "{seen} seen, {lost} lost");
     let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{seen} seen, {lost} lost\n").as_bytes());
     // Afterwards it is as if nothing had been.

@@ -209,3 +209,27 @@ fn metrics_text_with_model_names_that_need_escapes() {
         assert_eq!(metrics.sum(name, &[("service", SERVICE)]), Some(1.0), "{text}");
     }
 }
+
+/// Literals that look like a name, in what asks a running agent: each is a family's, a sample's or a label's.
+#[test]
+fn what_the_tests_ask_for_is_in_the_table() {
+    const BEGINNINGS: [&str; 5] = ["gen_ai_", "http_server_", "hw_", "inferscope_", "process_"];
+    let names = support::metrics::names_in(&agent::export::metrics::table());
+    let labels: Vec<&str> = METRICS.iter().flat_map(|metric| metric.labels.iter().copied()).collect();
+    let workspace = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut found = 0;
+    for folder in ["agent/tests", "tests/support/src", "xtask/src/bench"] {
+        for file in std::fs::read_dir(workspace.join(folder)).unwrap() {
+            let path = file.unwrap().path();
+            let Ok(text) = std::fs::read_to_string(&path) else { continue };
+            for word in text.split('"').filter(|word| BEGINNINGS.iter().any(|begin| word.starts_with(begin))) {
+                let name = word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+                if name && !BEGINNINGS.contains(&word) {
+                    assert!(names.contains(word) || labels.contains(&word), "{}: {word}", path.display());
+                    found += 1;
+                }
+            }
+        }
+    }
+    assert!(found > 50, "{found} names: the sources are elsewhere");
+}

@@ -7,6 +7,7 @@ use crate::session::exchange::{Ending, Exchange, GapCounts, LlmExchange, Mark, R
 
 /// One finished request. Times in seconds, sizes in bytes; definitions in the README.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(Default))]
 pub struct Request {
     /// `id` in the response body.
     pub id: Option<String>,

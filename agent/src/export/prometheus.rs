@@ -1,7 +1,10 @@
 //! The scrape: families from every source, put together, sorted and written as text. Holds no state of its own.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -24,13 +27,17 @@ pub struct Sources {
     pub services: SharedServices,
     pub live: Arc<Live>,
     pub requests: Arc<RequestMetrics>,
-    pub records_lost: Option<Arc<std::sync::atomic::AtomicU64>>,
+    pub records_lost: Option<Arc<AtomicU64>>,
     pub nvml: Option<NvmlHandle>,
     pub procfs: ProcPoller,
     pub per_process: bool,
     pub started: SystemTime,
 }
 
+/// A place of the kernel side that is no loss: what is encrypted has a family of its own.
+const CIPHERTEXT: &str = "ciphertext";
+/// Where records are lost that an output did not take.
+pub const RECORDS: &str = "records";
 /// A pipeline that has not turned for so long does not work any more.
 const STALLED: Duration = Duration::from_secs(10);
 
@@ -96,6 +103,23 @@ impl Sources {
         [info, count, active, exits].into_iter().filter_map(Family::finish).collect()
     }
 
+    /// What was lost or left out so far, by place.
+    pub fn losses(&self) -> Vec<(&'static str, u64)> {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut losses = self.reader.lost().to_vec();
+        losses.retain(|(place, _)| *place != CIPHERTEXT);
+        losses.extend(self.live.refused());
+        losses.extend([
+            ("program_busy", self.reader.missed_runs()),
+            ("undecodable", count(&self.live.undecodable)),
+            ("asks", count(&self.live.asks_lost)),
+            ("unknown_service", count(&self.live.unknown_service)),
+            (RECORDS, self.records_lost.as_deref().map_or(0, count)),
+            ("connection_evicted", self.live.snapshot().stats.evictions),
+        ]);
+        losses
+    }
+
     fn own_families(&self) -> Vec<MetricFamily> {
         let snapshot = self.live.snapshot();
         let mut events = Family::new(&metrics::EVENTS);
@@ -103,21 +127,9 @@ impl Sources {
             events.add(&[kind], count as f64);
         }
         let mut lost = Family::new(&metrics::EVENTS_LOST);
-        let mut tls = 0;
-        for (place, count) in self.reader.lost() {
-            if place == "ciphertext" {
-                tls = count;
-            } else {
-                lost.add(&[place], count as f64);
-            }
+        for (place, count) in self.losses() {
+            lost.add(&[place], count as f64);
         }
-        lost.add(&["program_busy"], self.reader.missed_runs() as f64);
-        lost.add(&["undecodable"], self.live.undecodable.load(Ordering::Relaxed) as f64);
-        self.live.refused().iter().for_each(|(place, count)| lost.add(&[place], *count as f64));
-        lost.add(&["unknown_service"], self.live.unknown_service.load(Ordering::Relaxed) as f64);
-        let records = self.records_lost.as_ref().map_or(0, |lost| lost.load(Ordering::Relaxed));
-        lost.add(&["records"], records as f64);
-        lost.add(&["connection_evicted"], snapshot.stats.evictions as f64);
         let mut failures = Family::new(&metrics::PARSE_FAILURES);
         for (cause, count) in snapshot.stats.failures() {
             failures.add(&[cause], count as f64);
@@ -125,7 +137,8 @@ impl Sources {
         let mut unsupported = Family::new(&metrics::UNSUPPORTED);
         unsupported.add(&["http2"], snapshot.stats.http2 as f64);
         unsupported.add(&["upgraded"], snapshot.stats.upgraded as f64);
-        unsupported.add(&["tls"], tls as f64);
+        let tls = self.reader.lost().into_iter().find(|(place, _)| *place == CIPHERTEXT);
+        unsupported.add(&["tls"], tls.map_or(0.0, |(_, count)| count as f64));
         let single = |metric, value: f64| {
             let mut family = Family::new(metric);
             family.add(&[], value);

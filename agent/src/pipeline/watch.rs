@@ -105,7 +105,6 @@ impl Pipeline {
         self.drain();
         let processes = self.registry.processes(index);
         self.sessions.forget(&processes);
-        processes.iter().for_each(|pid| self.reader.forget_syscalls(*pid));
         self.registry.let_go(index, monotonic_ns());
     }
 

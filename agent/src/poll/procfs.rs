@@ -52,12 +52,15 @@ struct Order {
 }
 
 impl ProcPoller {
-    /// Starts the thread; it reads `reader`'s /proc every `interval`. Errors: the system refuses a thread.
-    pub fn spawn(reader: ProcReader, interval: Duration) -> std::io::Result<ProcPoller> {
+    /// Starts the thread, which has `held` until it ends; it reads `reader`'s /proc every `interval`. Errors: the system
+    /// refuses a thread.
+    pub fn spawn(reader: ProcReader, interval: Duration, held: impl Send + 'static) -> std::io::Result<ProcPoller> {
         let shared = Arc::<Shared>::default();
         let thread_shared = Arc::clone(&shared);
-        let thread =
-            std::thread::Builder::new().name("procfs".into()).spawn(move || thread_shared.run(reader, interval))?;
+        let thread = std::thread::Builder::new().name("procfs".into()).spawn(move || {
+            let _held = held;
+            thread_shared.run(reader, interval);
+        })?;
         Ok(ProcPoller { shared, thread: Some(thread) })
     }
 
@@ -165,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_watched_process_is_read_and_leaves_when_it_ends() {
-        let poller = ProcPoller::spawn(ProcReader::new(), Duration::from_millis(50)).expect("thread");
+        let poller = ProcPoller::spawn(ProcReader::new(), Duration::from_millis(50), ()).expect("thread");
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
         poller.watch(&[child.id(), u32::MAX]);
         let snapshot = until(&poller, "child", |s| s.processes.contains_key(&child.id()));
@@ -180,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_new_process_is_read_before_the_interval_is_over() {
-        let poller = ProcPoller::spawn(ProcReader::new(), Duration::from_secs(3600)).expect("thread");
+        let poller = ProcPoller::spawn(ProcReader::new(), Duration::from_secs(3600), ()).expect("thread");
         until(&poller, "first round", |s| s.at.is_some());
         poller.watch(&[std::process::id()]);
         until(&poller, "reading", |s| !s.processes.is_empty());

@@ -24,8 +24,8 @@ fn listens(root: &Path, pid: u32) {
 fn state(root: &Path) -> (State, Receiver<Find>) {
     let (finds, found) = channel();
     let discovery = Discovery::with_proc_root(Rules::default(), root.to_owned());
-    let (looks, known, again) = (Vec::new(), Vec::new(), BTreeSet::new());
-    (State { discovery, wire: true, looks, known, again, finds }, found)
+    let (looks, known, again, live) = (Vec::new(), Vec::new(), BTreeSet::new(), Arc::default());
+    (State { discovery, wire: true, looks, known, again, finds, live }, found)
 }
 
 #[test]
@@ -116,4 +116,20 @@ fn what_new_rules_do_not_want_is_let_go() {
     assert!(state.answer(Ask::Rules(Box::new(silent)), Instant::now()));
     assert!(state.answer(Ask::Wire { pid: 70, dialect: "openai_chat", port: 9000 }, Instant::now()));
     assert_eq!(told(&found), ["unwanted 70", "no candidates"]);
+}
+
+#[test]
+fn what_there_is_no_room_for_is_counted() {
+    let live = Arc::new(Live::default());
+    let (asks, asked) = sync_channel(1);
+    let (_finds, found) = channel();
+    let scout = Scout { asks, finds: found, live: Arc::clone(&live), thread: None };
+    (1..=3).for_each(|pid| scout.ask(Ask::Exec { pid, filename: Vec::new() }));
+    assert_eq!((asked.try_iter().count(), live.asks_lost.load(Ordering::Relaxed)), (1, 2));
+    let root = tempfile::tempdir().unwrap();
+    let (mut state, _found) = state(root.path());
+    for pid in 0..PENDING as u32 + 5 {
+        state.answer(Ask::Exec { pid, filename: b"/usr/bin/python3".to_vec() }, Instant::now());
+    }
+    assert_eq!((state.looks.len(), state.live.asks_lost.load(Ordering::Relaxed)), (PENDING, 5));
 }

@@ -186,12 +186,12 @@ impl Sessions {
         })
     }
 
-    /// Counts since the start.
     /// Whether this connection is followed.
     pub fn knows(&self, socket: u64) -> bool {
         self.connections.contains_key(&socket)
     }
 
+    /// Counts since the start.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }

@@ -177,9 +177,9 @@ pub struct Thread {
     /// First four arguments of that call.
     pub args: [u64; 4],
 }
-/// Outside any system call.
 /// The thread has gone through its exit: its time is closed, only its last switch is still to come.
 pub const THREAD_EXITED: u32 = 1;
+/// Outside any system call.
 pub const NO_SYSCALL: u32 = u32::MAX;
 /// Not known yet.
 pub const STATE_UNKNOWN: u32 = u32::MAX;

@@ -1,15 +1,17 @@
 //! The agent under test as a child process: started, waited for, scraped, read and stopped.
 
 use crate::child::{Lines, Running};
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::outcome::Outcome;
 use crate::record::{self, Record};
 use crate::transport::Target;
 use crate::{locate, page};
 use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 const START: Duration = Duration::from_secs(60);
@@ -72,7 +74,7 @@ impl Agent {
     pub fn scrape(&self) -> Result<Metrics> {
         let (status, text) = page::get(&self.target, "/metrics")?;
         ensure!(status == 200, "/metrics said {status}");
-        Metrics::parse(&text)
+        Ok(Metrics::parse(&text)?.knowing(sample_names()?))
     }
 
     pub fn records_path(&self) -> &Path {
@@ -139,6 +141,18 @@ impl Agent {
         let status = self.running.stop(libc::SIGTERM, STOP)?;
         Ok((status, record::read(&self.records)?))
     }
+}
+
+/// What the agent under test says that its samples are called.
+fn sample_names() -> Result<Arc<BTreeSet<String>>> {
+    static NAMES: OnceLock<Arc<BTreeSet<String>>> = OnceLock::new();
+    if let Some(names) = NAMES.get() {
+        return Ok(Arc::clone(names));
+    }
+    let table = Command::new(locate::agent()?).arg("metrics-table").output().context("inferscope metrics-table")?;
+    let names = metrics::names_in(&String::from_utf8(table.stdout)?);
+    ensure!(!names.is_empty(), "`inferscope metrics-table` names no metric");
+    Ok(Arc::clone(NAMES.get_or_init(|| Arc::new(names))))
 }
 
 /// A path of this process' own that does not exist yet.

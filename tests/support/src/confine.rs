@@ -27,6 +27,26 @@ pub fn little_locked_memory(command: &mut Command) {
     }
 }
 
+/// Files of so many bytes at most, as on a disk that is full; until [`lift_file_size`].
+pub fn small_files(command: &mut Command, bytes: u64) {
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: system calls only, on a value that the closure owns. Ignored, the signal leaves the call its error.
+    unsafe {
+        command.pre_exec(move || {
+            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+            check(libc::setrlimit(libc::RLIMIT_FSIZE, &limit))
+        });
+    }
+}
+
+/// Ends [`small_files`] for a running program.
+pub fn lift_file_size(pid: u32) -> Result<()> {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: one valid limit, and no room for the old one.
+    check(unsafe { libc::prlimit(pid as i32, libc::RLIMIT_FSIZE, &raw const limit, std::ptr::null_mut()) })
+        .context("prlimit")
+}
+
 /// The kernel answers EPERM to this call, or only where its first argument is `first`: as a container's seccomp does.
 pub fn refuse_call(command: &mut Command, number: libc::c_long, first: Option<u32>) {
     let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };

@@ -1,7 +1,8 @@
 //! Prometheus' text format as a map, for assertions.
 
 use anyhow::{Context, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A series: its name and its labels.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -10,8 +11,23 @@ pub struct Series {
     pub labels: BTreeMap<String, String>,
 }
 
+/// The samples of one scrape.
 #[derive(Clone, Debug, Default)]
-pub struct Metrics(pub BTreeMap<Series, f64>);
+pub struct Metrics {
+    pub series: BTreeMap<Series, f64>,
+    /// Every name that a sample can have, if that is known.
+    names: Option<Arc<BTreeSet<String>>>,
+}
+
+/// The names that samples have by a table of metrics as the README has it: name and type first.
+pub fn names_in(table: &str) -> BTreeSet<String> {
+    let rows = table.lines().filter_map(|row| row.strip_prefix("| `")?.split_once("` | "));
+    let names = rows.flat_map(|(name, rest)| {
+        let suffixes: &[&str] = if rest.starts_with("histogram") { &["_bucket", "_sum", "_count"] } else { &[""] };
+        suffixes.iter().map(move |suffix| format!("{name}{suffix}"))
+    });
+    names.collect()
+}
 
 impl Metrics {
     pub fn parse(text: &str) -> Result<Self> {
@@ -20,13 +36,25 @@ impl Metrics {
             let (series, value) = parse_line(line).with_context(|| format!("not a sample: {line}"))?;
             all.insert(series, value);
         }
-        Ok(Self(all))
+        Ok(Self { series: all, names: None })
+    }
+
+    /// From here on, to ask for any other name is a mistake and a panic: it would never have a sample.
+    pub fn knowing(self, names: Arc<BTreeSet<String>>) -> Self {
+        Self { names: Some(names), ..self }
+    }
+
+    fn must_know(&self, name: &str) {
+        if let Some(names) = &self.names {
+            assert!(names.contains(name), "no sample is ever called {name}: see agent/src/export/metrics.rs");
+        }
     }
 
     /// Sum of the series of this name that have all of `labels`; None when there is none.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        self.must_know(name);
         let mut found = None;
-        for (series, value) in self.0.iter().filter(|(s, _)| s.name == name) {
+        for (series, value) in self.series.iter().filter(|(s, _)| s.name == name) {
             if labels.iter().all(|(k, v)| series.labels.get(*k).is_some_and(|l| l == v)) {
                 found = Some(found.unwrap_or(0.0) + value);
             }
@@ -41,11 +69,12 @@ impl Metrics {
 
     /// Values of `label` over the series of this name.
     pub fn label_values(&self, name: &str, label: &str) -> Vec<String> {
-        self.0.keys().filter(|s| s.name == name).filter_map(|s| s.labels.get(label).cloned()).collect()
+        self.must_know(name);
+        self.series.keys().filter(|s| s.name == name).filter_map(|s| s.labels.get(label).cloned()).collect()
     }
 
     pub fn families(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.0.keys().map(|s| s.name.as_str()).collect();
+        let mut names: Vec<&str> = self.series.keys().map(|s| s.name.as_str()).collect();
         names.dedup();
         names
     }
@@ -107,5 +136,20 @@ mod tests {
         assert_eq!(m.sum("h_bucket", &[("le", "+Inf")]), Some(4.0));
         assert_eq!(m.sum("absent", &[]), None);
         assert!(Metrics::parse("a{x=\"1} 2").is_err());
+    }
+
+    const TABLE: &str = "| metric | type |\n|---|---|\n| `a_total` | counter | 1 |\n| `h_s` | histogram | s |\n";
+
+    #[test]
+    fn names_of_samples_come_from_the_table() {
+        assert_eq!(Vec::from_iter(names_in(TABLE)), ["a_total", "h_s_bucket", "h_s_count", "h_s_sum"]);
+        let m = Metrics::parse("").unwrap().knowing(Arc::new(names_in(TABLE)));
+        assert_eq!((m.count("a_total", &[]), m.sum("h_s_count", &[])), (0.0, None));
+    }
+
+    #[test]
+    #[should_panic(expected = "no sample is ever called h_s:")]
+    fn a_name_that_no_sample_has_is_a_panic() {
+        Metrics::parse("").unwrap().knowing(Arc::new(names_in(TABLE))).count("h_s", &[]);
     }
 }
