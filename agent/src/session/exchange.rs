@@ -15,6 +15,8 @@ pub enum Role {
 pub struct Mark {
     /// CLOCK_MONOTONIC nanoseconds.
     pub at_ns: u64,
+    /// Index of the service whose counters these are.
+    pub service: u32,
     pub snapshot: Snapshot,
 }
 
