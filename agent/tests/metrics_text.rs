@@ -146,6 +146,7 @@ fn chat(role: Role, model: &[u8], gaps: u64) -> Exchange {
         request_bytes: 10,
         response_bytes: 20,
         content_chunks: gaps + 1,
+        gap: false,
         chunk_gaps,
         traceparent: None,
         request_id: None,

@@ -39,8 +39,10 @@ pub struct Request {
     pub ttft_s: Option<f64>,
     pub tpot_s: Option<f64>,
     pub duration_s: f64,
-    /// Chunks with content.
+    /// Chunks with content, as far as they were seen.
     pub chunks: u64,
+    /// Bytes of the response's body were not seen: chunks may be missing, and their number stands for no tokens.
+    pub gap: bool,
     pub request_bytes: u64,
     pub response_bytes: u64,
     pub request_id: Option<String>,
@@ -91,7 +93,7 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
     let llm = exchange.llm;
     let is_llm = llm.is_some();
     let llm = llm.unwrap_or_default();
-    let estimated = is_llm && llm.stream && llm.output_tokens.is_none() && exchange.content_chunks > 0;
+    let estimated = is_llm && llm.stream && llm.output_tokens.is_none() && exchange.content_chunks > 0 && !exchange.gap;
     let output_tokens = if estimated { Some(exchange.content_chunks) } else { llm.output_tokens };
     let tpot_s = match (&exchange.first_content, &exchange.last_content, output_tokens) {
         (Some(first), Some(last), Some(tokens)) if tokens > 1 && exchange.content_chunks > 1 => {
@@ -132,6 +134,7 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
         tpot_s,
         duration_s: seconds(&exchange.start, &exchange.end),
         chunks: exchange.content_chunks,
+        gap: exchange.gap,
         request_bytes: exchange.request_bytes,
         response_bytes: exchange.response_bytes,
         request_id: exchange.request_id,
@@ -169,6 +172,7 @@ mod tests {
             request_bytes: 10,
             response_bytes: 20,
             content_chunks: 5,
+            gap: false,
             chunk_gaps: GapCounts::default(),
             traceparent: None,
             request_id: None,
@@ -201,6 +205,18 @@ mod tests {
         let request = request(exchange, &LABELS);
         assert_eq!((request.output_tokens, request.tokens_estimated), (Some(5), true));
         assert_eq!(request.tpot_s, Some(0.9 / 4.0));
+    }
+
+    #[test]
+    fn chunks_that_were_lost_are_no_count_of_tokens() {
+        let mut exchange = streamed();
+        exchange.gap = true;
+        let said = request(exchange.clone(), &LABELS);
+        assert_eq!((said.output_tokens, said.tpot_s, said.chunks, said.gap), (Some(10), Some(0.1), 5, true));
+        exchange.llm.as_mut().expect("set").output_tokens = None;
+        let unsaid = request(exchange, &LABELS);
+        assert_eq!((unsaid.output_tokens, unsaid.tokens_estimated, unsaid.tpot_s), (None, false, None));
+        assert_eq!((unsaid.chunks, unsaid.gap), (5, true));
     }
 
     #[test]
