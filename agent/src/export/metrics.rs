@@ -87,8 +87,10 @@ metrics! {
         "Gaps between content chunks on the wire; several tokens can share a chunk.";
     TOKEN_USAGE = "gen_ai_client_token_usage", Histogram, "{token}", REQUEST_TOKENS, TOKENS, "response bodies",
         "Tokens per request, by type; of requests whose response says them.";
-    TOKENS_ESTIMATED = "inferscope_requests_estimated_tokens_total", Counter, "{request}", REQUEST, &[], "socket payload",
+    REQUESTS_ESTIMATED = "inferscope_requests_estimated_tokens_total", Counter, "{request}", REQUEST, &[], "socket payload",
         "Requests whose output tokens are the number of content chunks, because the response did not say.";
+    TOKENS_ESTIMATED = "inferscope_tokens_estimated_total", Counter, "{token}", REQUEST, &[], "socket payload",
+        "Content chunks that stand for output tokens where the response did not say them; not in gen_ai_client_token_usage.";
     CLIENT_DURATION = "gen_ai_client_operation_duration_seconds", Histogram, "s", REQUEST_ERROR, DURATION, "socket payload",
         "Duration of LLM requests that a watched process makes as a client.";
     HTTP_DURATION = "http_server_request_duration_seconds", Histogram, "s",

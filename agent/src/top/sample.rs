@@ -12,6 +12,7 @@ enum Part {
     Ttft,
     Tpot,
     Tokens,
+    EstimatedTokens,
     InFlight,
     OnCpu,
     RunQueue,
@@ -22,11 +23,12 @@ enum Part {
 }
 
 /// Family, suffix of the sample's name, and where it goes.
-const PARTS: [(&str, &str, Part); 10] = [
+const PARTS: [(&str, &str, Part); 11] = [
     (metrics::REQUEST_DURATION.name, "_count", Part::Requests),
     (metrics::REQUEST_TTFT.name, "_bucket", Part::Ttft),
     (metrics::REQUEST_TPOT.name, "_bucket", Part::Tpot),
     (metrics::TOKEN_USAGE.name, "_sum", Part::Tokens),
+    (metrics::TOKENS_ESTIMATED.name, "", Part::EstimatedTokens),
     (metrics::HTTP_ACTIVE.name, "", Part::InFlight),
     (metrics::PROCESS_ONCPU.name, "", Part::OnCpu),
     (metrics::PROCESS_RUNQUEUE.name, "", Part::RunQueue),
@@ -98,6 +100,7 @@ impl Service {
                 "output" => self.output_tokens += value,
                 _ => {}
             },
+            Part::EstimatedTokens => self.output_tokens += value,
             Part::InFlight => self.in_flight += value,
             Part::OnCpu => by_pid(&mut self.on_cpu),
             Part::RunQueue => by_pid(&mut self.run_queue),
@@ -163,6 +166,7 @@ gen_ai_server_time_to_first_token_seconds_bucket{service="a",le="0.1"} 4
 gen_ai_server_time_to_first_token_seconds_bucket{service="a",gen_ai_request_model="m",le="0.1"} 1
 gen_ai_client_token_usage_sum{service="a",gen_ai_token_type="input"} 70
 gen_ai_client_token_usage_sum{service="a",gen_ai_token_type="output"} 90
+inferscope_tokens_estimated_total{service="a"} 6
 http_server_active_requests{service="b"} 3
 inferscope_process_oncpu_seconds_total{service="a",pid="1",comm="x"} 1.5
 inferscope_process_oncpu_seconds_total{service="a",pid="2",comm="y"} 2
@@ -178,7 +182,7 @@ http_server_active_requests{service="d"} NaN
         let snapshot = Snapshot::of(&parse(text));
         assert_eq!(snapshot.services.keys().collect::<Vec<_>>(), ["a", "b", "quiet"]);
         let a = &snapshot.services["a"];
-        assert_eq!((a.requests, a.errors, a.input_tokens, a.output_tokens), (9.0, 2.0, 70.0, 90.0));
+        assert_eq!((a.requests, a.errors, a.input_tokens, a.output_tokens), (9.0, 2.0, 70.0, 96.0));
         assert_eq!(a.ttft, Buckets(vec![(0.1, 5.0), (f64::INFINITY, 9.0)]));
         assert_eq!(a.on_cpu.values().sum::<f64>(), 3.5);
         assert_eq!((a.gpu_memory, a.gpu_utilization), (Some(150.0), Some(0.25)));

@@ -31,7 +31,14 @@ struct LlmSeries {
     gaps: Buckets,
     input: Buckets,
     output: Buckets,
-    estimated: u64,
+    estimated: Estimates,
+}
+
+/// Requests whose response says no tokens, and the chunks that stand for theirs.
+#[derive(Debug, Default)]
+struct Estimates {
+    requests: u64,
+    tokens: u64,
 }
 
 /// LLM requests by their labels.
@@ -82,7 +89,7 @@ impl LlmSeries {
             gaps: Buckets::new(&metrics::INTER_CHUNK),
             input: Buckets::new(&metrics::TOKEN_USAGE),
             output: Buckets::new(&metrics::TOKEN_USAGE),
-            estimated: 0,
+            estimated: Estimates::default(),
         }
     }
 
@@ -105,10 +112,14 @@ impl LlmSeries {
         if let Some(tokens) = request.input_tokens {
             self.input.observe(&metrics::TOKEN_USAGE, tokens as f64);
         }
-        if let Some(tokens) = request.output_tokens {
-            self.output.observe(&metrics::TOKEN_USAGE, tokens as f64);
+        match request.output_tokens {
+            Some(tokens) if request.tokens_estimated => {
+                self.estimated.requests += 1;
+                self.estimated.tokens += tokens;
+            }
+            Some(tokens) => self.output.observe(&metrics::TOKEN_USAGE, tokens as f64),
+            None => {}
         }
-        self.estimated += u64::from(request.tokens_estimated);
     }
 }
 
@@ -136,9 +147,10 @@ impl LlmRequests {
         let mut tpot = Family::new(&metrics::REQUEST_TPOT);
         let mut gaps = Family::new(&metrics::INTER_CHUNK);
         let mut tokens = Family::new(&metrics::TOKEN_USAGE);
-        let mut estimated = Family::new(&metrics::TOKENS_ESTIMATED);
+        let mut estimated = [&metrics::REQUESTS_ESTIMATED, &metrics::TOKENS_ESTIMATED].map(Family::new);
         // A proxy that calls a model on its own port number has both roles under the same labels.
         let mut usage: FxHashMap<[&str; 7], Buckets> = FxHashMap::default();
+        let mut estimates: FxHashMap<[&str; 6], Estimates> = FxHashMap::default();
         for (key, series) in &self.series {
             let labels = key.labels();
             let [service, operation, provider, request_model, response_model, port] = labels;
@@ -151,15 +163,22 @@ impl LlmRequests {
                 series.ttft.write(&mut ttft, &metrics::REQUEST_TTFT, &labels);
                 series.tpot.write(&mut tpot, &metrics::REQUEST_TPOT, &labels);
                 series.gaps.write(&mut gaps, &metrics::INTER_CHUNK, &labels);
-                estimated.add(&labels, series.estimated as f64);
             }
             for (kind, buckets) in [("input", &series.input), ("output", &series.output)] {
                 usage.entry(with(kind)).or_insert_with(|| Buckets::new(&metrics::TOKEN_USAGE)).merge(buckets);
             }
+            let estimate = estimates.entry(labels).or_default();
+            estimate.requests += series.estimated.requests;
+            estimate.tokens += series.estimated.tokens;
         }
         for (labels, buckets) in &usage {
             buckets.write(&mut tokens, &metrics::TOKEN_USAGE, labels);
         }
-        [duration, client, ttft, tpot, gaps, tokens, estimated].into_iter().filter_map(Family::finish).collect()
+        for (labels, estimate) in &estimates {
+            estimated[0].add(labels, estimate.requests as f64);
+            estimated[1].add(labels, estimate.tokens as f64);
+        }
+        let all = [duration, client, ttft, tpot, gaps, tokens].into_iter().chain(estimated);
+        all.filter_map(Family::finish).collect()
     }
 }
