@@ -94,8 +94,8 @@ metrics! {
     CLIENT_DURATION = "gen_ai_client_operation_duration_seconds", Histogram, "s", REQUEST_ERROR, DURATION, "socket payload",
         "Duration of LLM requests that a watched process makes as a client.";
     HTTP_DURATION = "http_server_request_duration_seconds", Histogram, "s",
-        &["service", "http_request_method", "http_route", "http_response_status_code", "server_port"], HTTP, "socket payload",
-        "Duration of every HTTP request to a watched server, LLM or not.";
+        &["service", "http_request_method", "http_route", "http_response_status_code", "server_port", "error_type"], HTTP, "socket payload",
+        "Duration of every HTTP request to a watched server, LLM or not; error_type is empty for those without an error.";
     HTTP_ACTIVE = "http_server_active_requests", Gauge, "{request}", &["service", "server_port"], &[], "socket payload",
         "Requests of watched servers whose response is not complete.";
     SERVICE_INFO = "inferscope_service_info", Gauge, "1", &["service", "engine", "version", "model", "port", "pid"], &[], "discovery",

@@ -14,7 +14,9 @@ struct HttpKey {
     service: String,
     method: String,
     route: String,
+    /// Empty when no response line was seen.
     status: String,
+    error: String,
     port: String,
 }
 
@@ -39,11 +41,11 @@ fn method_label(method: &str) -> &str {
 impl HttpKey {
     fn other() -> Self {
         let other = || OTHER.to_owned();
-        Self { service: other(), method: other(), route: other(), status: other(), port: other() }
+        Self { service: other(), method: other(), route: other(), status: other(), error: other(), port: other() }
     }
 
-    fn labels(&self) -> [&str; 5] {
-        [&self.service, &self.method, &self.route, &self.status, &self.port]
+    fn labels(&self) -> [&str; 6] {
+        [&self.service, &self.method, &self.route, &self.status, &self.port, &self.error]
     }
 }
 
@@ -62,7 +64,8 @@ impl HttpRequests {
             service: request.service.clone(),
             method: method_label(&request.method).to_owned(),
             route: self.routes.route(&request.path),
-            status: request.status.to_string(),
+            status: if request.status == 0 { String::new() } else { request.status.to_string() },
+            error: request.http_error.clone().unwrap_or_default(),
             port: request.port.to_string(),
         };
         if self.series.len() >= cap && !self.series.contains_key(&key) {
