@@ -16,7 +16,6 @@ use std::{
 };
 
 use inferscope_abi::{ExecEvent, ExitEvent, Kind};
-use rustc_hash::FxHashMap;
 
 use crate::{
     candidates::{CANDIDATES, Candidates},
@@ -24,10 +23,8 @@ use crate::{
     correlate::{self, Labels, Request},
     decode::{Event, decode},
     discover::Found,
-    export::{
-        jsonl::Records,
-        requests::{OTHER, RequestMetrics},
-    },
+    exits::Exits,
+    export::{jsonl::Records, requests::RequestMetrics},
     probe::{CounterReader, Watcher},
     registry::Registry,
     ring::Ring,
@@ -46,8 +43,6 @@ const BATCH: usize = 65_536;
 const PAUSE: Duration = Duration::from_millis(10);
 /// The longest time between two turns.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// Services whose exits are told apart.
-const EXIT_SERIES: usize = 4096;
 const PUBLISH_NS: u64 = 200_000_000;
 const TICK_NS: u64 = 1_000_000_000;
 const SWEEP_NS: u64 = 60 * TICK_NS;
@@ -75,7 +70,7 @@ pub struct Pipeline {
     pub services: SharedServices,
     pub live: Arc<Live>,
     pub candidates: Candidates,
-    pub exits: FxHashMap<(String, &'static str), u64>,
+    pub exits: Exits,
     pub stop: Arc<AtomicBool>,
 }
 
@@ -255,7 +250,7 @@ impl Pipeline {
     }
 
     fn tick(&mut self, now: u64) {
-        let Self { sessions, registry, sinks, live, watcher, .. } = self;
+        let Self { sessions, registry, sinks, live, watcher, exits, .. } = self;
         sessions.tick(now, &mut |exchange| finish(registry, sinks, live, exchange));
         for pid in registry.vanished() {
             // The kernel side still watches what ended before it was watched: its id may be another process next.
@@ -268,6 +263,7 @@ impl Pipeline {
         }
         for service in registry.take_expired(now) {
             sinks.metrics.forget(&service);
+            exits.forget(&service);
         }
     }
 
@@ -278,7 +274,8 @@ impl Pipeline {
         let mut snapshot = Snapshot {
             stats: self.sessions.stats().clone(),
             connections: self.sessions.connections(),
-            exits: self.exits.iter().map(|(key, count)| (key.clone(), *count)).collect(),
+            exits: self.exits.counts().map(|(key, count)| (key.clone(), *count)).collect(),
+            exits_overflow: self.exits.overflow,
             ..Snapshot::default()
         };
         for request in self.sessions.in_flight().filter(|request| request.role == Role::Server) {
@@ -302,14 +299,8 @@ fn executed(registry: &mut Registry, scout: &Scout, exec: &ExecEvent) {
     let _ = scout.asks.try_send(Ask::Exec { pid, filename: exec.filename[..len].to_vec() });
 }
 
-fn count_exit(registry: &Registry, exits: &mut FxHashMap<(String, &'static str), u64>, exit: &ExitEvent) {
-    let Some((service, _)) = registry.name(exit.service) else { return };
-    let cause = match (exit.exit_code & 0x7f, exit.exit_code >> 8) {
-        (0, 0) => "success",
-        (0, _) => "exit_code",
-        _ => "signal",
-    };
-    let known = exits.contains_key(&(service.to_owned(), cause)) || exits.len() < EXIT_SERIES;
-    let service = if known { service } else { OTHER };
-    *exits.entry((service.to_owned(), cause)).or_default() += 1;
+fn count_exit(registry: &Registry, exits: &mut Exits, exit: &ExitEvent) {
+    if let Some((service, _)) = registry.name(exit.service) {
+        exits.count(service, exit.exit_code);
+    }
 }

@@ -12,7 +12,6 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use aya::Ebpf;
-use rustc_hash::FxHashMap;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
@@ -24,6 +23,7 @@ use crate::{
     cli::{LogArgs, RunArgs},
     config::{Config, changes},
     discover::{Discovery, Found},
+    exits::Exits,
     export::{http, jsonl::Records, prometheus::Sources, requests::RequestMetrics, routes::Routes},
     pipeline::{Each, Pipeline, Sinks},
     poll::{
@@ -158,7 +158,7 @@ pub fn start(config: &Config, each: Option<Each>) -> Result<Running> {
         services,
         live,
         candidates: Candidates::default(),
-        exits: FxHashMap::default(),
+        exits: Exits::default(),
         stop: Arc::clone(&stop),
     };
     let (ending, ended) = oneshot::channel();

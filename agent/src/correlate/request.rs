@@ -103,6 +103,11 @@ fn tpot_s(exchange: &Exchange, output_tokens: Option<u64>) -> Option<f64> {
     Some(seconds(first, last) / after_first as f64)
 }
 
+/// What discovery found, else what the exchange gave away.
+fn engine<'a>(labels: &Labels<'a>, given_away: Option<&'a str>) -> &'a str {
+    given_away.filter(|_| labels.engine == UNKNOWN).unwrap_or(labels.engine)
+}
+
 /// Builds the record of an exchange.
 pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
     let http_error = http_error(&exchange);
@@ -113,16 +118,12 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
     let llm = exchange.llm;
     let is_llm = llm.is_some();
     let llm = llm.unwrap_or_default();
-    let engine = match (labels.engine, llm.engine) {
-        (UNKNOWN, Some(engine)) => engine,
-        (engine, _) => engine,
-    };
     let model = llm.response_model.clone().or_else(|| llm.request_model.clone());
     Request {
         id: llm.id,
         service: labels.service.to_owned(),
         pid: exchange.tgid,
-        engine: engine.to_owned(),
+        engine: engine(labels, llm.engine).to_owned(),
         role: if exchange.role == Role::Server { "server" } else { "client" },
         port: exchange.server_port,
         method: exchange.method,

@@ -212,8 +212,8 @@ metrics! {
         "Connections whose payload is not parsed: http2, upgraded, tls.";
     BYTES_LEFT_OUT = "inferscope_payload_left_out_bytes_total", Counter, "By", &[], &[], "agent",
         "Payload bytes of followed connections that were not captured.";
-    SERIES_OVERFLOW = "inferscope_series_overflow_total", Counter, "{request}", &["family"], &[], "agent",
-        "Requests counted under `_other` because the cap of label sets is reached.";
+    SERIES_OVERFLOW = "inferscope_series_overflow_total", Counter, "{observation}", &["family"], &[], "agent",
+        "What was counted under `_other`, by what had no room: label sets (gen_ai, http), kinds of error (error_type), routes (http_route), exits (process_exits).";
     PROBE_UP = "inferscope_probe_up", Gauge, "1", &["probe", "hook"], &[], "agent", "1 if a probe got its hook, 0 if it was refused.";
     RING_FILL = "inferscope_drain_batch_events", Gauge, "{event}", &[], &[], "agent", "Records in the last non-empty batch read from the ring.";
     BUILD_INFO = "inferscope_build_info", Gauge, "1", &["version", "rustc", "arch"], &[], "agent", "Build of the agent; always 1.";

@@ -96,12 +96,8 @@ impl Sources {
         [info, count, active, exits].into_iter().filter_map(Family::finish).collect()
     }
 
-    fn own_families(&self) -> Vec<MetricFamily> {
-        let snapshot = self.live.snapshot();
-        let mut events = Family::new(&metrics::EVENTS);
-        for (kind, count) in self.live.events() {
-            events.add(&[kind], count as f64);
-        }
+    /// What was lost, by place; and connections of TLS, which the kernel side counts there too.
+    fn lost(&self, evictions: u64) -> (Family, u64) {
         let mut lost = Family::new(&metrics::EVENTS_LOST);
         let mut tls = 0;
         for (place, count) in self.reader.lost() {
@@ -117,7 +113,17 @@ impl Sources {
         lost.add(&["unknown_service"], self.live.unknown_service.load(Ordering::Relaxed) as f64);
         let records = self.records_lost.as_ref().map_or(0, |lost| lost.load(Ordering::Relaxed));
         lost.add(&["records"], records as f64);
-        lost.add(&["connection_evicted"], snapshot.stats.evictions as f64);
+        lost.add(&["connection_evicted"], evictions as f64);
+        (lost, tls)
+    }
+
+    fn own_families(&self) -> Vec<MetricFamily> {
+        let snapshot = self.live.snapshot();
+        let mut events = Family::new(&metrics::EVENTS);
+        for (kind, count) in self.live.events() {
+            events.add(&[kind], count as f64);
+        }
+        let (lost, tls) = self.lost(snapshot.stats.evictions);
         let mut failures = Family::new(&metrics::PARSE_FAILURES);
         for (cause, count) in snapshot.stats.failures() {
             failures.add(&[cause], count as f64);
@@ -126,6 +132,11 @@ impl Sources {
         unsupported.add(&["http2"], snapshot.stats.http2 as f64);
         unsupported.add(&["upgraded"], snapshot.stats.upgraded as f64);
         unsupported.add(&["tls"], tls as f64);
+        let mut overflow = Family::new(&metrics::SERIES_OVERFLOW);
+        for (family, count) in self.requests.overflow().into_iter().chain([("process_exits", snapshot.exits_overflow)])
+        {
+            overflow.add(&[family], count as f64);
+        }
         let single = |metric, value: f64| {
             let mut family = Family::new(metric);
             family.add(&[], value);
@@ -136,6 +147,7 @@ impl Sources {
             lost,
             failures,
             unsupported,
+            overflow,
             single(&metrics::EXCHANGES_LOST, snapshot.stats.exchanges_lost as f64),
             single(&metrics::CONNECTIONS, snapshot.connections as f64),
             single(&metrics::BYTES_LEFT_OUT, snapshot.stats.bytes_left_out as f64),

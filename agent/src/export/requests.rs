@@ -4,12 +4,14 @@
 mod buckets;
 mod http;
 mod llm;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Mutex, PoisonError};
 
 use ::prometheus::proto::MetricFamily;
 
-use super::{family::Family, metrics, routes::Routes};
+use super::routes::Routes;
 use crate::correlate::Request;
 use http::HttpRequests;
 use llm::LlmRequests;
@@ -45,7 +47,7 @@ impl RequestMetrics {
 
     /// Replaces the route templates, after a reload.
     pub fn set_routes(&self, routes: Routes) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).http.routes = routes;
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).http.routes.set_templates_of(routes);
     }
 
     /// Adds a finished request.
@@ -71,10 +73,17 @@ impl RequestMetrics {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut families = state.llm.families();
         families.extend(state.http.families());
-        let mut overflow = Family::new(&metrics::SERIES_OVERFLOW);
-        overflow.add(&["gen_ai"], state.llm.overflow as f64);
-        overflow.add(&["http"], state.http.overflow as f64);
-        families.extend(overflow.finish());
         families
+    }
+
+    /// Requests counted under `_other`, by what was one too many.
+    pub fn overflow(&self) -> [(&'static str, u64); 4] {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        [
+            ("gen_ai", state.llm.overflow),
+            ("error_type", state.llm.overflow_errors),
+            ("http", state.http.overflow),
+            ("http_route", state.http.overflow_routes),
+        ]
     }
 }

@@ -1,12 +1,16 @@
 //! Series of the HTTP requests to watched servers, LLM or not: durations by route and status, and bytes.
 
 use ::prometheus::proto::MetricFamily;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{OTHER, buckets::Buckets};
 use crate::{
     correlate::Request,
-    export::{family::Family, metrics, routes::Routes},
+    export::{
+        family::Family,
+        metrics,
+        routes::{Place, Routes},
+    },
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -29,6 +33,8 @@ pub struct HttpRequests {
     bytes: FxHashMap<String, [u64; 2]>,
     /// Requests over the cap of label sets.
     pub overflow: u64,
+    /// Requests whose path has no route of its own.
+    pub overflow_routes: u64,
 }
 
 fn method_label(method: &str) -> &str {
@@ -63,7 +69,7 @@ impl HttpRequests {
         let mut key = HttpKey {
             service: request.service.clone(),
             method: method_label(&request.method).to_owned(),
-            route: self.routes.route(&request.path),
+            route: self.route(request),
             status: if request.status == 0 { String::new() } else { request.status.to_string() },
             error: request.http_error.clone().unwrap_or_default(),
             port: request.port.to_string(),
@@ -76,10 +82,26 @@ impl HttpRequests {
         duration.observe(&metrics::HTTP_DURATION, request.duration_s);
     }
 
-    /// Drops the series of a service.
+    fn route(&mut self, request: &Request) -> String {
+        match self.routes.place(&request.path, request.status, request.start_ns) {
+            Place::Route(route) => route,
+            Place::Instead { route, gone } => {
+                self.series.retain(|key, _| key.route != gone);
+                route
+            }
+            Place::Nowhere => {
+                self.overflow_routes += 1;
+                OTHER.to_owned()
+            }
+        }
+    }
+
+    /// Drops the series of a service, and the routes that only it had.
     pub fn forget(&mut self, service: &str) {
         self.series.retain(|key, _| key.service != service);
         self.bytes.remove(service);
+        let in_use: FxHashSet<&str> = self.series.keys().map(|key| key.route.as_str()).collect();
+        self.routes.keep(&in_use);
     }
 
     /// Their families.

@@ -47,6 +47,8 @@ pub struct LlmRequests {
     series: FxHashMap<LlmKey, LlmSeries>,
     /// Requests over the cap of label sets.
     pub overflow: u64,
+    /// Requests whose error is one too many to be told apart.
+    pub overflow_errors: u64,
 }
 
 impl LlmKey {
@@ -93,7 +95,8 @@ impl LlmSeries {
         }
     }
 
-    fn observe(&mut self, request: &Request) {
+    /// False if the request's error is one too many to be told apart.
+    fn observe(&mut self, request: &Request) -> bool {
         let error = label(request.error_type.as_deref().unwrap_or_default());
         let known = self.duration.contains_key(&error) || self.duration.len() < ERRORS_PER_SERIES;
         let error = if known { error } else { OTHER.to_owned() };
@@ -120,6 +123,7 @@ impl LlmSeries {
             Some(tokens) => self.output.observe(&metrics::TOKEN_USAGE, tokens as f64),
             None => {}
         }
+        known
     }
 }
 
@@ -131,7 +135,8 @@ impl LlmRequests {
             key = LlmKey::other(key.client);
             self.overflow += 1;
         }
-        self.series.entry(key).or_insert_with(LlmSeries::new).observe(request);
+        let told_apart = self.series.entry(key).or_insert_with(LlmSeries::new).observe(request);
+        self.overflow_errors += u64::from(!told_apart);
     }
 
     /// Drops the series of a service.
