@@ -186,7 +186,8 @@ fn metrics_text_of_the_exporters() {
             requests.observe(&correlate::request(chat(role, model.as_bytes(), 9), &LABELS));
         }
     }
-    let mut families = gpu::families(&gpus(pid), &services);
+    let mut families = gpu::families(&gpus(pid));
+    families.extend(gpu::processes(&gpus(pid), &services));
     families.extend(process::families(&snapshot, &services));
     families.extend(own::families(Some(&reading), UNIX_EPOCH + Duration::from_millis(1_795_473_117_123)));
     families.extend(requests.families());

@@ -102,6 +102,12 @@ metrics! {
         "A watched service; always 1.";
     SERVICE_PROCESSES = "inferscope_service_processes", Gauge, "{process}", &["service"], &[], "process probe",
         "Processes of a watched service.";
+    SERVICE_ONCPU = "inferscope_service_oncpu_seconds_total", Counter, "s", &["service"], &[], "sched probe",
+        "Thread time on a CPU of all processes of a service, those that have ended too, since the service is watched.";
+    SERVICE_RUNQUEUE = "inferscope_service_runqueue_seconds_total", Counter, "s", &["service"], &[], "sched probe",
+        "Thread time runnable, waiting for a CPU, of all processes of a service, those that have ended too.";
+    SERVICE_OFFCPU = "inferscope_service_offcpu_seconds_total", Counter, "s", &["service", "reason"], &[], "sched probe",
+        "Thread time blocked, by what it waits for, of all processes of a service, those that have ended too.";
 
     PROCESS_ONCPU = "inferscope_process_oncpu_seconds_total", Counter, "s", PROCESS, &[], "sched probe",
         "Thread time on a CPU, since the process is watched.";

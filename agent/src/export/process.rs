@@ -54,10 +54,15 @@ pub fn families(proc: &ProcSnapshot, services: &ServiceTable) -> Vec<MetricFamil
             }
         }
     }
+    let ProcessFamilies { cpu, memory, address_space, faults, disk, threads, fds } = families;
+    [cpu, memory, address_space, faults, disk, threads, fds].into_iter().filter_map(Family::finish).collect()
+}
+
+/// Reads that failed, of whatever process.
+pub fn failures(proc: &ProcSnapshot) -> Option<MetricFamily> {
     let mut failures = Family::new(&metrics::PROC_FAILURES);
     failures.add(&[], proc.failures as f64);
-    let ProcessFamilies { cpu, memory, address_space, faults, disk, threads, fds } = families;
-    [cpu, memory, address_space, faults, disk, threads, fds, failures].into_iter().filter_map(Family::finish).collect()
+    failures.finish()
 }
 
 #[cfg(test)]

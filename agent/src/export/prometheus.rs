@@ -11,9 +11,12 @@ use anyhow::Result;
 use super::{cgroup, family::Family, gpu, kernel, metrics, own, process, requests::RequestMetrics};
 use crate::{
     clock::monotonic_ns,
-    poll::{nvml::NvmlHandle, procfs::ProcPoller},
+    poll::{
+        nvml::NvmlHandle,
+        procfs::{ProcPoller, ProcSnapshot},
+    },
     probe::{CounterReader, ProbeReport},
-    services::{ServiceTable, SharedServices},
+    services::{ServiceTable, ServiceView, SharedServices},
     shared::Live,
 };
 
@@ -27,6 +30,7 @@ pub struct Sources {
     pub records_lost: Option<Arc<std::sync::atomic::AtomicU64>>,
     pub nvml: Option<NvmlHandle>,
     pub procfs: ProcPoller,
+    /// Series with the labels pid and comm too.
     pub per_process: bool,
     pub started: SystemTime,
 }
@@ -46,25 +50,39 @@ impl Sources {
         let services = self.services.table();
         let mut families = self.requests.families();
         families.extend(self.service_families(&services));
+        let now = monotonic_ns();
+        families.extend(kernel::services(|index| Some(self.reader.service(index)?.at(now)), &services));
+        let proc = self.proc_snapshot(&services);
+        families.extend(cgroup::families(&proc, &services));
         if self.per_process {
             families.extend(kernel::sched(&self.reader, &services, monotonic_ns()));
             families.extend(kernel::syscalls(&self.reader, &services));
-            let pids: Vec<u32> = services.iter().flat_map(|s| s.processes.iter().map(|p| p.pid)).collect();
-            self.procfs.watch(&pids);
-            let snapshot = self.procfs.snapshot();
-            families.extend(process::families(&snapshot, &services));
-            families.extend(cgroup::families(&snapshot, &services));
+            families.extend(process::families(&proc, &services));
         }
+        families.extend(process::failures(&proc));
         if let Some(nvml) = &self.nvml {
-            families.extend(gpu::families(&nvml.snapshot(), &services));
+            let gpu = nvml.snapshot();
+            families.extend(gpu::families(&gpu));
+            if self.per_process {
+                families.extend(gpu::processes(&gpu, &services));
+            }
         }
         families.extend(kernel::probes(&self.reports));
         families.extend(self.own_families());
-        families.extend(own::families(self.procfs.snapshot().own.as_ref(), self.started));
+        families.extend(own::families(proc.own.as_ref(), self.started));
         families.sort_by(|a, b| a.name().cmp(b.name()));
         let mut text = Vec::with_capacity(64 << 10);
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(String::from_utf8(text)?)
+    }
+
+    /// What /proc said last; asks for the processes of these services from now on.
+    fn proc_snapshot(&self, services: &ServiceTable) -> ProcSnapshot {
+        let all = |service: &ServiceView| service.processes.iter().map(|process| process.pid).collect();
+        // The control group of a service is that of its root process.
+        let pids = |service: &ServiceView| if self.per_process { all(service) } else { vec![service.pid] };
+        self.procfs.watch(&services.iter().flat_map(|service| pids(service)).collect::<Vec<u32>>());
+        self.procfs.snapshot()
     }
 
     fn service_families(&self, services: &ServiceTable) -> Vec<MetricFamily> {
@@ -96,8 +114,12 @@ impl Sources {
         [info, count, active, exits].into_iter().filter_map(Family::finish).collect()
     }
 
-    /// What was lost, by place; and connections of TLS, which the kernel side counts there too.
-    fn lost(&self, evictions: u64) -> (Family, u64) {
+    fn own_families(&self) -> Vec<MetricFamily> {
+        let snapshot = self.live.snapshot();
+        let mut events = Family::new(&metrics::EVENTS);
+        for (kind, count) in self.live.events() {
+            events.add(&[kind], count as f64);
+        }
         let mut lost = Family::new(&metrics::EVENTS_LOST);
         let mut tls = 0;
         for (place, count) in self.reader.lost() {
@@ -113,17 +135,7 @@ impl Sources {
         lost.add(&["unknown_service"], self.live.unknown_service.load(Ordering::Relaxed) as f64);
         let records = self.records_lost.as_ref().map_or(0, |lost| lost.load(Ordering::Relaxed));
         lost.add(&["records"], records as f64);
-        lost.add(&["connection_evicted"], evictions as f64);
-        (lost, tls)
-    }
-
-    fn own_families(&self) -> Vec<MetricFamily> {
-        let snapshot = self.live.snapshot();
-        let mut events = Family::new(&metrics::EVENTS);
-        for (kind, count) in self.live.events() {
-            events.add(&[kind], count as f64);
-        }
-        let (lost, tls) = self.lost(snapshot.stats.evictions);
+        lost.add(&["connection_evicted"], snapshot.stats.evictions as f64);
         let mut failures = Family::new(&metrics::PARSE_FAILURES);
         for (cause, count) in snapshot.stats.failures() {
             failures.add(&[cause], count as f64);

@@ -17,7 +17,7 @@ use crate::libtest::Counts;
 use crate::{build, cargo, paths, process, step};
 
 /// The live tests that need nothing but the kernel: names of files in agent/tests.
-const LIVE_TESTS: [&str; 4] = ["live_process", "live_sched", "live_socket", "live_start"];
+const LIVE_TESTS: [&str; 5] = ["live_process", "live_sched", "live_service", "live_socket", "live_start"];
 /// Bad starts are much the same on every kernel: on the oldest only, which has the most of its own.
 const ONCE: [&str; 1] = ["live_start"];
 /// Kernels from 7.0 on leave out a program that was preempted on the same CPU. The agent counts that and keeps second

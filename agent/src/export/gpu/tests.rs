@@ -48,7 +48,7 @@ fn memory(used_bytes: u64) -> Option<MemoryReading> {
 }
 
 fn lines(snapshot: &GpuSnapshot) -> Vec<String> {
-    let families = families(snapshot, &services());
+    let families: Vec<_> = families(snapshot).into_iter().chain(processes(snapshot, &services())).collect();
     let text = ::prometheus::TextEncoder::new().encode_to_string(&families).expect("encodable");
     text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
 }
