@@ -153,6 +153,7 @@ impl Registry {
                 model: entry.found.model.clone(),
                 ports: entry.found.ports.clone(),
                 pid: entry.found.process.pid,
+                container: entry.found.process.container.clone(),
                 processes: entry
                     .processes
                     .iter()

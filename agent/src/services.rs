@@ -5,6 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rustc_hash::FxHashMap;
 
+use crate::discover::Container;
+
 /// A process of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessView {
@@ -24,6 +26,8 @@ pub struct ServiceView {
     pub ports: Vec<u16>,
     /// Root process.
     pub pid: u32,
+    /// The one that the root process runs in.
+    pub container: Option<Container>,
     /// Root and children, ascending.
     pub processes: Vec<ProcessView>,
 }

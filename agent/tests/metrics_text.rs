@@ -56,14 +56,12 @@ fn check(test: &str, text: &str) {
 
 fn services(pid: u32) -> ServiceTable {
     Arc::new(vec![Arc::new(ServiceView {
-        index: 0,
         name: SERVICE.into(),
         engine: "vllm".into(),
-        version: None,
-        model: None,
         ports: vec![8000],
         pid,
         processes: vec![ProcessView { pid, comm: COMM.into() }, ProcessView { pid: 1, comm: String::new() }],
+        ..ServiceView::default()
     })])
 }
 

@@ -98,8 +98,9 @@ metrics! {
         "Duration of every HTTP request to a watched server, LLM or not; error_type is empty for those without an error.";
     HTTP_ACTIVE = "http_server_active_requests", Gauge, "{request}", &["service", "server_port"], &[], "socket payload",
         "Requests of watched servers whose response is not complete.";
-    SERVICE_INFO = "inferscope_service_info", Gauge, "1", &["service", "engine", "version", "model", "port", "pid"], &[], "discovery",
-        "A watched service; always 1.";
+    SERVICE_INFO = "inferscope_service_info", Gauge, "1",
+        &["service", "engine", "version", "model", "port", "pid", "container_id", "pod_uid"], &[], "discovery",
+        "A watched service; always 1. The container and the pod are those of its root process, empty if there is none.";
     SERVICE_PROCESSES = "inferscope_service_processes", Gauge, "{process}", &["service"], &[], "process probe",
         "Processes of a watched service.";
     SERVICE_ONCPU = "inferscope_service_oncpu_seconds_total", Counter, "s", &["service"], &[], "sched probe",

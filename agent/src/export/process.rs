@@ -94,14 +94,12 @@ mod tests {
     fn services(pids: &[u32]) -> ServiceTable {
         let processes = pids.iter().map(|pid| ProcessView { pid: *pid, comm: format!("c{pid}") }).collect();
         Arc::new(vec![Arc::new(ServiceView {
-            index: 0,
             name: "svc".into(),
             engine: "vllm".into(),
-            version: None,
-            model: None,
             ports: vec![8000],
             pid: pids[0],
             processes,
+            ..ServiceView::default()
         })])
     }
 

@@ -93,7 +93,10 @@ impl Sources {
             let version = service.version.as_deref().unwrap_or_default();
             let model = service.model.as_deref().unwrap_or_default();
             let pid = service.pid.to_string();
-            info.add(&[&service.name, &service.engine, version, model, &port, &pid], 1.0);
+            let container = service.container.as_ref();
+            let container_id = container.map_or("", |container| &container.id);
+            let pod_uid = container.and_then(|container| container.pod_uid.as_deref()).unwrap_or_default();
+            info.add(&[&service.name, &service.engine, version, model, &port, &pid, container_id, pod_uid], 1.0);
             count.add(&[&service.name], service.processes.len() as f64);
         }
         let snapshot = self.live.snapshot();

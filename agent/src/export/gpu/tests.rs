@@ -23,14 +23,11 @@ fn snapshot(devices: Vec<DeviceReading>) -> GpuSnapshot {
 
 fn services() -> ServiceTable {
     Arc::new(vec![Arc::new(ServiceView {
-        index: 0,
         name: "svc".into(),
         engine: "vllm".into(),
-        version: None,
-        model: None,
-        ports: Vec::new(),
         pid: 7,
         processes: vec![ProcessView { pid: 7, comm: "engine".into() }],
+        ..ServiceView::default()
     })])
 }
 
