@@ -57,8 +57,10 @@ impl Summary {
             self.tpot.extend(request.tpot_s);
             self.duration.push(request.duration_s);
         }
-        self.oncpu += request.host.total.oncpu_s;
-        self.runqueue += request.host.total.runqueue_s;
+        if let Some(host) = &request.host.total {
+            self.oncpu += host.oncpu_s;
+            self.runqueue += host.runqueue_s;
+        }
     }
 }
 
@@ -90,8 +92,8 @@ fn request_line(request: &Request, out: &mut Vec<u8>) -> io::Result<()> {
         seconds(request.ttft_s),
         seconds(request.tpot_s),
         seconds(Some(request.duration_s)),
-        seconds(Some(request.host.total.oncpu_s)),
-        seconds(Some(request.host.total.runqueue_s)),
+        seconds(request.host.total.map(|host| host.oncpu_s)),
+        seconds(request.host.total.map(|host| host.runqueue_s)),
         request.error_type.as_deref().or(request.finish_reason.as_deref()).unwrap_or("-"),
     )
 }

@@ -140,6 +140,7 @@ mod tests {
             request_bytes: 10,
             response_bytes: 20,
             content_chunks: 0,
+            gap: false,
             chunk_gaps: GapCounts::default(),
             traceparent: None,
             request_id: None,

@@ -18,17 +18,14 @@ use std::{
 };
 
 use inferscope_abi::{ExecEvent, ExitEvent, Kind};
-use rustc_hash::FxHashMap;
 
 use crate::{
     candidates::{CANDIDATES, Candidates},
     clock::monotonic_ns,
     correlate::{self, Labels, Request},
     decode::{Event, decode},
-    export::{
-        lines::Queue,
-        requests::{OTHER, RequestMetrics},
-    },
+    exits::Exits,
+    export::{lines::Queue, requests::RequestMetrics},
     probe::{CounterReader, Watcher},
     refused::Refused,
     registry::Registry,
@@ -48,8 +45,6 @@ const BATCH: usize = 65_536;
 const PAUSE: Duration = Duration::from_millis(10);
 /// The longest time between two turns.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// Services whose exits are told apart.
-const EXIT_SERIES: usize = 4096;
 const PUBLISH_NS: u64 = 200_000_000;
 const TICK_NS: u64 = 1_000_000_000;
 const SWEEP_NS: u64 = 60 * TICK_NS;
@@ -78,7 +73,7 @@ pub struct Pipeline {
     pub live: Arc<Live>,
     pub candidates: Candidates,
     pub refused: Refused,
-    pub exits: FxHashMap<(String, &'static str), u64>,
+    pub exits: Exits,
     pub stop: Arc<AtomicBool>,
 }
 
@@ -215,7 +210,8 @@ impl Pipeline {
         let mut snapshot = Snapshot {
             stats: self.sessions.stats().clone(),
             connections: self.sessions.connections(),
-            exits: self.exits.iter().map(|(key, count)| (key.clone(), *count)).collect(),
+            exits: self.exits.counts().map(|(key, count)| (key.clone(), *count)).collect(),
+            exits_overflow: self.exits.overflow,
             ..Snapshot::default()
         };
         for request in self.sessions.in_flight().filter(|request| request.role == Role::Server) {
@@ -239,14 +235,8 @@ fn executed(registry: &mut Registry, scout: &Scout, exec: &ExecEvent) {
     scout.ask(Ask::Exec { pid, filename: exec.filename[..len].to_vec() });
 }
 
-fn count_exit(registry: &Registry, exits: &mut FxHashMap<(String, &'static str), u64>, exit: &ExitEvent) {
-    let Some((service, _)) = registry.name(exit.service) else { return };
-    let cause = match (exit.exit_code & 0x7f, exit.exit_code >> 8) {
-        (0, 0) => "success",
-        (0, _) => "exit_code",
-        _ => "signal",
-    };
-    let known = exits.contains_key(&(service.to_owned(), cause)) || exits.len() < EXIT_SERIES;
-    let service = if known { service } else { OTHER };
-    *exits.entry((service.to_owned(), cause)).or_default() += 1;
+fn count_exit(registry: &Registry, exits: &mut Exits, exit: &ExitEvent) {
+    if let Some((service, _)) = registry.name(exit.service) {
+        exits.count(service, exit.exit_code);
+    }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     discover::Found,
-    services::{ProcessView, ServiceView},
+    services::{ProcessView, ServiceView, free_name},
 };
 
 /// How long the series of a service stay after its last process ended.
@@ -67,10 +67,12 @@ impl Registry {
         }
     }
 
-    /// A new service; None if there is no room.
-    pub fn add(&mut self, found: Found) -> Option<u32> {
+    /// A new service; None if there is no room. A service can outlive its root, with which discovery frees its name.
+    pub fn add(&mut self, mut found: Found) -> Option<u32> {
         // Index 0 is that of the candidates.
         let index = 1 + self.entries.iter().skip(1).position(Option::is_none)?;
+        let named = self.entries.iter().flatten().map(|entry| &entry.found.service);
+        found.service = free_name(found.service, |name| named.clone().any(|taken| taken == name));
         self.ended.retain(|(name, _)| *name != found.service);
         self.entries[index] = Some(Entry { found, processes: BTreeMap::new() });
         self.dirty = true;
@@ -205,6 +207,7 @@ impl Registry {
                 model: entry.found.model.clone(),
                 ports: entry.found.ports.clone(),
                 pid: entry.found.process.pid,
+                container: entry.found.process.container.clone(),
                 processes: entry
                     .processes
                     .iter()

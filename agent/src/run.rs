@@ -12,7 +12,6 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use aya::Ebpf;
-use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -21,6 +20,7 @@ use crate::{
     cli::{LogArgs, RunArgs},
     config::{Config, changes},
     discover::{Discovery, Found},
+    exits::Exits,
     export::{http, jsonl::Records, prometheus::Sources, requests::RequestMetrics, routes::Routes},
     pipeline::{Each, Pipeline, Sinks},
     poll::{
@@ -160,7 +160,7 @@ pub fn start(config: &Config, tasks: &Tasks, each: Option<Each>) -> Result<Runni
         live,
         candidates: Candidates::default(),
         refused: Refused::default(),
-        exits: FxHashMap::default(),
+        exits: Exits::default(),
         stop: Arc::clone(&stop),
     };
     let pipeline = spawn(pipeline, tasks.guard("pipeline"))?;

@@ -5,6 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rustc_hash::FxHashMap;
 
+use crate::discover::Container;
+
 /// A process of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessView {
@@ -13,7 +15,7 @@ pub struct ProcessView {
 }
 
 /// A watched service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServiceView {
     /// Index of the kernel side's array SERVICE.
     pub index: u32,
@@ -24,17 +26,28 @@ pub struct ServiceView {
     pub ports: Vec<u16>,
     /// Root process.
     pub pid: u32,
+    /// The one that the root process runs in.
+    pub container: Option<Container>,
     /// Root and children, ascending.
     pub processes: Vec<ProcessView>,
 }
 
-/// All watched services at one moment.
+/// All watched services at one moment. No two have the same name: it labels their series.
 pub type ServiceTable = Arc<Vec<Arc<ServiceView>>>;
 
 /// Service and `comm` of every watched process, by pid.
 pub fn owners(services: &ServiceTable) -> FxHashMap<u32, (&str, &str)> {
     let each = services.iter().flat_map(|service| service.processes.iter().map(move |view| (service, view)));
     each.map(|(service, view)| (view.pid, (service.name.as_str(), view.comm.as_str()))).collect()
+}
+
+/// The name itself, or if that is taken, the first with a number that is not.
+pub fn free_name(name: String, is_taken: impl Fn(&str) -> bool) -> String {
+    if !is_taken(&name) {
+        return name;
+    }
+    let mut numbered = (2..).map(|n: u32| format!("{name}-{n}"));
+    numbered.find(|name| !is_taken(name)).expect("the numbers do not end before the names do")
 }
 
 /// The cell through which the table passes.
@@ -50,5 +63,18 @@ impl SharedServices {
     /// The table as it stands.
     pub fn table(&self) -> ServiceTable {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_services_have_one_name() {
+        let free = |taken: &[&str]| free_name("a".to_owned(), |name| taken.contains(&name));
+        assert_eq!(free(&["b"]), "a");
+        assert_eq!(free(&["a"]), "a-2");
+        assert_eq!(free(&["a", "a-2", "a-4"]), "a-3");
     }
 }

@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub in_flight: BTreeMap<(String, u16), u64>,
     /// Processes that ended, by service and cause.
     pub exits: BTreeMap<(String, &'static str), u64>,
+    /// Of these, the ones of services that are not told apart.
+    pub exits_overflow: u64,
 }
 
 impl Live {

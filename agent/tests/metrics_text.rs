@@ -42,14 +42,12 @@ fn read_strictly(text: &str) {
 
 fn services(pid: u32) -> ServiceTable {
     Arc::new(vec![Arc::new(ServiceView {
-        index: 0,
         name: SERVICE.into(),
         engine: "vllm".into(),
-        version: None,
-        model: None,
         ports: vec![8000],
         pid,
         processes: vec![ProcessView { pid, comm: COMM.into() }, ProcessView { pid: 1, comm: String::new() }],
+        ..ServiceView::default()
     })])
 }
 
@@ -132,6 +130,7 @@ fn chat(role: Role, model: &[u8], gaps: u64) -> Exchange {
         request_bytes: 10,
         response_bytes: 20,
         content_chunks: gaps + 1,
+        gap: false,
         chunk_gaps,
         traceparent: None,
         request_id: None,
@@ -171,7 +170,8 @@ fn metrics_text_of_the_exporters() {
             requests.observe(&correlate::request(chat(role, model.as_bytes(), 9), &LABELS));
         }
     }
-    let mut families = gpu::families(&gpus(pid), &services);
+    let mut families = gpu::families(&gpus(pid));
+    families.extend(gpu::processes(&gpus(pid), &services));
     families.extend(process::families(&snapshot, &services));
     families.extend(own::families(Some(&reading), UNIX_EPOCH + Duration::from_millis(1_795_473_117_123)));
     families.extend(requests.families());

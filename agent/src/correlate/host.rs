@@ -8,7 +8,7 @@ use inferscope_abi::{
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use crate::session::exchange::Mark;
+use crate::{candidates::CANDIDATES, session::exchange::Mark};
 
 /// What the service's threads did between two instants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -25,7 +25,7 @@ pub struct HostShare {
 }
 
 /// Phases of a request. A phase whose bounds can't be seen is None: a response that is not streamed does not show
-/// where prefill ends.
+/// where prefill ends. So is one at whose bounds the process was not counted for one and the same service.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct HostPhases {
     /// Start to first content.
@@ -33,7 +33,7 @@ pub struct HostPhases {
     /// First content to end.
     pub decode: Option<HostShare>,
     /// Start to end.
-    pub total: HostShare,
+    pub total: Option<HostShare>,
 }
 
 fn by_reason<S: Serializer>(reasons: &[f64; STATES - FIRST_OFFCPU_STATE], out: S) -> Result<S::Ok, S::Error> {
@@ -59,13 +59,19 @@ impl HostShare {
     }
 }
 
+/// None if the two instants do not hold the counters of one service; all candidates share one sum.
+fn share(from: &Mark, to: &Mark) -> Option<HostShare> {
+    let comparable = from.service == to.service && from.service != CANDIDATES;
+    comparable.then(|| HostShare::between(&from.snapshot, &to.snapshot))
+}
+
 impl HostPhases {
     /// The phases between the instants of a request.
     pub fn new(start: &Mark, first_content: Option<&Mark>, end: &Mark) -> Self {
         Self {
-            prefill: first_content.map(|first| HostShare::between(&start.snapshot, &first.snapshot)),
-            decode: first_content.map(|first| HostShare::between(&first.snapshot, &end.snapshot)),
-            total: HostShare::between(&start.snapshot, &end.snapshot),
+            prefill: first_content.and_then(|first| share(start, first)),
+            decode: first_content.and_then(|first| share(first, end)),
+            total: share(start, end),
         }
     }
 }
@@ -77,7 +83,7 @@ mod tests {
     #[test]
     fn phases_add_up_and_never_go_below_zero() {
         let mark = |at_ns: u64, oncpu: u64, faults: u64| {
-            let mut mark = Mark { at_ns, ..Mark::default() };
+            let mut mark = Mark { at_ns, service: 1, ..Mark::default() };
             mark.snapshot.state_ns[STATE_ONCPU] = oncpu;
             mark.snapshot.major_faults = faults;
             mark
@@ -86,10 +92,28 @@ mod tests {
         assert_eq!(phases.prefill.expect("seen").oncpu_s, 2.0);
         assert_eq!(phases.decode.expect("seen").oncpu_s, 1.0);
         assert_eq!(phases.decode.expect("seen").major_faults, 3);
-        assert_eq!(phases.total.oncpu_s, 3.0);
+        assert_eq!(phases.total.expect("seen").oncpu_s, 3.0);
         let back = HostPhases::new(&mark(0, 500, 0), None, &mark(1, 400, 0));
-        assert_eq!((back.total.oncpu_s, back.prefill), (0.0, None));
+        assert_eq!((back.total.expect("seen").oncpu_s, back.prefill), (0.0, None));
         let json = serde_json::to_value(phases).expect("plain");
         assert_eq!(json["decode"]["offcpu_s"]["futex"], 0.0);
+    }
+
+    #[test]
+    fn counters_of_two_services_are_not_subtracted() {
+        let mark = |service: u32, oncpu: u64| {
+            let mut mark = Mark { service, ..Mark::default() };
+            mark.snapshot.state_ns[STATE_ONCPU] = oncpu;
+            mark
+        };
+        let (stranger, ours, later) = (mark(CANDIDATES, 7_000_000_000), mark(3, 1_000_000_000), mark(3, 2_000_000_000));
+        assert_eq!(HostPhases::new(&stranger, Some(&stranger), &stranger), HostPhases::default());
+        assert_eq!(HostPhases::new(&mark(4, 0), None, &later).total, None);
+        let adopted = HostPhases::new(&stranger, Some(&ours), &later);
+        assert_eq!(
+            (adopted.prefill, adopted.decode.map(|share| share.oncpu_s), adopted.total),
+            (None, Some(1.0), None)
+        );
+        assert!(serde_json::to_value(adopted).expect("plain")["total"].is_null());
     }
 }

@@ -40,8 +40,10 @@ pub struct Request {
     pub ttft_s: Option<f64>,
     pub tpot_s: Option<f64>,
     pub duration_s: f64,
-    /// Chunks with content.
+    /// Chunks with content, as far as they were seen.
     pub chunks: u64,
+    /// Bytes of the response's body were not seen: chunks may be missing, and their number stands for no tokens.
+    pub gap: bool,
     pub request_bytes: u64,
     pub response_bytes: u64,
     pub request_id: Option<String>,
@@ -49,6 +51,9 @@ pub struct Request {
     /// Pieces of the bodies that did not parse.
     pub parse_failures: u32,
     pub host: HostPhases,
+    /// What went wrong with the HTTP exchange, whatever its bodies say; in the words of `error_type`.
+    #[serde(skip)]
+    pub http_error: Option<String>,
     #[serde(skip)]
     pub chunk_gaps: GapCounts,
 }
@@ -67,49 +72,59 @@ fn seconds(from: &Mark, to: &Mark) -> f64 {
     to.at_ns.saturating_sub(from.at_ns) as f64 / 1e9
 }
 
-/// What went wrong, None if nothing did.
-fn error_type(exchange: &Exchange, llm: Option<&LlmExchange>) -> Option<String> {
-    let said = llm.and_then(|llm| llm.error.clone());
-    if exchange.status >= 400 {
-        return said.or_else(|| Some(exchange.status.to_string()));
-    }
-    if said.is_some() {
-        return said;
-    }
+/// What went wrong with the exchange itself, None if nothing did.
+fn http_error(exchange: &Exchange) -> Option<String> {
     match exchange.ending {
-        Ending::Complete => {}
-        Ending::Cancelled => return Some("cancelled".to_owned()),
-        Ending::Reset => return Some("connection_reset".to_owned()),
-        Ending::ProcessExit => return Some("server_exit".to_owned()),
+        _ if exchange.status >= 400 => Some(exchange.status.to_string()),
+        Ending::Complete => None,
+        Ending::Cancelled => Some("cancelled".to_owned()),
+        Ending::Reset => Some("connection_reset".to_owned()),
+        Ending::ProcessExit => Some("server_exit".to_owned()),
     }
-    llm.and_then(|llm| llm.finish_reason.clone()).filter(|reason| matches!(reason.as_str(), "error" | "abort"))
+}
+
+/// What went wrong, None if nothing did: what the response says of it is more exact than what became of it.
+fn error_type(http_error: Option<&str>, llm: Option<&LlmExchange>) -> Option<String> {
+    let failed = |reason: &String| matches!(reason.as_str(), "error" | "abort");
+    let said = llm.and_then(|llm| llm.error.clone());
+    let finish = || llm.and_then(|llm| llm.finish_reason.clone()).filter(failed);
+    said.or_else(|| http_error.map(str::to_owned)).or_else(finish)
+}
+
+/// Output tokens, and whether they are the number of chunks because the response did not say.
+fn output_tokens(exchange: &Exchange) -> (Option<u64>, bool) {
+    let Some(llm) = &exchange.llm else { return (None, false) };
+    let chunks = Some(exchange.content_chunks).filter(|chunks| llm.stream && *chunks > 0 && !exchange.gap);
+    (llm.output_tokens.or(chunks), llm.output_tokens.is_none() && chunks.is_some())
+}
+
+fn tpot_s(exchange: &Exchange, output_tokens: Option<u64>) -> Option<f64> {
+    let (first, last) = (exchange.first_content.as_ref()?, exchange.last_content.as_ref()?);
+    let after_first = output_tokens.filter(|tokens| *tokens > 1 && exchange.content_chunks > 1)? - 1;
+    Some(seconds(first, last) / after_first as f64)
+}
+
+/// What discovery found, else what the exchange gave away.
+fn engine<'a>(labels: &Labels<'a>, given_away: Option<&'a str>) -> &'a str {
+    given_away.filter(|_| labels.engine == UNKNOWN).unwrap_or(labels.engine)
 }
 
 /// Builds the record of an exchange.
 pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
-    let error_type = error_type(&exchange, exchange.llm.as_ref());
+    let http_error = http_error(&exchange);
+    let error_type = error_type(http_error.as_deref(), exchange.llm.as_ref());
     let host = HostPhases::new(&exchange.start, exchange.first_content.as_ref(), &exchange.end);
+    let (output_tokens, tokens_estimated) = output_tokens(&exchange);
+    let tpot_s = tpot_s(&exchange, output_tokens);
     let llm = exchange.llm;
     let is_llm = llm.is_some();
     let llm = llm.unwrap_or_default();
-    let estimated = is_llm && llm.stream && llm.output_tokens.is_none() && exchange.content_chunks > 0;
-    let output_tokens = if estimated { Some(exchange.content_chunks) } else { llm.output_tokens };
-    let tpot_s = match (&exchange.first_content, &exchange.last_content, output_tokens) {
-        (Some(first), Some(last), Some(tokens)) if tokens > 1 && exchange.content_chunks > 1 => {
-            Some(seconds(first, last) / (tokens - 1) as f64)
-        }
-        _ => None,
-    };
-    let engine = match (labels.engine, llm.engine) {
-        (UNKNOWN, Some(engine)) => engine,
-        (engine, _) => engine,
-    };
     let model = llm.response_model.clone().or_else(|| llm.request_model.clone());
     Request {
         id: llm.id,
         service: labels.service.to_owned(),
         pid: exchange.tgid,
-        engine: engine.to_owned(),
+        engine: engine(labels, llm.engine).to_owned(),
         role: if exchange.role == Role::Server { "server" } else { "client" },
         port: exchange.server_port,
         method: exchange.method,
@@ -126,19 +141,21 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
         input_tokens: llm.input_tokens,
         output_tokens,
         cached_tokens: llm.cached_tokens,
-        tokens_estimated: estimated,
+        tokens_estimated,
         start_ns: exchange.start.at_ns,
         ttfb_s: exchange.first_byte.as_ref().map(|first| seconds(&exchange.start, first)),
         ttft_s: exchange.first_content.as_ref().map(|first| seconds(&exchange.start, first)),
         tpot_s,
         duration_s: seconds(&exchange.start, &exchange.end),
         chunks: exchange.content_chunks,
+        gap: exchange.gap,
         request_bytes: exchange.request_bytes,
         response_bytes: exchange.response_bytes,
         request_id: exchange.request_id,
         traceparent: exchange.traceparent,
         parse_failures: llm.parse_failures,
         host,
+        http_error,
         chunk_gaps: exchange.chunk_gaps,
     }
 }
@@ -170,6 +187,7 @@ mod tests {
             request_bytes: 10,
             response_bytes: 20,
             content_chunks: 5,
+            gap: false,
             chunk_gaps: GapCounts::default(),
             traceparent: None,
             request_id: None,
@@ -205,6 +223,18 @@ mod tests {
     }
 
     #[test]
+    fn chunks_that_were_lost_are_no_count_of_tokens() {
+        let mut exchange = streamed();
+        exchange.gap = true;
+        let said = request(exchange.clone(), &LABELS);
+        assert_eq!((said.output_tokens, said.tpot_s, said.chunks, said.gap), (Some(10), Some(0.1), 5, true));
+        exchange.llm.as_mut().expect("set").output_tokens = None;
+        let unsaid = request(exchange, &LABELS);
+        assert_eq!((unsaid.output_tokens, unsaid.tokens_estimated, unsaid.tpot_s), (None, false, None));
+        assert_eq!((unsaid.chunks, unsaid.gap), (5, true));
+    }
+
+    #[test]
     fn errors_are_named_by_what_is_most_exact() {
         let name = |change: fn(&mut Exchange)| {
             let mut exchange = streamed();
@@ -220,5 +250,22 @@ mod tests {
             }
         };
         assert_eq!(name(in_stream).as_deref(), Some("server_error"));
+        let finish = |e: &mut Exchange| {
+            if let Some(llm) = e.llm.as_mut() {
+                llm.finish_reason = Some("abort".into());
+            }
+        };
+        assert_eq!(name(finish).as_deref(), Some("abort"));
+    }
+
+    #[test]
+    fn http_errors_are_those_of_the_exchange() {
+        let name = |status, ending| request(Exchange { status, ending, ..streamed() }, &LABELS).http_error;
+        assert_eq!(name(200, Ending::Complete), None);
+        assert_eq!(name(404, Ending::Complete).as_deref(), Some("404"));
+        assert_eq!(name(503, Ending::Reset).as_deref(), Some("503"));
+        assert_eq!(name(200, Ending::Cancelled).as_deref(), Some("cancelled"));
+        assert_eq!(name(0, Ending::Reset).as_deref(), Some("connection_reset"));
+        assert_eq!(name(0, Ending::ProcessExit).as_deref(), Some("server_exit"));
     }
 }

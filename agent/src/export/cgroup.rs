@@ -42,8 +42,7 @@ mod tests {
     fn text(reading: CgroupReading) -> String {
         let cgroups = Arc::new([(7, Arc::new(reading))].into_iter().collect());
         let service = |name: &str, pid| {
-            let (name, engine, ports, processes) = (name.into(), "vllm".into(), Vec::new(), Vec::new());
-            Arc::new(ServiceView { index: 0, name, engine, version: None, model: None, ports, pid, processes })
+            Arc::new(ServiceView { name: name.into(), engine: "vllm".into(), pid, ..ServiceView::default() })
         };
         let services = Arc::new(vec![service("svc", 7), service("gone", 8)]);
         let families = families(&ProcSnapshot { cgroups, ..ProcSnapshot::default() }, &services);

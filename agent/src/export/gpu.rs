@@ -17,20 +17,28 @@ use crate::{
 
 const HEALTH_WORDS: [&str; 5] = ["ok", "absent", "hung", "failing", "starting"];
 
-/// All GPU families, and those about the GPU source itself.
-pub fn families(gpu: &GpuSnapshot, services: &ServiceTable) -> Vec<MetricFamily> {
-    let owners = owners(services);
-    let (mut devices, mut mig, mut processes) = (Devices::new(), Mig::new(), Processes::new());
+/// Families of the GPUs, and those about the GPU source itself.
+pub fn families(gpu: &GpuSnapshot) -> Vec<MetricFamily> {
+    let (mut devices, mut mig) = (Devices::new(), Mig::new());
     for device in gpu.devices.iter() {
         let index = device.index.to_string();
         devices.add(&[&index, &device.uuid, &device.name], device);
         for instance in &device.mig {
             mig.add(&index, device, instance);
         }
-        processes.add(&index, device, &owners);
     }
-    let all = devices.all().into_iter().chain(mig.all()).chain(processes.all()).chain(source(gpu));
+    let all = devices.all().into_iter().chain(mig.all()).chain(source(gpu));
     all.filter_map(Family::finish).collect()
+}
+
+/// Families of the watched processes on GPUs.
+pub fn processes(gpu: &GpuSnapshot, services: &ServiceTable) -> impl Iterator<Item = MetricFamily> {
+    let owners = owners(services);
+    let mut processes = Processes::new();
+    for device in gpu.devices.iter() {
+        processes.add(&device.index.to_string(), device, &owners);
+    }
+    processes.all().into_iter().filter_map(Family::finish)
 }
 
 /// How the GPU source goes.

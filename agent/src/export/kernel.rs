@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ::prometheus::proto::MetricFamily;
 use inferscope_abi::{
-    FIRST_OFFCPU_STATE, Process, RUNQ_BUCKETS, RUNQ_SHIFT, STATE_NAMES, STATE_ONCPU, STATE_RUNQUEUE,
+    FIRST_OFFCPU_STATE, Process, RUNQ_BUCKETS, RUNQ_SHIFT, STATE_NAMES, STATE_ONCPU, STATE_RUNQUEUE, Snapshot,
     state_ns_since_start,
 };
 
@@ -19,6 +19,10 @@ const NS: f64 = 1e-9;
 /// Upper edges of the run-queue histogram in seconds; the kernel's last bucket has no edge.
 fn runqueue_edges() -> [f64; RUNQ_BUCKETS - 1] {
     std::array::from_fn(|bucket| (1u64 << (bucket as u32 + RUNQ_SHIFT)) as f64 / 1e9)
+}
+
+fn seconds(counters: &Snapshot, state: usize) -> f64 {
+    state_ns_since_start(counters.state_ns[state]) as f64 * NS
 }
 
 struct SchedFamilies {
@@ -37,13 +41,13 @@ impl SchedFamilies {
         let labels: [&str; 3] = [&service.name, &pid, &view.comm];
         let with = |last| [labels[0], labels[1], labels[2], last];
         let now = process.counters.at(now_ns);
-        let seconds = |state: usize| state_ns_since_start(now.state_ns[state]) as f64 * NS;
-        self.oncpu.add(&labels, seconds(STATE_ONCPU));
-        self.runqueue.add(&labels, seconds(STATE_RUNQUEUE));
+        self.oncpu.add(&labels, seconds(&now, STATE_ONCPU));
+        self.runqueue.add(&labels, seconds(&now, STATE_RUNQUEUE));
         for (state, name) in STATE_NAMES.iter().enumerate().skip(FIRST_OFFCPU_STATE) {
-            self.offcpu.add(&with(name), seconds(state));
+            self.offcpu.add(&with(name), seconds(&now, state));
         }
-        self.latency.add_histogram(&labels, &runqueue_edges(), &process.runq_delay, seconds(STATE_RUNQUEUE));
+        let waited = seconds(&now, STATE_RUNQUEUE);
+        self.latency.add_histogram(&labels, &runqueue_edges(), &process.runq_delay, waited);
         self.switches.add(&with("voluntary"), process.counters.voluntary_switches as f64);
         self.switches.add(&with("involuntary"), process.counters.involuntary_switches as f64);
         self.block_ios.add(&labels, process.counters.block_ios as f64);
@@ -74,6 +78,23 @@ pub fn sched(reader: &CounterReader, services: &ServiceTable, now_ns: u64) -> Ve
         .into_iter()
         .filter_map(Family::finish)
         .collect()
+}
+
+/// Thread states of every service, with those of its processes that have ended. `sums`: the counters of the service at an
+/// index, as they stand now.
+pub fn services(sums: impl Fn(u32) -> Option<Snapshot>, services: &ServiceTable) -> impl Iterator<Item = MetricFamily> {
+    let mut oncpu = Family::new(&metrics::SERVICE_ONCPU);
+    let mut runqueue = Family::new(&metrics::SERVICE_RUNQUEUE);
+    let mut offcpu = Family::new(&metrics::SERVICE_OFFCPU);
+    for service in services.iter() {
+        let Some(now) = sums(service.index) else { continue };
+        oncpu.add(&[&service.name], seconds(&now, STATE_ONCPU));
+        runqueue.add(&[&service.name], seconds(&now, STATE_RUNQUEUE));
+        for (state, name) in STATE_NAMES.iter().enumerate().skip(FIRST_OFFCPU_STATE) {
+            offcpu.add(&[&service.name, name], seconds(&now, state));
+        }
+    }
+    [oncpu, runqueue, offcpu].into_iter().filter_map(Family::finish)
 }
 
 /// System calls of every watched process, and what they moved through sockets.
@@ -118,4 +139,35 @@ pub fn probes(reports: &[ProbeReport]) -> Option<MetricFamily> {
         up.add(&[report.probe, hook], f64::from(u8::from(report.hook.is_some())));
     }
     up.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use inferscope_abi::STATE_FUTEX;
+
+    use super::*;
+
+    #[test]
+    fn a_service_has_the_sums_at_its_index() {
+        let service = |index, name: &str| Arc::new(ServiceView { index, name: name.into(), ..ServiceView::default() });
+        let table = Arc::new(vec![service(1, "a"), service(3, "b")]);
+        let sums = |index: u32| {
+            let mut now = Snapshot::default();
+            now.state_ns[STATE_ONCPU] = u64::from(index) * 1_500_000_000;
+            now.state_ns[STATE_FUTEX] = 6_000_000_000;
+            (index != 3).then_some(now)
+        };
+        let families: Vec<_> = services(sums, &table).collect();
+        let text = ::prometheus::TextEncoder::new().encode_to_string(&families).expect("encodable");
+        for line in [
+            "inferscope_service_oncpu_seconds_total{service=\"a\"} 1.5",
+            "inferscope_service_runqueue_seconds_total{service=\"a\"} 0",
+            "inferscope_service_offcpu_seconds_total{service=\"a\",reason=\"futex\"} 6",
+        ] {
+            assert!(text.lines().any(|got| got == line), "no {line} in\n{text}");
+        }
+        assert!(!text.contains("\"b\""), "{text}");
+    }
 }

@@ -87,19 +87,28 @@ metrics! {
         "Gaps between content chunks on the wire; several tokens can share a chunk.";
     TOKEN_USAGE = "gen_ai_client_token_usage", Histogram, "{token}", REQUEST_TOKENS, TOKENS, "response bodies",
         "Tokens per request, by type; of requests whose response says them.";
-    TOKENS_ESTIMATED = "inferscope_requests_estimated_tokens_total", Counter, "{request}", REQUEST, &[], "socket payload",
+    REQUESTS_ESTIMATED = "inferscope_requests_estimated_tokens_total", Counter, "{request}", REQUEST, &[], "socket payload",
         "Requests whose output tokens are the number of content chunks, because the response did not say.";
+    TOKENS_ESTIMATED = "inferscope_tokens_estimated_total", Counter, "{token}", REQUEST, &[], "socket payload",
+        "Content chunks that stand for output tokens where the response did not say them; not in gen_ai_client_token_usage.";
     CLIENT_DURATION = "gen_ai_client_operation_duration_seconds", Histogram, "s", REQUEST_ERROR, DURATION, "socket payload",
         "Duration of LLM requests that a watched process makes as a client.";
     HTTP_DURATION = "http_server_request_duration_seconds", Histogram, "s",
-        &["service", "http_request_method", "http_route", "http_response_status_code", "server_port"], HTTP, "socket payload",
-        "Duration of every HTTP request to a watched server, LLM or not.";
+        &["service", "http_request_method", "http_route", "http_response_status_code", "server_port", "error_type"], HTTP, "socket payload",
+        "Duration of every HTTP request to a watched server, LLM or not; error_type is empty for those without an error.";
     HTTP_ACTIVE = "http_server_active_requests", Gauge, "{request}", &["service", "server_port"], &[], "socket payload",
         "Requests of watched servers whose response is not complete.";
-    SERVICE_INFO = "inferscope_service_info", Gauge, "1", &["service", "engine", "version", "model", "port", "pid"], &[], "discovery",
-        "A watched service; always 1.";
+    SERVICE_INFO = "inferscope_service_info", Gauge, "1",
+        &["service", "engine", "version", "model", "port", "pid", "container_id", "pod_uid"], &[], "discovery",
+        "A watched service; always 1. The container and the pod are those of its root process, empty if there is none.";
     SERVICE_PROCESSES = "inferscope_service_processes", Gauge, "{process}", &["service"], &[], "process probe",
         "Processes of a watched service.";
+    SERVICE_ONCPU = "inferscope_service_oncpu_seconds_total", Counter, "s", &["service"], &[], "sched probe",
+        "Thread time on a CPU of all processes of a service, those that have ended too, since the service is watched.";
+    SERVICE_RUNQUEUE = "inferscope_service_runqueue_seconds_total", Counter, "s", &["service"], &[], "sched probe",
+        "Thread time runnable, waiting for a CPU, of all processes of a service, those that have ended too.";
+    SERVICE_OFFCPU = "inferscope_service_offcpu_seconds_total", Counter, "s", &["service", "reason"], &[], "sched probe",
+        "Thread time blocked, by what it waits for, of all processes of a service, those that have ended too.";
 
     PROCESS_ONCPU = "inferscope_process_oncpu_seconds_total", Counter, "s", PROCESS, &[], "sched probe",
         "Thread time on a CPU, since the process is watched.";
@@ -212,8 +221,8 @@ metrics! {
         "Connections whose payload is not parsed: http2, upgraded, tls.";
     BYTES_LEFT_OUT = "inferscope_payload_left_out_bytes_total", Counter, "By", &[], &[], "agent",
         "Payload bytes of followed connections that were not captured.";
-    SERIES_OVERFLOW = "inferscope_series_overflow_total", Counter, "{request}", &["family"], &[], "agent",
-        "Requests counted under `_other` because the cap of label sets is reached.";
+    SERIES_OVERFLOW = "inferscope_series_overflow_total", Counter, "{observation}", &["family"], &[], "agent",
+        "What was counted under `_other`, by what had no room: label sets (gen_ai, http), kinds of error (error_type), routes (http_route), exits (process_exits).";
     PROBE_UP = "inferscope_probe_up", Gauge, "1", &["probe", "hook"], &[], "agent", "1 if a probe got its hook, 0 if it was refused.";
     RING_FILL = "inferscope_drain_batch_events", Gauge, "{event}", &[], &[], "agent", "Records in the last non-empty batch read from the ring.";
     BUILD_INFO = "inferscope_build_info", Gauge, "1", &["version", "rustc", "arch"], &[], "agent", "Build of the agent; always 1.";

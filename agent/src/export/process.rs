@@ -54,10 +54,15 @@ pub fn families(proc: &ProcSnapshot, services: &ServiceTable) -> Vec<MetricFamil
             }
         }
     }
+    let ProcessFamilies { cpu, memory, address_space, faults, disk, threads, fds } = families;
+    [cpu, memory, address_space, faults, disk, threads, fds].into_iter().filter_map(Family::finish).collect()
+}
+
+/// Reads that failed, of whatever process.
+pub fn failures(proc: &ProcSnapshot) -> Option<MetricFamily> {
     let mut failures = Family::new(&metrics::PROC_FAILURES);
     failures.add(&[], proc.failures as f64);
-    let ProcessFamilies { cpu, memory, address_space, faults, disk, threads, fds } = families;
-    [cpu, memory, address_space, faults, disk, threads, fds, failures].into_iter().filter_map(Family::finish).collect()
+    failures.finish()
 }
 
 #[cfg(test)]
@@ -89,14 +94,12 @@ mod tests {
     fn services(pids: &[u32]) -> ServiceTable {
         let processes = pids.iter().map(|pid| ProcessView { pid: *pid, comm: format!("c{pid}") }).collect();
         Arc::new(vec![Arc::new(ServiceView {
-            index: 0,
             name: "svc".into(),
             engine: "vllm".into(),
-            version: None,
-            model: None,
             ports: vec![8000],
             pid: pids[0],
             processes,
+            ..ServiceView::default()
         })])
     }
 

@@ -14,9 +14,12 @@ use anyhow::Result;
 use super::{cgroup, family::Family, gpu, kernel, metrics, own, process, requests::RequestMetrics};
 use crate::{
     clock::monotonic_ns,
-    poll::{nvml::NvmlHandle, procfs::ProcPoller},
+    poll::{
+        nvml::NvmlHandle,
+        procfs::{ProcPoller, ProcSnapshot},
+    },
     probe::{CounterReader, ProbeReport},
-    services::{ServiceTable, SharedServices},
+    services::{ServiceTable, ServiceView, SharedServices},
     shared::Live,
 };
 
@@ -30,6 +33,7 @@ pub struct Sources {
     pub records_lost: Option<Arc<AtomicU64>>,
     pub nvml: Option<NvmlHandle>,
     pub procfs: ProcPoller,
+    /// Series with the labels pid and comm too.
     pub per_process: bool,
     pub started: SystemTime,
 }
@@ -53,25 +57,39 @@ impl Sources {
         let services = self.services.table();
         let mut families = self.requests.families();
         families.extend(self.service_families(&services));
+        let now = monotonic_ns();
+        families.extend(kernel::services(|index| Some(self.reader.service(index)?.at(now)), &services));
+        let proc = self.proc_snapshot(&services);
+        families.extend(cgroup::families(&proc, &services));
         if self.per_process {
             families.extend(kernel::sched(&self.reader, &services, monotonic_ns()));
             families.extend(kernel::syscalls(&self.reader, &services));
-            let pids: Vec<u32> = services.iter().flat_map(|s| s.processes.iter().map(|p| p.pid)).collect();
-            self.procfs.watch(&pids);
-            let snapshot = self.procfs.snapshot();
-            families.extend(process::families(&snapshot, &services));
-            families.extend(cgroup::families(&snapshot, &services));
+            families.extend(process::families(&proc, &services));
         }
+        families.extend(process::failures(&proc));
         if let Some(nvml) = &self.nvml {
-            families.extend(gpu::families(&nvml.snapshot(), &services));
+            let gpu = nvml.snapshot();
+            families.extend(gpu::families(&gpu));
+            if self.per_process {
+                families.extend(gpu::processes(&gpu, &services));
+            }
         }
         families.extend(kernel::probes(&self.reports));
         families.extend(self.own_families());
-        families.extend(own::families(self.procfs.snapshot().own.as_ref(), self.started));
+        families.extend(own::families(proc.own.as_ref(), self.started));
         families.sort_by(|a, b| a.name().cmp(b.name()));
         let mut text = Vec::with_capacity(64 << 10);
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(String::from_utf8(text)?)
+    }
+
+    /// What /proc said last; asks for the processes of these services from now on.
+    fn proc_snapshot(&self, services: &ServiceTable) -> ProcSnapshot {
+        let all = |service: &ServiceView| service.processes.iter().map(|process| process.pid).collect();
+        // The control group of a service is that of its root process.
+        let pids = |service: &ServiceView| if self.per_process { all(service) } else { vec![service.pid] };
+        self.procfs.watch(&services.iter().flat_map(|service| pids(service)).collect::<Vec<u32>>());
+        self.procfs.snapshot()
     }
 
     fn service_families(&self, services: &ServiceTable) -> Vec<MetricFamily> {
@@ -82,7 +100,10 @@ impl Sources {
             let version = service.version.as_deref().unwrap_or_default();
             let model = service.model.as_deref().unwrap_or_default();
             let pid = service.pid.to_string();
-            info.add(&[&service.name, &service.engine, version, model, &port, &pid], 1.0);
+            let container = service.container.as_ref();
+            let container_id = container.map_or("", |container| &container.id);
+            let pod_uid = container.and_then(|container| container.pod_uid.as_deref()).unwrap_or_default();
+            info.add(&[&service.name, &service.engine, version, model, &port, &pid, container_id, pod_uid], 1.0);
             count.add(&[&service.name], service.processes.len() as f64);
         }
         let snapshot = self.live.snapshot();
@@ -139,6 +160,11 @@ impl Sources {
         unsupported.add(&["upgraded"], snapshot.stats.upgraded as f64);
         let tls = self.reader.lost().into_iter().find(|(place, _)| *place == CIPHERTEXT);
         unsupported.add(&["tls"], tls.map_or(0.0, |(_, count)| count as f64));
+        let mut overflow = Family::new(&metrics::SERIES_OVERFLOW);
+        for (family, count) in self.requests.overflow().into_iter().chain([("process_exits", snapshot.exits_overflow)])
+        {
+            overflow.add(&[family], count as f64);
+        }
         let single = |metric, value: f64| {
             let mut family = Family::new(metric);
             family.add(&[], value);
@@ -149,6 +175,7 @@ impl Sources {
             lost,
             failures,
             unsupported,
+            overflow,
             single(&metrics::EXCHANGES_LOST, snapshot.stats.exchanges_lost as f64),
             single(&metrics::CONNECTIONS, snapshot.connections as f64),
             single(&metrics::BYTES_LEFT_OUT, snapshot.stats.bytes_left_out as f64),

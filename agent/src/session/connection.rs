@@ -61,11 +61,11 @@ impl<'a> Moment<'a> {
     }
 
     pub fn begin(&self) -> Mark {
-        Mark { at_ns: self.begin_ns, snapshot: *self.snapshot }
+        Mark { at_ns: self.begin_ns, service: self.service, snapshot: *self.snapshot }
     }
 
     pub fn end(&self) -> Mark {
-        Mark { at_ns: self.end_ns, snapshot: *self.snapshot }
+        Mark { at_ns: self.end_ns, service: self.service, snapshot: *self.snapshot }
     }
 }
 

@@ -15,6 +15,8 @@ pub enum Role {
 pub struct Mark {
     /// CLOCK_MONOTONIC nanoseconds.
     pub at_ns: u64,
+    /// Index of the service whose counters these are.
+    pub service: u32,
     pub snapshot: Snapshot,
 }
 
@@ -60,10 +62,13 @@ pub struct Exchange {
     /// Body and head bytes on the wire.
     pub request_bytes: u64,
     pub response_bytes: u64,
-    /// Chunks with content.
+    /// Chunks with content, as far as they were seen.
     pub content_chunks: u64,
+    /// Bytes of the response's body were lost or left out of the capture: chunks with content may be missing.
+    pub gap: bool,
     /// Gaps between content chunks, summed up while streaming: for the histogram of inter-chunk latency. One gap
-    /// between two records with content, however many chunks each holds; gaps of 0 (records of one call) are left out.
+    /// between two records with content, however many chunks each holds; gaps of 0 (records of one call) are left out,
+    /// and so are those in which bytes were lost.
     pub chunk_gaps: GapCounts,
     /// `traceparent` header of the request, if valid.
     pub traceparent: Option<String>,

@@ -10,6 +10,8 @@ pub(super) struct Open {
     /// Whether the bodies' bytes are text that the parser can read.
     feed_request: bool,
     feed_response: bool,
+    /// Bytes of the response were lost since its last chunk with content.
+    lost_since_content: bool,
 }
 
 impl Open {
@@ -34,12 +36,13 @@ impl Open {
             request_bytes: 0,
             response_bytes: 0,
             content_chunks: 0,
+            gap: false,
             chunk_gaps: GapCounts::default(),
             traceparent: head.traceparent,
             request_id: head.request_id,
             llm: None,
         };
-        Open { exchange, parser, feed_request: !head.encoded, feed_response: true }
+        Open { exchange, parser, feed_request: !head.encoded, feed_response: true, lost_since_content: false }
     }
 
     pub fn is_llm(&self) -> bool {
@@ -75,6 +78,9 @@ impl Open {
 
     /// Content chunks that the piece completed.
     pub fn response_piece(&mut self, piece: Piece<'_>) -> u32 {
+        if matches!(piece, Piece::Gap(1..)) {
+            (self.exchange.gap, self.lost_since_content) = (true, true);
+        }
         match &mut self.parser {
             Some(parser) if self.feed_response => parser.response_body(piece),
             _ => 0,
@@ -89,7 +95,10 @@ impl Open {
         let exchange = &mut self.exchange;
         exchange.content_chunks += u64::from(chunks);
         exchange.first_content.get_or_insert(at);
-        if let Some(last) = exchange.last_content.replace(at) {
+        let lost = std::mem::take(&mut self.lost_since_content);
+        if let Some(last) = exchange.last_content.replace(at)
+            && !lost
+        {
             // Records of one system call share their instant.
             let gap_ns = at.at_ns.saturating_sub(last.at_ns);
             if gap_ns > 0 {

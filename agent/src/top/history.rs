@@ -1,6 +1,6 @@
 //! The last scrapes, for rates and for quantiles of what happened lately. Bounded in time and number.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::row::{Quantile, Row};
@@ -64,8 +64,8 @@ fn went_back(before: &Snapshot, now: &Snapshot) -> bool {
 
 fn row(name: &str, now: &Service, rates: &Service, quantiles: &Service, seconds: f64) -> Row {
     let per_second = |delta: f64| (seconds > 0.0).then(|| delta.max(0.0) / seconds);
-    let on_cpu = grown(&rates.on_cpu, &now.on_cpu);
-    let run_queue = grown(&rates.run_queue, &now.run_queue);
+    let on_cpu = grown(rates.on_cpu, now.on_cpu);
+    let run_queue = grown(rates.run_queue, now.run_queue);
     let wanted_cpu = on_cpu + run_queue;
     Row {
         service: name.to_owned(),
@@ -78,16 +78,16 @@ fn row(name: &str, now: &Service, rates: &Service, quantiles: &Service, seconds:
         input_tokens_per_s: per_second(now.input_tokens - rates.input_tokens),
         output_tokens_per_s: per_second(now.output_tokens - rates.output_tokens),
         errors: now.errors,
-        cpu_cores: per_second(on_cpu).filter(|_| !now.on_cpu.is_empty()),
+        cpu_cores: per_second(on_cpu).filter(|_| now.on_cpu.is_some()),
         run_queue_ratio: (wanted_cpu > 0.0).then(|| run_queue / wanted_cpu),
         gpu_utilization: now.gpu_utilization,
         gpu_memory_bytes: now.gpu_memory,
     }
 }
 
-/// The growth of counters per process: one that is new counts in full, one that ended not at all.
-fn grown(before: &BTreeMap<String, f64>, now: &BTreeMap<String, f64>) -> f64 {
-    now.iter().map(|(pid, value)| (value - before.get(pid).copied().unwrap_or(0.0)).max(0.0)).sum()
+/// The growth of a counter; one that is new counts in full.
+fn grown(before: Option<f64>, now: Option<f64>) -> f64 {
+    (now.unwrap_or(0.0) - before.unwrap_or(0.0)).max(0.0)
 }
 
 /// The quantile of the window, or since the agent's start if nothing happened in it.
@@ -107,8 +107,8 @@ mod tests {
              gen_ai_server_time_to_first_token_seconds_bucket{{service=\"a\",le=\"0.1\"}} {fast}\n\
              gen_ai_server_time_to_first_token_seconds_bucket{{service=\"a\",le=\"0.2\"}} {requests}\n\
              gen_ai_server_time_to_first_token_seconds_bucket{{service=\"a\",le=\"+Inf\"}} {requests}\n\
-             inferscope_process_oncpu_seconds_total{{service=\"a\",pid=\"1\"}} {cpu}\n\
-             inferscope_process_runqueue_seconds_total{{service=\"a\",pid=\"1\"}} {}\n",
+             inferscope_service_oncpu_seconds_total{{service=\"a\"}} {cpu}\n\
+             inferscope_service_runqueue_seconds_total{{service=\"a\"}} {}\n",
             cpu / 3.0
         )))
     }

@@ -12,6 +12,7 @@ enum Part {
     Ttft,
     Tpot,
     Tokens,
+    EstimatedTokens,
     InFlight,
     OnCpu,
     RunQueue,
@@ -22,14 +23,15 @@ enum Part {
 }
 
 /// Family, suffix of the sample's name, and where it goes.
-const PARTS: [(&str, &str, Part); 10] = [
+const PARTS: [(&str, &str, Part); 11] = [
     (metrics::REQUEST_DURATION.name, "_count", Part::Requests),
     (metrics::REQUEST_TTFT.name, "_bucket", Part::Ttft),
     (metrics::REQUEST_TPOT.name, "_bucket", Part::Tpot),
     (metrics::TOKEN_USAGE.name, "_sum", Part::Tokens),
+    (metrics::TOKENS_ESTIMATED.name, "", Part::EstimatedTokens),
     (metrics::HTTP_ACTIVE.name, "", Part::InFlight),
-    (metrics::PROCESS_ONCPU.name, "", Part::OnCpu),
-    (metrics::PROCESS_RUNQUEUE.name, "", Part::RunQueue),
+    (metrics::SERVICE_ONCPU.name, "", Part::OnCpu),
+    (metrics::SERVICE_RUNQUEUE.name, "", Part::RunQueue),
     (metrics::PROCESS_GPU_UTILIZATION.name, "", Part::GpuUtilization),
     (metrics::PROCESS_GPU_MEMORY.name, "", Part::GpuMemory),
     (metrics::SERVICE_INFO.name, "", Part::Presence),
@@ -49,9 +51,8 @@ pub struct Service {
     pub tpot: Buckets,
     pub input_tokens: f64,
     pub output_tokens: f64,
-    /// By pid: series of processes that end disappear.
-    pub on_cpu: BTreeMap<String, f64>,
-    pub run_queue: BTreeMap<String, f64>,
+    pub on_cpu: Option<f64>,
+    pub run_queue: Option<f64>,
     pub gpu_utilization: Option<f64>,
     pub gpu_memory: Option<f64>,
 }
@@ -83,7 +84,6 @@ fn part_of(name: &str) -> Option<Part> {
 impl Service {
     fn add(&mut self, part: Part, sample: &Sample<'_>) {
         let value = sample.value;
-        let by_pid = |map: &mut BTreeMap<String, f64>| *map.entry(sample.label("pid").to_owned()).or_default() += value;
         match part {
             Part::Requests => {
                 self.requests += value;
@@ -98,9 +98,10 @@ impl Service {
                 "output" => self.output_tokens += value,
                 _ => {}
             },
+            Part::EstimatedTokens => self.output_tokens += value,
             Part::InFlight => self.in_flight += value,
-            Part::OnCpu => by_pid(&mut self.on_cpu),
-            Part::RunQueue => by_pid(&mut self.run_queue),
+            Part::OnCpu => *self.on_cpu.get_or_insert_default() += value,
+            Part::RunQueue => *self.run_queue.get_or_insert_default() += value,
             // The other units (memory, encoder, decoder) are shares of other things.
             Part::GpuUtilization if matches!(sample.label("unit"), "" | "sm") => {
                 *self.gpu_utilization.get_or_insert_default() += value;
@@ -163,8 +164,9 @@ gen_ai_server_time_to_first_token_seconds_bucket{service="a",le="0.1"} 4
 gen_ai_server_time_to_first_token_seconds_bucket{service="a",gen_ai_request_model="m",le="0.1"} 1
 gen_ai_client_token_usage_sum{service="a",gen_ai_token_type="input"} 70
 gen_ai_client_token_usage_sum{service="a",gen_ai_token_type="output"} 90
+inferscope_tokens_estimated_total{service="a"} 6
 http_server_active_requests{service="b"} 3
-inferscope_process_oncpu_seconds_total{service="a",pid="1",comm="x"} 1.5
+inferscope_service_oncpu_seconds_total{service="a"} 3.5
 inferscope_process_oncpu_seconds_total{service="a",pid="2",comm="y"} 2
 inferscope_process_gpu_memory_bytes{service="a",pid="1",gpu="0"} 100
 inferscope_process_gpu_memory_bytes{service="a",pid="1",gpu="1"} 50
@@ -178,9 +180,9 @@ http_server_active_requests{service="d"} NaN
         let snapshot = Snapshot::of(&parse(text));
         assert_eq!(snapshot.services.keys().collect::<Vec<_>>(), ["a", "b", "quiet"]);
         let a = &snapshot.services["a"];
-        assert_eq!((a.requests, a.errors, a.input_tokens, a.output_tokens), (9.0, 2.0, 70.0, 90.0));
+        assert_eq!((a.requests, a.errors, a.input_tokens, a.output_tokens), (9.0, 2.0, 70.0, 96.0));
         assert_eq!(a.ttft, Buckets(vec![(0.1, 5.0), (f64::INFINITY, 9.0)]));
-        assert_eq!(a.on_cpu.values().sum::<f64>(), 3.5);
+        assert_eq!((a.on_cpu, a.run_queue), (Some(3.5), None));
         assert_eq!((a.gpu_memory, a.gpu_utilization), (Some(150.0), Some(0.25)));
     }
 

@@ -13,6 +13,7 @@ pub const SCENES: &[(&str, Scene)] = &[
     ("streamed", streamed),
     ("whole", whole),
     ("gap", gap),
+    ("stream_gap", stream_gap),
     ("lost_end", lost_end),
     ("cancelled", cancelled),
     ("stream_error", stream_error),
@@ -72,6 +73,22 @@ fn gap() -> Records {
     }
     ring.response(&mut c, "0\r\n\r\n").wait(10 * MS);
     exchange(&mut ring, &mut c, "vllm_chat");
+    ring.records
+}
+
+/// A chunk with content is captured in part: of a stream that says its usage, and of one that does not.
+fn stream_gap() -> Records {
+    let (mut ring, mut c) = (Ring::new(), Connection::server(1));
+    let sample = Sample::load("vllm_chat_stream");
+    let usage = sample.parts.len() - 2;
+    for says_usage in [true, false] {
+        ring.request(&mut c, &sample.request).wait(50 * MS).response(&mut c, &sample.head);
+        for (number, part) in sample.parts.iter().enumerate().filter(|(number, _)| says_usage || *number != usage) {
+            c.cap = if number == 3 { 40 } else { usize::MAX };
+            ring.response(&mut c, chunk(part)).wait(10 * MS);
+        }
+        ring.response(&mut c, "0\r\n\r\n").wait(10 * MS);
+    }
     ring.records
 }
 

@@ -23,14 +23,11 @@ fn snapshot(devices: Vec<DeviceReading>) -> GpuSnapshot {
 
 fn services() -> ServiceTable {
     Arc::new(vec![Arc::new(ServiceView {
-        index: 0,
         name: "svc".into(),
         engine: "vllm".into(),
-        version: None,
-        model: None,
-        ports: Vec::new(),
         pid: 7,
         processes: vec![ProcessView { pid: 7, comm: "engine".into() }],
+        ..ServiceView::default()
     })])
 }
 
@@ -48,7 +45,7 @@ fn memory(used_bytes: u64) -> Option<MemoryReading> {
 }
 
 fn lines(snapshot: &GpuSnapshot) -> Vec<String> {
-    let families = families(snapshot, &services());
+    let families: Vec<_> = families(snapshot).into_iter().chain(processes(snapshot, &services())).collect();
     let text = ::prometheus::TextEncoder::new().encode_to_string(&families).expect("encodable");
     text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
 }

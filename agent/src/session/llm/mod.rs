@@ -190,6 +190,21 @@ impl LlmParser {
     }
 }
 
+/// The route of a path that is one of an LLM's API, by itself or behind `/v1`: what varies in it becomes `{id}`.
+pub fn route(path: &str) -> Option<String> {
+    let is_own = |pattern: &str, path: &str| {
+        let segments = pattern.split('/').zip(path.split('/'));
+        pattern.split('/').count() == path.split('/').count()
+            && segments.into_iter().all(|(wanted, is)| wanted == is || wanted == "*" && !is.is_empty())
+    };
+    let patterns = || DIALECTS.iter().flat_map(|dialect| dialect.paths);
+    ["", "/v1"].into_iter().find_map(|prefix| {
+        let path = path.strip_prefix(prefix)?;
+        let pattern = patterns().find(|pattern| is_own(pattern, path))?;
+        Some(format!("{prefix}{}", pattern.replace('*', "{id}")))
+    })
+}
+
 /// How many segments of the path the pattern covers, if it fits.
 fn fits(pattern: &str, path: &str) -> Option<usize> {
     if pattern == "/" {

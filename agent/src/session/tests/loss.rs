@@ -36,6 +36,26 @@ fn calls_longer_than_the_capture() {
     assert_eq!(wire.sessions.stats().resyncs, 0, "{:?}", wire.failures());
 }
 
+#[test]
+fn a_stream_with_a_gap_says_so() {
+    let mut wire = Wire::server();
+    wire.request(chat(true)).response(STREAM_HEAD).response(token("a"));
+    wire.call_bytes = 30;
+    wire.response(token("b"));
+    wire.call_bytes = usize::MAX;
+    // The event after it is lost with it: where it begins is in what was lost.
+    wire.response(token("c")).response(token("d")).response(token("e")).response(STREAM_END);
+    wire.request(chat(true)).response(STREAM_HEAD).response(token("a")).response(token("b")).response(STREAM_END);
+    let seen: Vec<_> = wire.out.iter().map(|x| (x.content_chunks, x.gap, x.chunk_gaps.buckets[0])).collect();
+    // Between "a" and "d" something was lost: that is no time between two chunks.
+    assert_eq!(seen, [(3, true, 1), (2, false, 1)]);
+    // The line end of a chunk holds no content.
+    let part = token("a");
+    wire.request(chat(true)).response(STREAM_HEAD).response(&part[..part.len() - 2]).lost(false, 2);
+    wire.response(token("b")).response(STREAM_END);
+    assert_eq!((wire.out[2].content_chunks, wire.out[2].gap), (2, false));
+}
+
 type Step = fn(&mut Wire);
 
 /// (name, the loss, the fault counted, records that come out before the connection is in step again)
