@@ -10,7 +10,7 @@ use std::{
     sync::{
         Arc,
         atomic::Ordering,
-        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -33,7 +33,7 @@ const LOOKS: [Duration; 5] = [
 /// The first of these looks at which a program that is no engine's is asked whether it listens: most have ended by then.
 const LISTENS_FROM: usize = 3;
 const SCAN_EVERY: Duration = Duration::from_secs(10);
-/// Looks that may be outstanding: more execs than that wait for the next scan.
+/// Looks, and messages in either direction, that may be outstanding: more execs than that wait for the next scan.
 const PENDING: usize = 4096;
 
 /// What the pipeline asks of the scout.
@@ -85,7 +85,7 @@ struct State {
     known: Vec<Found>,
     /// Of these the next scan tells, changed or not.
     again: BTreeSet<u32>,
-    finds: Sender<Find>,
+    finds: SyncSender<Find>,
     live: Arc<Live>,
 }
 
@@ -235,7 +235,7 @@ impl Scout {
         guard: Guard,
     ) -> std::io::Result<Self> {
         let (asks, asked) = sync_channel(PENDING);
-        let (finds, found) = channel();
+        let (finds, found) = sync_channel(PENDING.max(first.len()));
         for found in &first {
             let _ = finds.send(Find::Service(Box::new(found.clone())));
         }

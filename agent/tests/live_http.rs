@@ -143,10 +143,9 @@ fn a_request_of_ten_megabytes() {
     assert!(o.complete() && o.bytes_sent > 10 << 20);
     assert_eq!((&r.id, r.model.as_deref(), r.output_tokens, r.chunks), (&o.id, Some("m"), Some(20), 20), "{r:?}");
     assert_eq!((r.request_bytes, r.error_type.as_deref()), (o.bytes_sent, None));
-    let m = agent.scrape().unwrap();
-    let left_out = m.count("inferscope_payload_left_out_bytes_total", &[]);
-    let lost = m.count("inferscope_events_lost_total", &[("where", "ring_payload")]);
-    assert!(left_out > (7 << 20) as f64 && lost == 0.0, "{left_out} bytes left out, {lost} records lost");
+    let left_out = |m: &Metrics| m.count("inferscope_payload_left_out_bytes_total", &[]) > (7 << 20) as f64;
+    let m = agent.wait_metrics("what was left out is counted", Duration::from_secs(10), left_out).unwrap();
+    assert_eq!(m.count("inferscope_events_lost_total", &[("where", "ring_payload")]), 0.0);
     assert_exact_after(&server, &agent);
 }
 

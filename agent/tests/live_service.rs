@@ -31,7 +31,7 @@ fn a_service_keeps_the_time_of_its_ended_processes() {
 
 /// Families with a series that is of no process.
 fn of_no_process(metrics: &Metrics) -> BTreeSet<&str> {
-    let all = metrics.0.keys().filter(|series| !series.labels.contains_key("comm"));
+    let all = metrics.series.keys().filter(|series| !series.labels.contains_key("comm"));
     all.map(|series| series.name.as_str()).collect()
 }
 
@@ -47,7 +47,7 @@ fn without_series_of_processes_all_others_are_there() {
     let agent = with(false);
     let same = |m: &Metrics| of_no_process(m) == of_no_process(&all);
     let m = agent.wait_metrics("the series of services", SOON, same).unwrap();
-    assert!(m.0.keys().all(|series| !series.labels.contains_key("comm")), "{:?}", m.families());
+    assert!(m.series.keys().all(|series| !series.labels.contains_key("comm")), "{:?}", m.families());
     work.work().unwrap();
     assert!(agent.scrape().unwrap().count(ONCPU, &[]) > 0.0);
     work.finish().unwrap();

@@ -22,7 +22,7 @@ fn listens(root: &Path, pid: u32) {
 }
 
 fn state(root: &Path) -> (State, Receiver<Find>) {
-    let (finds, found) = channel();
+    let (finds, found) = sync_channel(PENDING);
     let discovery = Discovery::with_proc_root(Rules::default(), root.to_owned());
     let (looks, known, again, live) = (Vec::new(), Vec::new(), BTreeSet::new(), Arc::default());
     (State { discovery, wire: true, looks, known, again, finds, live }, found)
@@ -122,7 +122,7 @@ fn what_new_rules_do_not_want_is_let_go() {
 fn what_there_is_no_room_for_is_counted() {
     let live = Arc::new(Live::default());
     let (asks, asked) = sync_channel(1);
-    let (_finds, found) = channel();
+    let (_finds, found) = sync_channel(1);
     let scout = Scout { asks, finds: found, live: Arc::clone(&live), thread: None };
     (1..=3).for_each(|pid| scout.ask(Ask::Exec { pid, filename: Vec::new() }));
     assert_eq!((asked.try_iter().count(), live.asks_lost.load(Ordering::Relaxed)), (1, 2));
