@@ -23,7 +23,9 @@ pub fn run() -> Result<Verdict> {
     let targets = process::output(fuzz(&["list"]).current_dir(&workspace))?;
     let mut verdict = Verdict::done();
     for target in targets.lines() {
-        let mut command = fuzz(&["run", target, "--"]);
+        let mut command = fuzz(&["run", target]);
+        // What is found goes to the first folder, and is there for the next run; the kept corpus is the second.
+        command.arg(paths::cache(&format!("fuzz/{target}"))?).arg(workspace.join("fuzz/corpus").join(target)).arg("--");
         command.args([&format!("-max_total_time={SECONDS_EACH}"), "-rss_limit_mb=2048", "-print_final_stats=1"]);
         let done = step::captured(&format!("fuzz {target}"), "10 seconds and its build", LIMIT, &mut command)?;
         if !done.status.success() {
