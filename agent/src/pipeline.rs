@@ -7,6 +7,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod closes;
 mod watch;
 
 use std::{
@@ -47,6 +48,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_millis(100);
 const PUBLISH_NS: u64 = 200_000_000;
 const TICK_NS: u64 = 1_000_000_000;
+const CLOSES_NS: u64 = 10 * TICK_NS;
 const SWEEP_NS: u64 = 60 * TICK_NS;
 
 /// Sees every finished LLM request; must not wait.
@@ -116,13 +118,17 @@ impl Pipeline {
     pub fn run(&mut self) {
         let mut next_publish = 0;
         let mut next_tick = monotonic_ns() + TICK_NS;
-        let mut next_sweep = next_tick + SWEEP_NS;
+        let (mut next_closes, mut next_sweep) = (next_tick + CLOSES_NS, next_tick + SWEEP_NS);
         while !self.stop.load(Ordering::Relaxed) {
             self.turn();
             let now = monotonic_ns();
             if now >= next_tick {
                 self.tick(now);
                 next_tick = now + TICK_NS;
+            }
+            if now >= next_closes {
+                self.end_unseen_closes(now);
+                next_closes = now + CLOSES_NS;
             }
             if now >= next_sweep {
                 self.watcher.sweep_threads();

@@ -1,7 +1,7 @@
 //! What a process listens on: TCP ports and unix sockets, from its own network namespace's tables and its descriptors.
 //! Connects to nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -63,6 +63,13 @@ fn descriptors(proc_root: &Path, pid: u32) -> impl Iterator<Item = (u64, u64)> {
     })
 }
 
+/// Inodes of the sockets that a process has open; None if they cannot be told, or not all of them.
+pub fn open_sockets(proc_root: &Path, pid: u32) -> Option<HashSet<u64>> {
+    let entries = fs::read_dir(process::file(proc_root, pid, "fd")).ok()?.collect::<Result<Vec<_>, _>>().ok()?;
+    let open = (entries.len() < MAX_DESCRIPTORS).then(|| descriptors(proc_root, pid))?;
+    Some(open.map(|(_, inode)| inode).collect())
+}
+
 fn read_table(proc_root: &Path, pid: u32) -> HashMap<u64, Listener> {
     let mut table = HashMap::new();
     for name in ["net/tcp", "net/tcp6"] {
@@ -106,7 +113,7 @@ fn unix_line(line: &str) -> Option<(u64, Listener)> {
 mod tests {
     use super::*;
     use std::net::{Ipv6Addr, TcpListener};
-    use std::os::unix::net::UnixListener;
+    use std::os::unix::net::{UnixListener, UnixStream};
 
     #[test]
     fn lines_of_the_kernel() {
@@ -138,6 +145,17 @@ mod tests {
             assert!(found.contains(&Listener::Tcp(port)), "{found:?}");
         }
         assert!(found.contains(&Listener::Unix(path.to_str().unwrap().into())), "{found:?}");
+    }
+
+    #[test]
+    fn what_is_open_is_told_and_what_is_not_known_is_not() {
+        let (one, other) = UnixStream::pair().unwrap();
+        let inode = |stream: &UnixStream| rustix::fs::fstat(stream).unwrap().st_ino;
+        let (kept, gone) = (inode(&one), inode(&other));
+        drop(other);
+        let open = open_sockets(Path::new("/proc"), std::process::id()).unwrap();
+        assert!(open.contains(&kept) && !open.contains(&gone));
+        assert_eq!(open_sockets(Path::new("/nonexistent"), 1), None);
     }
 
     #[test]

@@ -68,6 +68,11 @@ impl Connection {
         self.drop_in_flight(cx);
     }
 
+    /// It was closed, when is not known: the last byte that was seen is taken for the end.
+    pub fn closed_unseen(&mut self, cx: &mut Context<'_>) {
+        self.end_all(self.last_ns, cx);
+    }
+
     /// The last thread of a process that used the connection has ended.
     pub fn process_exit(&mut self, tgid: u32, at_ns: u64, cx: &mut Context<'_>) {
         self.in_flight.retain(|open| {

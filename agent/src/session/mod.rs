@@ -172,6 +172,21 @@ impl Sessions {
         std::mem::take(&mut self.useless.0)
     }
 
+    /// Socket and service of connections that have a request in flight and moved no byte for so long.
+    pub fn still(&self, now_ns: u64, for_ns: u64) -> Vec<(u64, u32)> {
+        let still = |known: &Connection| now_ns.saturating_sub(known.last_ns) >= for_ns;
+        let open = self.connections.iter().filter(|(_, known)| still(known));
+        open.filter_map(|(socket, known)| Some((*socket, known.in_flight.front()?.exchange.service))).collect()
+    }
+
+    /// Nobody has this connection open any more, and its close was not seen: it ended with its last byte.
+    pub fn closed_unseen(&mut self, socket: u64, out: &mut impl FnMut(Exchange)) {
+        let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };
+        if let Some(mut known) = self.connections.remove(&socket) {
+            known.closed_unseen(&mut cx);
+        }
+    }
+
     /// The requests in flight now.
     pub fn in_flight(&self) -> impl Iterator<Item = InFlight> {
         self.connections.values().flat_map(|connection| {

@@ -50,6 +50,8 @@ pub enum Turn {
     Close,
     /// The same, by another file that takes the descriptor's place (dup2).
     Replace,
+    /// The same, by close_range.
+    CloseRange,
     /// The serving process kills itself.
     Kill,
     /// Random bytes in the stream.
@@ -236,6 +238,7 @@ fn turn(value: &str) -> Result<Turn> {
         "abort" => Turn::Abort,
         "close" => Turn::Close,
         "replace" => Turn::Replace,
+        "close-range" => Turn::CloseRange,
         "kill" => Turn::Kill,
         "garbage" => Turn::Garbage,
         "half-json" => Turn::HalfJson,

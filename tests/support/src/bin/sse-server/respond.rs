@@ -55,7 +55,7 @@ pub fn whole(
     if length.is_none() && how.framing == Framing::Chunked {
         rest.extend_from_slice(b"0\r\n\r\n");
     }
-    if let Some(turn @ (Turn::Abort | Turn::Close | Turn::Replace | Turn::Kill)) = how.turn {
+    if let Some(turn @ (Turn::Abort | Turn::Close | Turn::Replace | Turn::CloseRange | Turn::Kill)) = how.turn {
         first.extend_from_slice(&rest[..rest.len() / 2]);
         socket.write_all(how, &first)?;
         break_off(socket, turn);
@@ -71,11 +71,12 @@ pub fn whole(
     Ok(next(how))
 }
 
-/// Ends the response where it is: reset, close (both by the close that follows), dup2 or death.
+/// Ends the response where it is: reset, close (both by the close that follows), another way to close, or death.
 pub fn break_off(socket: &Socket, turn: Turn) {
     match turn {
         Turn::Abort => socket.reset_on_close(),
         Turn::Replace => socket.replace(),
+        Turn::CloseRange => socket.close_range(),
         // SAFETY: a signal to this process.
         Turn::Kill => unsafe {
             libc::kill(libc::getpid(), libc::SIGKILL);

@@ -182,7 +182,7 @@ fn respond(shared: &Shared, socket: &mut Socket, request: &Request, own: bool) -
     let next = answer(shared, socket, request, &how)?;
     let cut = how.turn.is_some_and(|t| {
         use crate::behaviour::Turn::*;
-        matches!(t, Abort | Close | Replace | LyingChunk)
+        matches!(t, Abort | Close | Replace | CloseRange | LyingChunk)
     });
     Stats::add(if cut { &stats.cut } else { &stats.completed }, 1);
     Ok(next)

@@ -117,7 +117,7 @@ fn take_turn(wire: &mut Wire, script: &Script, turn: Turn) -> Result<Option<Next
     let how = wire.how;
     let eol = how.eol();
     match turn {
-        Turn::Abort | Turn::Close | Turn::Replace | Turn::Kill => {
+        Turn::Abort | Turn::Close | Turn::Replace | Turn::CloseRange | Turn::Kill => {
             break_off(wire.socket, turn);
             Ok(Some(Next::Close))
         }
