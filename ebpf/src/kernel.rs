@@ -21,6 +21,8 @@ pub trait Read {
     /// # Safety
     /// As for `u32`.
     unsafe fn u8(base: *const u8, offset: u32) -> u8;
+    /// Whether pointers that were read may be read from in the same way.
+    const TYPED: bool;
 }
 
 /// tp_btf: the verifier knows the type, plain loads are allowed (5.5).
@@ -29,6 +31,7 @@ pub struct Typed;
 pub struct Untyped;
 
 impl Read for Typed {
+    const TYPED: bool = true;
     #[inline(always)]
     unsafe fn u32(base: *const u8, offset: u32) -> u32 {
         // SAFETY: a typed pointer of the hook.
@@ -47,6 +50,7 @@ impl Read for Typed {
 }
 
 impl Read for Untyped {
+    const TYPED: bool = false;
     #[inline(always)]
     unsafe fn u32(base: *const u8, offset: u32) -> u32 {
         read(base as u64, offset).unwrap_or(0)

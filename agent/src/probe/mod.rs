@@ -89,6 +89,7 @@ fn config(options: &LoadOptions<'_>) -> Result<Config> {
         capture_head_bytes: options.capture_head_bytes.next_multiple_of(PAYLOAD_BYTES as u32),
         capture_tail_bytes: options.capture_tail_bytes,
         capture_request_bytes: options.capture_request_bytes,
+        typed_current_task: u32::from(programs::kernel_version() >= (5, 11)),
         wake_bytes: options.ring_bytes / 4,
         agent_tgid: std::process::id(),
         syscall_class: arch::syscall_classes(),

@@ -179,10 +179,16 @@ fn software_event(ebpf: &mut Ebpf, name: &str, event: SoftwareEvent) -> Result<S
     Ok(format!("perf_event:{event:?}"))
 }
 
+/// Major and minor number of the running kernel; zeroes if it does not say.
+pub fn kernel_version() -> (u32, u32) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 /// Whether this kernel runs tracepoint programs with preemption on.
 fn preempts_programs() -> bool {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    release.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= 7)
+    kernel_version() >= (7, 0)
 }
 
 fn tracepoint(ebpf: &mut Ebpf, name: &str, at: &str, btf: Option<&Btf>) -> (Option<String>, Option<String>) {

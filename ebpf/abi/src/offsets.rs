@@ -58,6 +58,9 @@ pub struct Config {
     pub capture_tail_bytes: u32,
     /// Of a request that has moved so many bytes only the end of each further call is captured.
     pub capture_request_bytes: u32,
+    /// 1 where the kernel has bpf_get_current_task_btf() (5.11 and later). Elsewhere the call is dead code, which the
+    /// verifier takes out.
+    pub typed_current_task: u32,
     /// Ring fill in bytes from which the agent is woken at once.
     pub wake_bytes: u32,
     /// The agent itself, never watched.

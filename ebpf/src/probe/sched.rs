@@ -1,6 +1,5 @@
 //! On-CPU, run-queue and off-CPU time by reason, at each switch and wake-up of a watched thread.
 
-use aya_ebpf::helpers::generated::bpf_get_current_task;
 use inferscope_abi::{
     NO_OFFSET, NO_SYSCALL, RUNQ_BUCKETS, STATE_BLOCK_IO, STATE_FAULT, STATE_FILE, STATE_ONCPU, STATE_OTHER,
     STATE_RUNQUEUE, STATE_SOCKET, SYS_IO_URING, SYS_READ, SYS_READV, SYS_WRITE, SYS_WRITEV, SYSCALL_NUMBERS,
@@ -112,7 +111,7 @@ unsafe fn reason<R: Read>(prev: *const u8, thread: *const Thread, state: u32) ->
         match class {
             SYS_READ | SYS_WRITE | SYS_READV | SYS_WRITEV => {
                 // The same call serves files and sockets. `prev` is still the current task here.
-                if socket::is_socket(bpf_get_current_task(), (*thread).args[0]) { STATE_SOCKET } else { STATE_FILE }
+                if socket::is_socket::<R>((*thread).args[0]) { STATE_SOCKET } else { STATE_FILE }
             }
             class => blocking_state(class),
         }

@@ -3,6 +3,7 @@
 //! A socket is known by its inode, read through the descriptor table at each call, so that a descriptor that is
 //! closed, duplicated or passed on can't be taken for another. `capture` copies the bytes.
 
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf};
 use inferscope_abi::{
     CLOSE_CLOSED, CLOSE_EOF, CLOSE_RESET, CLOSE_SHUTDOWN_WRITE, CONNECTION_IGNORED, CloseEvent, Connection, DIR_RX,
     DIR_TX, Kind, Lost, SYS_READ, SYS_READV, SYS_RECVFROM, SYS_RECVMMSG, SYS_RECVMSG, SYS_SHUTDOWN, Thread,
@@ -11,7 +12,7 @@ use inferscope_abi::{
 use crate::{
     config,
     emit::{self, header, lost},
-    kernel::{now_ns, read},
+    kernel::{Read, Typed, Untyped, now_ns, read},
     maps::{CONNECTION, SCRATCH, Scratch},
     watch,
 };
@@ -59,16 +60,18 @@ pub struct Call {
     pub moved: u64,
 }
 
-/// `struct file *` of a descriptor of `task`.
+/// `struct file *` of a descriptor of `task`: a table of pointers, the one thing here that has no type to the verifier.
 #[inline(always)]
-fn file_of(task: u64, fd: u64) -> Option<u64> {
-    let files: u64 = read(task, config!(offsets.task_files))?;
-    let table: u64 = read(files, config!(offsets.files_fdt))?;
-    let max: u32 = read(table, config!(offsets.fdt_max_fds))?;
+fn file_of<R: Read>(task: *const u8, fd: u64) -> Option<u64> {
+    // SAFETY: the current task or the hook's, and what it points to, at constant offsets.
+    let (fds, max) = unsafe {
+        let files = R::u64(task, config!(offsets.task_files)) as *const u8;
+        let table = R::u64(files, config!(offsets.files_fdt)) as *const u8;
+        (R::u64(table, config!(offsets.fdt_fd)), R::u32(table, config!(offsets.fdt_max_fds)))
+    };
     if fd >= u64::from(max) {
         return None;
     }
-    let fds: u64 = read(table, config!(offsets.fdt_fd))?;
     let file: u64 = read(fds + fd * 8, 0)?;
     (file != 0).then_some(file)
 }
@@ -84,22 +87,28 @@ fn socket_inode(file: u64) -> Option<u64> {
     read(inode, config!(offsets.inode_ino))
 }
 
+/// Plain loads where the hook and the kernel give the current task a type, a helper for each otherwise.
 #[inline(always)]
-fn current_file(fd: u64) -> Option<u64> {
-    // SAFETY: no arguments.
-    file_of(unsafe { aya_ebpf::helpers::generated::bpf_get_current_task() }, fd)
+fn current_file<R: Read>(fd: u64) -> Option<u64> {
+    if R::TYPED && config!(typed_current_task) != 0 {
+        // SAFETY: no arguments.
+        file_of::<Typed>(unsafe { bpf_get_current_task_btf() } as *const u8, fd)
+    } else {
+        // SAFETY: no arguments.
+        file_of::<Untyped>(unsafe { bpf_get_current_task() } as *const u8, fd)
+    }
 }
 
 /// Whether the descriptor of the current task is a socket.
 #[inline(always)]
-pub fn is_socket(task: u64, fd: u64) -> bool {
-    file_of(task, fd).and_then(socket_inode).is_some()
+pub fn is_socket<R: Read>(fd: u64) -> bool {
+    current_file::<R>(fd).and_then(socket_inode).is_some()
 }
 
 /// close(2) begins: the last descriptor of a captured connection ends it.
 #[inline(always)]
-pub fn closing(pid_tgid: u64, mark: u16, fd: u64) {
-    let Some(file) = current_file(fd) else { return };
+pub fn closing<R: Read>(pid_tgid: u64, mark: u16, fd: u64) {
+    let Some(file) = current_file::<R>(fd) else { return };
     let Some(inode) = socket_inode(file) else { return };
     let Some(connection) = CONNECTION.get_ptr(inode) else { return };
     let references: u64 = read(file, config!(offsets.file_count)).unwrap_or(0);
@@ -112,9 +121,9 @@ pub fn closing(pid_tgid: u64, mark: u16, fd: u64) {
 
 /// dup2(2) or dup3(2) begins: it closes the descriptor that it makes, if that is open and `fd` is.
 #[inline(always)]
-pub fn replacing(pid_tgid: u64, mark: u16, fd: u64, new: u64) {
-    if fd != new && current_file(fd).is_some() {
-        closing(pid_tgid, mark, new);
+pub fn replacing<R: Read>(pid_tgid: u64, mark: u16, fd: u64, new: u64) {
+    if fd != new && current_file::<R>(fd).is_some() {
+        closing::<R>(pid_tgid, mark, new);
     }
 }
 
@@ -151,13 +160,20 @@ fn flags_of(class: u8, thread: &Thread) -> u64 {
 /// # Safety
 /// `thread` is a map value.
 #[inline(always)]
-pub unsafe fn returned(pid_tgid: u64, mark: u16, thread: *const Thread, class: u8, result: i64, at_ns: u64) -> u64 {
+pub unsafe fn returned<R: Read>(
+    pid_tgid: u64,
+    mark: u16,
+    thread: *const Thread,
+    class: u8,
+    result: i64,
+    at_ns: u64,
+) -> u64 {
     // SAFETY: by contract.
     let thread = unsafe { &*thread };
     let fd = thread.args[0];
     if class == SYS_SHUTDOWN {
         if result == 0 && (thread.args[1] == SHUT_WR || thread.args[1] == SHUT_RDWR) {
-            ended(pid_tgid, mark, fd, CLOSE_SHUTDOWN_WRITE, at_ns);
+            ended::<R>(pid_tgid, mark, fd, CLOSE_SHUTDOWN_WRITE, at_ns);
         }
         return 0;
     }
@@ -165,8 +181,8 @@ pub unsafe fn returned(pid_tgid: u64, mark: u16, thread: *const Thread, class: u
         match result {
             // A read of no bytes is no end of the stream if none were asked for; that is rare enough to leave to
             // the agent, which keeps a connection on which more arrives.
-            0 if reads(class) => ended(pid_tgid, mark, fd, CLOSE_EOF, at_ns),
-            EPIPE | ECONNABORTED | ECONNRESET | ETIMEDOUT => ended(pid_tgid, mark, fd, CLOSE_RESET, at_ns),
+            0 if reads(class) => ended::<R>(pid_tgid, mark, fd, CLOSE_EOF, at_ns),
+            EPIPE | ECONNABORTED | ECONNRESET | ETIMEDOUT => ended::<R>(pid_tgid, mark, fd, CLOSE_RESET, at_ns),
             _ => {}
         }
         return 0;
@@ -190,24 +206,24 @@ pub unsafe fn returned(pid_tgid: u64, mark: u16, thread: *const Thread, class: u
     };
     // SAFETY: this CPU's scratch. From here on the call is what memory says: the ten kinds of call are one path.
     unsafe { (*scratch).call = call };
-    moved(capture::forget(scratch), mark);
+    moved::<R>(capture::forget(scratch), mark);
     // SAFETY: as above.
     unsafe { (*capture::forget(scratch)).call.moved }
 }
 
 /// The stream of a captured connection ended in one way or another.
 #[inline(always)]
-fn ended(pid_tgid: u64, mark: u16, fd: u64, reason: u32, at_ns: u64) {
-    let Some(inode) = current_file(fd).and_then(socket_inode) else { return };
+fn ended<R: Read>(pid_tgid: u64, mark: u16, fd: u64, reason: u32, at_ns: u64) {
+    let Some(inode) = current_file::<R>(fd).and_then(socket_inode) else { return };
     if let Some(connection) = CONNECTION.get_ptr(inode) {
         closed(pid_tgid, mark, inode, connection, reason, at_ns);
     }
 }
 
 #[inline(always)]
-fn moved(scratch: *mut Scratch, mark: u16) {
+fn moved<R: Read>(scratch: *mut Scratch, mark: u16) {
     // SAFETY: this CPU's scratch.
-    let Some(file) = current_file(u64::from(unsafe { (*scratch).call.fd })) else { return };
+    let Some(file) = current_file::<R>(u64::from(unsafe { (*scratch).call.fd })) else { return };
     let Some(inode) = socket_inode(file) else { return };
     // SAFETY: as above.
     unsafe { (*scratch).call.moved = walk::moved_bytes(&(*scratch).call) };

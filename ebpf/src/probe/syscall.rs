@@ -9,7 +9,7 @@ use inferscope_abi::{
 use crate::{
     config,
     emit::lost,
-    kernel::{Read, now_ns},
+    kernel::{Read, Untyped, now_ns},
     maps::{CONFIG, SYSCALL},
     probe::socket,
     state, watch,
@@ -62,7 +62,7 @@ tracepoint!(sys_enter_btf, sys_enter_raw, "sys_enter", |ctx, R| {
     let mark = watch::mark((current >> 32) as u32);
     if mark != 0 {
         let registers = Registers::<R>(ctx.arg(0), core::marker::PhantomData);
-        entered(current, mark, ctx.arg::<u64>(1) as u32, registers);
+        entered::<R>(current, mark, ctx.arg::<u64>(1) as u32, registers);
     }
 });
 // raw_syscalls:sys_enter
@@ -72,7 +72,7 @@ classic_tracepoint!(sys_enter_tp, |record| {
     if mark != 0 {
         // SAFETY: a field of the record.
         let number = unsafe { core::ptr::read_volatile(record.add(RECORD_ID).cast::<u64>()) } as u32;
-        entered(current, mark, number, Record(record));
+        entered::<Untyped>(current, mark, number, Record(record));
     }
 });
 
@@ -81,9 +81,8 @@ tracepoint!(sys_exit_btf, sys_exit_raw, "sys_exit", |ctx, R| {
     let current = bpf_get_current_pid_tgid();
     let mark = watch::mark((current >> 32) as u32);
     if mark != 0 {
-        returned(current, mark, ctx.arg::<u64>(1) as i64);
+        returned::<R>(current, mark, ctx.arg::<u64>(1) as i64);
     }
-    core::marker::PhantomData::<R>
 });
 // raw_syscalls:sys_exit
 classic_tracepoint!(sys_exit_tp, |record| {
@@ -91,7 +90,7 @@ classic_tracepoint!(sys_exit_tp, |record| {
     let mark = watch::mark((current >> 32) as u32);
     if mark != 0 {
         // SAFETY: a field of the record.
-        returned(current, mark, unsafe { core::ptr::read_volatile(record.add(RECORD_RET).cast::<i64>()) });
+        returned::<Untyped>(current, mark, unsafe { core::ptr::read_volatile(record.add(RECORD_RET).cast::<i64>()) });
     }
 });
 
@@ -106,7 +105,7 @@ pub fn class_of(number: u32) -> u8 {
 }
 
 #[inline(always)]
-fn entered(current: u64, mark: u16, number: u32, arguments: impl Arguments) {
+fn entered<R: Read>(current: u64, mark: u16, number: u32, arguments: impl Arguments) {
     let (tgid, tid) = ((current >> 32) as u32, current as u32);
     let Some(thread) = state::thread(tid, tgid) else { return };
     let class = class_of(number);
@@ -121,15 +120,15 @@ fn entered(current: u64, mark: u16, number: u32, arguments: impl Arguments) {
             (*thread).args[3] = arguments.get(3);
         }
         if class == SYS_CLOSE {
-            socket::closing(current, mark, (*thread).args[0]);
+            socket::closing::<R>(current, mark, (*thread).args[0]);
         } else if class == SYS_DUP {
-            socket::replacing(current, mark, arguments.get(0), arguments.get(1));
+            socket::replacing::<R>(current, mark, arguments.get(0), arguments.get(1));
         }
     }
 }
 
 #[inline(always)]
-fn returned(current: u64, mark: u16, result: i64) {
+fn returned<R: Read>(current: u64, mark: u16, result: i64) {
     let (tgid, tid) = ((current >> 32) as u32, current as u32);
     let Some(thread) = state::thread(tid, tgid) else { return };
     // SAFETY: a map value.
@@ -144,7 +143,7 @@ fn returned(current: u64, mark: u16, result: i64) {
         let stats = count(tgid, number, now.wrapping_sub((*thread).syscall_since_ns), failed);
         let class = class_of(number);
         if (SYS_READ..=SYS_SENDMMSG).contains(&class) || class == SYS_SHUTDOWN {
-            let moved = socket::returned(current, mark, thread, class, result, now);
+            let moved = socket::returned::<R>(current, mark, thread, class, result, now);
             if !stats.is_null() {
                 (*stats).socket_bytes += moved;
             }
