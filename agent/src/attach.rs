@@ -2,6 +2,8 @@
 //! Standard output may stand still, as under a pager: it is written to by threads of its own, waited for only so long.
 #![forbid(unsafe_code)]
 
+mod recording;
+
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -13,6 +15,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
+use recording::Recording;
+
 use crate::{
     cli::{AttachArgs, LogArgs},
     commands,
@@ -23,7 +27,7 @@ use crate::{
         output::{Out, write_within},
         prometheus::RECORDS,
     },
-    run,
+    run::{self, Hears},
     tasks::{Ended, supervised},
 };
 
@@ -138,7 +142,13 @@ fn summary_text(summary: &mut Summary, lost: &[(&str, u64)], json: bool) -> Stri
 }
 
 /// Waits for the end of the time, of the process, or of the operator's patience.
-async fn wait(args: &AttachArgs, running: &run::Running, printer: &Lines, ended: &mut Ended) -> Result<()> {
+async fn wait(
+    args: &AttachArgs,
+    running: &run::Running,
+    printer: &Lines,
+    recording: &mut Option<Recording>,
+    ended: &mut Ended,
+) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut poll = tokio::time::interval(Duration::from_millis(200));
@@ -155,6 +165,12 @@ async fn wait(args: &AttachArgs, running: &run::Running, printer: &Lines, ended:
             _ = poll.tick() => {
                 if printer.failing() {
                     return Ok(());
+                }
+                if let Some(recording) = recording {
+                    recording.sample(&running.sources);
+                    if recording.has_failed() {
+                        return Ok(());
+                    }
                 }
                 let watched = !running.sources.services.table().is_empty();
                 if watched && !seen && !args.json {
@@ -179,24 +195,31 @@ fn untold(_: Result<(), &io::Error>) {}
 /// `inferscope attach`. Errors: no such process, no kernel programs, an output that cannot be written or is not read.
 pub fn attach(args: &AttachArgs, log: &LogArgs) -> Result<()> {
     let mut config = args.config(log);
-    config.nvml.enabled = false;
+    config.nvml.enabled = args.out.is_some();
     let summary = Arc::new(Mutex::new(Summary::default()));
     let (tasks, mut ended) = supervised();
     let format = if args.json { jsonl::line } else { request_line };
     let printer = Lines::start("printer", Out::stdout()?, format, untold, tasks.guard("printer"))?;
-    let (seen, printed) = (Arc::clone(&summary), printer.queue());
+    let mut recording = args.out.as_deref().map(|path| Recording::start(path, &tasks)).transpose()?;
+    let timeline = recording.as_ref().map(Recording::timeline);
+    let (seen, printed, drawn) = (Arc::clone(&summary), printer.queue(), timeline.clone());
     let each = move |request: &Arc<Request>| {
         seen.lock().unwrap_or_else(PoisonError::into_inner).add(request);
         printed.send(request);
+        if let Some(timeline) = &drawn {
+            timeline.request(request);
+        }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut running = run::start(&config, &tasks, Some(Box::new(each)))?;
-    let outcome = runtime.block_on(wait(args, &running, &printer, &mut ended));
+    let mut running = run::start(&config, &tasks, Hears { each: Some(Box::new(each)), timeline })?;
+    let outcome = runtime.block_on(wait(args, &running, &printer, &mut recording, &mut ended));
     let finished = running.finish();
     let losses = running.sources.losses();
+    let drawn = recording.map(|recording| recording.end(&running.sources)).transpose();
     drop(running);
     let printed = end(&mut summary.lock().unwrap_or_else(PoisonError::into_inner), losses, printer, args.json);
-    outcome.and(finished).and(printed)
+    let drawn = drawn.map(|words| words.into_iter().for_each(commands::say));
+    outcome.and(finished).and(printed).and(drawn)
 }
 
 /// What is still to be printed, as long as standard output takes it.

@@ -110,6 +110,9 @@ pub struct AttachArgs {
     /// Print JSON lines
     #[arg(long)]
     pub json: bool,
+    /// Record a timeline in Perfetto's format: what every thread did when, and the requests above it
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 /// Arguments of `top`.

@@ -1,6 +1,6 @@
 //! Ring bytes to [`Event`]: the only place that reads raw records. Total: any bytes give an event or an error.
 
-use inferscope_abi::{CloseEvent, ExecEvent, ExitEvent, ForkEvent, Header, Kind, PayloadHeader};
+use inferscope_abi::{CloseEvent, ExecEvent, ExitEvent, ForkEvent, Header, Kind, PayloadHeader, SchedEvent};
 
 /// One record of the ring, payload bytes borrowed.
 #[derive(Debug)]
@@ -10,6 +10,7 @@ pub enum Event<'a> {
     Exit(Box<ExitEvent>),
     Payload(Payload<'a>),
     Close(CloseEvent),
+    Sched(SchedEvent),
 }
 
 /// Bytes that a watched process moved, with where and when.
@@ -50,6 +51,8 @@ unsafe impl Wire for ExitEvent {}
 unsafe impl Wire for PayloadHeader {}
 // SAFETY: as above.
 unsafe impl Wire for CloseEvent {}
+// SAFETY: as above.
+unsafe impl Wire for SchedEvent {}
 
 fn take<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
     if bytes.len() < size_of::<T>() {
@@ -67,6 +70,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         Kind::Fork => Event::Fork(take(bytes)?),
         Kind::Exit => Event::Exit(Box::new(take(bytes)?)),
         Kind::Close => Event::Close(take(bytes)?),
+        Kind::Sched => Event::Sched(take(bytes)?),
         Kind::Payload => {
             let head: PayloadHeader = take(bytes)?;
             let rest = &bytes[size_of::<PayloadHeader>()..];

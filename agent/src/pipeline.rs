@@ -26,7 +26,7 @@ use crate::{
     correlate::{self, Labels, Request},
     decode::{Event, decode},
     exits::Exits,
-    export::{lines::Queue, requests::RequestMetrics},
+    export::{lines::Queue, perfetto::Timeline, requests::RequestMetrics},
     probe::{CounterReader, Watcher},
     refused::Refused,
     registry::Registry,
@@ -64,6 +64,8 @@ pub struct Sinks {
 
 /// Every stage with its state, owned by its thread.
 pub struct Pipeline {
+    /// Hears of every change of a thread's state, if there is one.
+    pub timeline: Option<Arc<Timeline>>,
     pub ring: Ring,
     pub watcher: Watcher,
     pub reader: CounterReader,
@@ -160,7 +162,7 @@ impl Pipeline {
 
     /// Takes what is in the ring through every stage.
     fn drain(&mut self) {
-        let Self { ring, watcher, sessions, registry, scout, sinks, live, exits, candidates, .. } = self;
+        let Self { ring, watcher, sessions, registry, scout, sinks, live, exits, candidates, timeline, .. } = self;
         let mut ended = |registry: &Registry, exchange: Exchange| {
             if exchange.service == CANDIDATES {
                 finish_candidate(candidates, scout, live, exchange);
@@ -179,6 +181,12 @@ impl Pipeline {
             Ok(Event::Close(close)) => {
                 live.count(Kind::Close);
                 sessions.close(&close, &mut |exchange| ended(registry, exchange));
+            }
+            Ok(Event::Sched(sched)) => {
+                live.count(Kind::Sched);
+                if let Some(timeline) = &*timeline {
+                    timeline.sched(&sched);
+                }
             }
             Ok(Event::Exec(exec)) => {
                 live.count(Kind::Exec);

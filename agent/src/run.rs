@@ -21,7 +21,7 @@ use crate::{
     config::{Config, changes},
     discover::{Discovery, Found},
     exits::Exits,
-    export::{http, jsonl::Records, prometheus::Sources, requests::RequestMetrics, routes::Routes},
+    export::{http, jsonl::Records, perfetto::Timeline, prometheus::Sources, requests::RequestMetrics, routes::Routes},
     pipeline::{Each, Pipeline, Sinks},
     poll::{
         nvml::{self, NvmlOptions},
@@ -93,7 +93,7 @@ pub fn nvml_options(config: &Config) -> NvmlOptions {
     NvmlOptions { lib_path: config.nvml.library.clone(), interval: config.nvml.interval, ..NvmlOptions::default() }
 }
 
-fn load(config: &Config) -> Result<Loaded> {
+fn load(config: &Config, timeline: bool) -> Result<Loaded> {
     let options = LoadOptions {
         btf: config.btf.as_deref(),
         ring_bytes: config.capture.ring_bytes,
@@ -103,6 +103,7 @@ fn load(config: &Config) -> Result<Loaded> {
         capture_head_bytes: config.capture.head_bytes,
         capture_tail_bytes: config.capture.tail_bytes,
         capture_request_bytes: config.capture.request_bytes,
+        timeline,
     };
     probe::load(&options).map_err(|error| match check::obstacle(&Host::new(config.btf.clone())) {
         Some(sentence) => anyhow!("{sentence} (the kernel programs did not load: {})", error.root_cause()),
@@ -110,13 +111,23 @@ fn load(config: &Config) -> Result<Loaded> {
     })
 }
 
-/// Starts everything but the HTTP server. `each` sees every finished LLM request; `tasks` hears of a thread that fails.
-pub fn start(config: &Config, tasks: &Tasks, each: Option<Each>) -> Result<Running> {
+/// Who hears of what happens beside the metrics.
+#[derive(Default)]
+pub struct Hears {
+    /// Every finished LLM request.
+    pub each: Option<Each>,
+    /// Every change of a watched thread's state; costs an event each.
+    pub timeline: Option<Arc<Timeline>>,
+}
+
+/// Starts everything but the HTTP server. `tasks` hears of a thread that fails.
+pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
+    let Hears { each, timeline } = hears;
     let began = Instant::now();
     let mut discovery = Discovery::new(config.discover.clone());
     let found = first_finds(config, &mut discovery)?;
     let records = config.records.as_deref().map(|path| Records::open(path, tasks.guard("records"))).transpose()?;
-    let Loaded { ebpf, ring, watcher, reader, reports } = load(config)?;
+    let Loaded { ebpf, ring, watcher, reader, reports } = load(config, timeline.is_some())?;
     for report in reports.iter().filter(|report| report.hook.is_none()) {
         let error = report.error.as_deref().unwrap_or("no reason given");
         tracing::warn!(probe = report.probe, error, "no {}: the kernel refused the probe", report.gives);
@@ -149,6 +160,7 @@ pub fn start(config: &Config, tasks: &Tasks, each: Option<Each>) -> Result<Runni
     let stop = Arc::new(AtomicBool::new(false));
     let limits = Limits { connections: config.limits.connections as usize, ..Limits::default() };
     let pipeline = Pipeline {
+        timeline,
         ring: Ring::new(ring),
         watcher,
         reader,
@@ -200,7 +212,7 @@ async fn serve(args: &RunArgs, log: &LogArgs, mut config: Config) -> Result<()> 
     let address = listener.local_addr()?;
     let mut signals = Signals::new()?;
     let (tasks, mut ended) = supervised();
-    let mut running = start(&config, &tasks, None)?;
+    let mut running = start(&config, &tasks, Hears::default())?;
     tracing::info!("listening on http://{address}/metrics");
     let (stop_server, stopped) = oneshot::channel::<()>();
     let mut server = tokio::spawn(http::serve(listener, Arc::clone(&running.sources), async {

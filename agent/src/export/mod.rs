@@ -11,6 +11,7 @@ pub mod lines;
 pub mod metrics;
 pub mod output;
 pub mod own;
+pub mod perfetto;
 pub mod process;
 pub mod prometheus;
 pub mod requests;

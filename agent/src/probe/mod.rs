@@ -39,6 +39,8 @@ pub struct LoadOptions<'a> {
     pub capture_head_bytes: u32,
     pub capture_tail_bytes: u32,
     pub capture_request_bytes: u32,
+    /// Every change of a watched thread's state is an event.
+    pub timeline: bool,
 }
 
 impl Default for LoadOptions<'_> {
@@ -52,6 +54,7 @@ impl Default for LoadOptions<'_> {
             capture_head_bytes: 128 << 10,
             capture_tail_bytes: 8 << 10,
             capture_request_bytes: 1 << 20,
+            timeline: false,
         }
     }
 }
@@ -89,6 +92,7 @@ fn config(options: &LoadOptions<'_>) -> Result<Config> {
         capture_head_bytes: options.capture_head_bytes.next_multiple_of(PAYLOAD_BYTES as u32),
         capture_tail_bytes: options.capture_tail_bytes,
         capture_request_bytes: options.capture_request_bytes,
+        timeline: u32::from(options.timeline),
         typed_current_task: u32::from(programs::kernel_version() >= (5, 11)),
         wake_bytes: options.ring_bytes / 4,
         agent_tgid: std::process::id(),

@@ -16,14 +16,17 @@ pub enum Kind {
     Payload = 4,
     /// A connection that carried payload was closed or shut down: [`CloseEvent`].
     Close = 5,
+    /// A watched thread changed its state; only while a timeline is recorded: [`SchedEvent`].
+    Sched = 6,
 }
 /// Every kind with its label, in the order of their numbers.
-pub const KINDS: [(Kind, &str); 5] = [
+pub const KINDS: [(Kind, &str); 6] = [
     (Kind::Exec, "exec"),
     (Kind::Fork, "fork"),
     (Kind::Exit, "exit"),
     (Kind::Payload, "payload"),
     (Kind::Close, "close"),
+    (Kind::Sched, "sched"),
 ];
 
 impl TryFrom<u32> for Kind {
@@ -35,6 +38,7 @@ impl TryFrom<u32> for Kind {
             3 => Ok(Kind::Exit),
             4 => Ok(Kind::Payload),
             5 => Ok(Kind::Close),
+            6 => Ok(Kind::Sched),
             other => Err(other),
         }
     }
@@ -152,6 +156,22 @@ pub struct CloseEvent {
     /// Bytes that were moved in each direction, indexed by `DIR_*`: more than the agent saw means lost records.
     pub moved: [u64; 2],
 }
+
+/// Record of [`Kind::Sched`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SchedEvent {
+    /// The thread that changed, and when.
+    pub header: Header,
+    /// The state that it is in from now on: a `STATE_*`, or [`crate::STATE_UNKNOWN`] when it has ended.
+    pub state: u32,
+    /// Where this happened: for a wake-up the CPU of the waker, else that of the thread.
+    pub cpu: u32,
+    /// Of a wake-up: the thread that ran where it came from, be it the waker or what an interrupt interrupted. Else 0.
+    pub waker: u32,
+    pub reserved: u32,
+}
+
 /// close(2) of the last descriptor.
 pub const CLOSE_CLOSED: u32 = 0;
 /// A read returned 0: the peer has finished sending.
@@ -197,4 +217,5 @@ const _: () = {
     assert!(size_of::<ExitEvent>() == 32 + size_of::<crate::Process>());
     assert!(size_of::<PayloadHeader>() == 88 + size_of::<Snapshot>() && size_of::<PayloadHeader>().is_multiple_of(8));
     assert!(size_of::<CloseEvent>() == 56);
+    assert!(size_of::<SchedEvent>() == 40);
 };

@@ -61,6 +61,8 @@ pub struct Config {
     /// 1 where the kernel has bpf_get_current_task_btf() (5.11 and later). Elsewhere the call is dead code, which the
     /// verifier takes out.
     pub typed_current_task: u32,
+    /// 1 if each change of a watched thread's state is an event.
+    pub timeline: u32,
     /// Ring fill in bytes from which the agent is woken at once.
     pub wake_bytes: u32,
     /// The agent itself, never watched.

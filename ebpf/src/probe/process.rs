@@ -5,14 +5,16 @@ use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid,
     generated::{bpf_get_current_task, bpf_probe_read_kernel_str},
 };
-use inferscope_abi::{ExecEvent, ExitEvent, FILENAME_BYTES, ForkEvent, Kind, Lost, Process, THREAD_EXITED};
+use inferscope_abi::{
+    ExecEvent, ExitEvent, FILENAME_BYTES, ForkEvent, Kind, Lost, Process, STATE_UNKNOWN, THREAD_EXITED,
+};
 
 use crate::{
     config,
     emit::{self, header},
     kernel::{Read, Untyped, now_ns, read},
     maps::{LIVE, THREAD},
-    probe::syscall,
+    probe::{sched, syscall},
     state, watch,
 };
 
@@ -123,6 +125,7 @@ fn exited<R: Read>(task: *const u8) {
         // The entry stays until the thread's last switch: without it that switch would make a new one for good.
         if let Some(thread) = THREAD.get_ptr_mut(tid) {
             state::close(thread, sums, now);
+            sched::told(tgid, tid, STATE_UNKNOWN, 0, now);
             (*thread).flags = THREAD_EXITED;
         }
         // The count of live threads is brought down just before this hook; 0 means that the process ends here.

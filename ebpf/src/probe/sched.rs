@@ -1,13 +1,15 @@
 //! On-CPU, run-queue and off-CPU time by reason, at each switch and wake-up of a watched thread.
 
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_get_smp_processor_id};
 use inferscope_abi::{
-    NO_OFFSET, NO_SYSCALL, RUNQ_BUCKETS, STATE_BLOCK_IO, STATE_FAULT, STATE_FILE, STATE_ONCPU, STATE_OTHER,
+    Kind, Lost, NO_OFFSET, NO_SYSCALL, RUNQ_BUCKETS, STATE_BLOCK_IO, STATE_FAULT, STATE_FILE, STATE_ONCPU, STATE_OTHER,
     STATE_RUNQUEUE, STATE_SOCKET, SYS_IO_URING, SYS_READ, SYS_READV, SYS_WRITE, SYS_WRITEV, SYSCALL_NUMBERS,
-    THREAD_EXITED, Thread, blocking_state, runq_bucket,
+    SchedEvent, THREAD_EXITED, Thread, blocking_state, runq_bucket,
 };
 
 use crate::{
     config,
+    emit::{self, header},
     kernel::{Read, now_ns, opaque},
     maps::THREAD,
     probe::{socket, syscall::class_of},
@@ -89,7 +91,20 @@ unsafe fn leave_cpu<R: Read>(prev: *const u8, tgid: u32, mark: u16, task_state: 
         };
         state::close(thread, sums, now);
         state::open(thread, sums, to, now);
+        told(tgid, tid, to as u32, 0, now);
     }
+}
+
+/// For a timeline: a thread is in this state from now on. Without one this is dead code.
+#[inline(always)]
+pub fn told(tgid: u32, tid: u32, state: u32, waker: u32, now: u64) {
+    if config!(timeline) == 0 {
+        return;
+    }
+    // SAFETY: no arguments.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let event = SchedEvent { header: header(Kind::Sched, tgid, tid, now), state, cpu, waker, reserved: 0 };
+    emit::record(&event, Lost::RingSched);
 }
 
 /// Why a thread that leaves the CPU blocked does so.
@@ -131,6 +146,7 @@ fn enter_cpu(tid: u32, tgid: u32, mark: u16, now: u64) {
         let delay = now.wrapping_sub((*thread).since_ns);
         state::close(thread, sums, now);
         state::open(thread, sums, STATE_ONCPU, now);
+        told(tgid, tid, STATE_ONCPU as u32, 0, now);
         if waited {
             let bucket = opaque(runq_bucket(delay));
             if bucket < RUNQ_BUCKETS {
@@ -169,6 +185,7 @@ fn woken<R: Read>(task: *const u8, new: bool) {
         let now = now_ns();
         state::close(thread, sums, now);
         state::open(thread, sums, STATE_RUNQUEUE, now);
+        told(tgid, tid, STATE_RUNQUEUE as u32, bpf_get_current_pid_tgid() as u32, now);
     }
 }
 

@@ -1,0 +1,118 @@
+//! Packets to a file, written by a thread of its own in blocks of whole packets: a slow disk costs counted packets, and
+//! what is in the file can be read at any time.
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{SyncSender, TrySendError, sync_channel},
+    },
+    thread::JoinHandle,
+};
+
+use prost::Message;
+
+use super::proto::Packet;
+use crate::tasks::Guard;
+
+/// A block goes to the writer when it is so long.
+const BLOCK_BYTES: usize = 64 << 10;
+/// Blocks that may wait for the disk.
+const BLOCKS: usize = 128;
+/// A block that finds no room grows to so much; then packets that can be missed are.
+const HELD_BYTES: usize = 8 << 20;
+/// Field 1 of Trace, length-delimited.
+const PACKET_TAG: u8 = 0x0a;
+
+/// The packets' way into the file.
+pub struct Sink {
+    block: Vec<u8>,
+    blocks: Option<SyncSender<Vec<u8>>>,
+    writer: Option<JoinHandle<()>>,
+    failed: Arc<AtomicBool>,
+    error: Arc<Mutex<Option<io::Error>>>,
+    /// Bytes handed over.
+    pub bytes: u64,
+}
+
+impl Sink {
+    /// Makes the file. Errors: it cannot be made, or there is no thread.
+    pub fn create(path: &Path, guard: Guard) -> io::Result<Self> {
+        let mut file = File::create(path)?;
+        let (blocks, received) = sync_channel::<Vec<u8>>(BLOCKS);
+        let (failed, error) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
+        let (fails, told) = (Arc::clone(&failed), Arc::clone(&error));
+        let writer = std::thread::Builder::new().name("timeline".into()).spawn(move || {
+            let mut whole = 0;
+            let written = received.iter().try_for_each(|block| {
+                file.write_all(&block)?;
+                whole += block.len() as u64;
+                Ok(())
+            });
+            if let Err(error) = written {
+                // A packet that is there in part makes the rest of a trace unreadable.
+                let _ = file.set_len(whole);
+                fails.store(true, Ordering::Relaxed);
+                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            }
+            drop(guard);
+        })?;
+        Ok(Self {
+            block: Vec::with_capacity(BLOCK_BYTES),
+            blocks: Some(blocks),
+            writer: Some(writer),
+            failed,
+            error,
+            bytes: 0,
+        })
+    }
+
+    /// Whether there is room for packets that can be missed.
+    pub fn has_room(&self) -> bool {
+        self.block.len() < HELD_BYTES && !self.has_failed()
+    }
+
+    /// Whether the disk refused a block: nothing more is written.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Adds a packet.
+    pub fn put(&mut self, packet: &Packet) {
+        self.block.push(PACKET_TAG);
+        // A Vec takes any length.
+        let _ = packet.encode_length_delimited(&mut self.block);
+        if self.block.len() >= BLOCK_BYTES {
+            self.hand_over();
+        }
+    }
+
+    fn hand_over(&mut self) {
+        let Some(blocks) = &self.blocks else { return };
+        let block = std::mem::replace(&mut self.block, Vec::with_capacity(BLOCK_BYTES));
+        let bytes = block.len() as u64;
+        match blocks.try_send(block) {
+            Ok(()) => self.bytes += bytes,
+            Err(TrySendError::Full(block)) => self.block = block,
+            Err(TrySendError::Disconnected(_)) => {}
+        }
+    }
+
+    /// Writes what is left and waits for it. Errors: the disk's.
+    pub fn finish(&mut self) -> io::Result<u64> {
+        if let Some(blocks) = self.blocks.take() {
+            self.bytes += self.block.len() as u64;
+            let _ = blocks.send(std::mem::take(&mut self.block));
+        }
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+        match self.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => Err(error),
+            None => Ok(self.bytes),
+        }
+    }
+}
