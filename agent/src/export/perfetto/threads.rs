@@ -5,7 +5,7 @@ use inferscope_abi::{STATE_ONCPU, STATE_RUNQUEUE, SchedEvent};
 use rustc_hash::FxHashMap;
 
 use super::{
-    proto::{Annotation, SLICE_BEGIN, SLICE_END},
+    proto::{Annotation, Event, Packet, SLICE_BEGIN, SLICE_END},
     sink::Sink,
     tracks::{self, Tracks},
 };
@@ -36,29 +36,67 @@ struct Known {
 }
 
 /// Every thread that has changed its state.
-#[derive(Default)]
 pub struct Threads {
     known: FxHashMap<u32, Known>,
+    /// Packets that only differ in numbers, so that none is made anew for each change: the end of a slice, and the
+    /// beginning of one by its number of annotations.
+    end: Packet,
+    begin: [Packet; 3],
     pub seen: u64,
     pub slices: u64,
     pub left_out: u64,
 }
 
-fn annotation(name: u64, value: u32) -> Annotation {
-    Annotation { name_iid: Some(name), uint: Some(u64::from(value)), ..Annotation::default() }
-}
-
-fn annotations(event: &SchedEvent) -> Vec<Annotation> {
-    match event.state as usize {
-        STATE_ONCPU => vec![annotation(CPU, event.cpu)],
-        STATE_RUNQUEUE if event.waker != 0 => {
-            vec![annotation(WAKER, event.waker), annotation(WAKER_CPU, event.cpu)]
+impl Default for Threads {
+    fn default() -> Self {
+        let annotated = |names: &[u64]| {
+            let annotation = |name: &u64| Annotation { name_iid: Some(*name), uint: Some(0), ..Annotation::default() };
+            let annotations = names.iter().map(annotation).collect();
+            tracks::packet(0, Event { annotations, name_iid: Some(0), ..tracks::on(0, SLICE_BEGIN) })
+        };
+        Self {
+            known: FxHashMap::default(),
+            // It has no name, so it needs none of the numbered ones.
+            end: Packet { flags: None, ..tracks::packet(0, tracks::on(0, SLICE_END)) },
+            begin: [annotated(&[]), annotated(&[CPU]), annotated(&[WAKER, WAKER_CPU])],
+            seen: 0,
+            slices: 0,
+            left_out: 0,
         }
-        _ => Vec::new(),
     }
 }
 
+/// What stands beside a slice that begins: as many numbers as there are annotations.
+fn numbers(event: &SchedEvent) -> ([u32; 2], usize) {
+    match event.state as usize {
+        STATE_ONCPU => ([event.cpu, 0], 1),
+        STATE_RUNQUEUE if event.waker != 0 => ([event.waker, event.cpu], 2),
+        _ => ([0, 0], 0),
+    }
+}
+
+/// Sets a prototype's time and track.
+fn place(packet: &mut Packet, at_ns: u64, track: u64) -> Option<&mut Event> {
+    packet.timestamp = Some(at_ns);
+    let event = packet.event.as_mut()?;
+    event.track = Some(track);
+    Some(event)
+}
+
 impl Threads {
+    fn put_begin(&mut self, event: &SchedEvent, track: u64, sink: &mut Sink) {
+        let (values, count) = numbers(event);
+        let packet = &mut self.begin[count];
+        if let Some(begin) = place(packet, event.header.at_ns, track) {
+            begin.name_iid = Some(u64::from(event.state) + 1);
+            for (annotation, value) in begin.annotations.iter_mut().zip(values) {
+                annotation.uint = Some(u64::from(value));
+            }
+        }
+        sink.put(packet);
+        self.slices += 1;
+    }
+
     /// Ends the state that the thread was in and begins the next.
     pub fn change(&mut self, event: &SchedEvent, tracks: &mut Tracks, sink: &mut Sink) {
         let (tgid, tid, at_ns) = (event.header.tgid, event.header.tid, event.header.at_ns);
@@ -70,18 +108,16 @@ impl Threads {
         }
         let Some(known) = self.known.get_mut(&tid) else { return };
         if known.open {
-            tracks::put(sink, at_ns, tracks::on(known.track, SLICE_END));
+            place(&mut self.end, at_ns, known.track);
+            sink.put(&self.end);
             known.open = false;
         }
         if event.state as usize >= STATES.len() {
             self.known.remove(&tid);
         } else if sink.has_room() {
-            let mut begin = tracks::on(known.track, SLICE_BEGIN);
-            begin.name_iid = Some(u64::from(event.state) + 1);
-            begin.annotations = annotations(event);
-            tracks::put(sink, at_ns, begin);
             known.open = true;
-            self.slices += 1;
+            let track = known.track;
+            self.put_begin(event, track, sink);
         } else {
             self.left_out += 1;
         }

@@ -66,10 +66,15 @@ pub fn value(track: u64, value: f64) -> Event {
     Event { value: Some(value), ..on(track, COUNTER) }
 }
 
+/// The packet of an event at an instant.
+pub fn packet(at_ns: u64, event: Event) -> Packet {
+    let packet = Packet { timestamp: Some(at_ns), event: Some(event), ..Packet::default() };
+    Packet { sequence: Some(SEQUENCE), flags: Some(NEEDS_STATE), ..packet }
+}
+
 /// Puts an event at an instant.
 pub fn put(sink: &mut Sink, at_ns: u64, event: Event) {
-    let packet = Packet { timestamp: Some(at_ns), event: Some(event), ..Packet::default() };
-    sink.put(&Packet { sequence: Some(SEQUENCE), flags: Some(NEEDS_STATE), ..packet });
+    sink.put(&packet(at_ns, event));
 }
 
 fn comm(path: &str) -> Option<String> {
