@@ -30,6 +30,7 @@ pub fn thread(tid: u32, tgid: u32) -> Option<*mut Thread> {
         flags: 0,
         syscall_since_ns: 0,
         args: [0; 4],
+        socket: 0,
     };
     if THREAD.insert(tid, new, 0).is_err() {
         lost(Lost::MapThread);

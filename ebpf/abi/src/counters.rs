@@ -176,6 +176,9 @@ pub struct Thread {
     pub syscall_since_ns: u64,
     /// First four arguments of that call.
     pub args: [u64; 4],
+    /// Inode of the socket that the call is on, 0 if it is on none: found when the call begins, for by its end another
+    /// thread may have closed the descriptor, and its number may be another's.
+    pub socket: u64,
 }
 /// The thread has gone through its exit: its time is closed, only its last switch is still to come.
 pub const THREAD_EXITED: u32 = 1;
@@ -209,7 +212,7 @@ const _: () = {
     assert!(size_of::<Counters>() == 256);
     assert!(size_of::<Process>() == 512);
     assert!(size_of::<Snapshot>() == 8 + 8 * STATES + 16);
-    assert!(size_of::<Thread>() == 64);
+    assert!(size_of::<Thread>() == 72);
     assert!(size_of::<SyscallKey>() == 8 && size_of::<SyscallStats>() == 32);
 };
 

@@ -125,8 +125,8 @@ unsafe fn reason<R: Read>(prev: *const u8, thread: *const Thread, state: u32) ->
         }
         match class {
             SYS_READ | SYS_WRITE | SYS_READV | SYS_WRITEV => {
-                // The same call serves files and sockets. `prev` is still the current task here.
-                if socket::is_socket::<R>((*thread).args[0]) { STATE_SOCKET } else { STATE_FILE }
+                // The same call serves files and sockets.
+                if (*thread).socket != 0 { STATE_SOCKET } else { STATE_FILE }
             }
             class => blocking_state(class),
         }

@@ -1,6 +1,6 @@
 //! Payload of the HTTP connections of watched processes: which call moved which bytes of which socket.
 //!
-//! A socket is known by its inode, read through the descriptor table at each call, so that a descriptor that is
+//! A socket is known by its inode, read through the descriptor table when each call begins, so that a descriptor that is
 //! closed, duplicated or passed on can't be taken for another. `capture` copies the bytes.
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf};
@@ -99,10 +99,12 @@ fn current_file<R: Read>(fd: u64) -> Option<u64> {
     }
 }
 
-/// Whether the descriptor of the current task is a socket.
+/// Inode of the socket behind a descriptor of the current task; 0 if there is none.
 #[inline(always)]
-pub fn is_socket<R: Read>(fd: u64) -> bool {
-    current_file::<R>(fd).and_then(socket_inode).is_some()
+pub fn inode_of<R: Read>(fd: u64) -> u64 {
+    let Some(file) = current_file::<R>(fd) else { return 0 };
+    let Some(inode) = socket_inode(file) else { return 0 };
+    inode
 }
 
 /// close(2) begins: the last descriptor of a captured connection ends it.
@@ -170,10 +172,12 @@ pub unsafe fn returned<R: Read>(
 ) -> u64 {
     // SAFETY: by contract.
     let thread = unsafe { &*thread };
-    let fd = thread.args[0];
+    if thread.socket == 0 {
+        return 0;
+    }
     if class == SYS_SHUTDOWN {
         if result == 0 && (thread.args[1] == SHUT_WR || thread.args[1] == SHUT_RDWR) {
-            ended::<R>(pid_tgid, mark, fd, CLOSE_SHUTDOWN_WRITE, at_ns);
+            ended(pid_tgid, mark, thread.socket, CLOSE_SHUTDOWN_WRITE, at_ns);
         }
         return 0;
     }
@@ -181,8 +185,8 @@ pub unsafe fn returned<R: Read>(
         match result {
             // A read of no bytes is no end of the stream if none were asked for; that is rare enough to leave to
             // the agent, which keeps a connection on which more arrives.
-            0 if reads(class) => ended::<R>(pid_tgid, mark, fd, CLOSE_EOF, at_ns),
-            EPIPE | ECONNABORTED | ECONNRESET | ETIMEDOUT => ended::<R>(pid_tgid, mark, fd, CLOSE_RESET, at_ns),
+            0 if reads(class) => ended(pid_tgid, mark, thread.socket, CLOSE_EOF, at_ns),
+            EPIPE | ECONNABORTED | ECONNRESET | ETIMEDOUT => ended(pid_tgid, mark, thread.socket, CLOSE_RESET, at_ns),
             _ => {}
         }
         return 0;
@@ -195,7 +199,7 @@ pub unsafe fn returned<R: Read>(
     let call = Call {
         pid_tgid,
         class,
-        fd: fd as u32,
+        fd: thread.args[0] as u32,
         buffer: thread.args[1],
         direction: if reads(class) { DIR_RX } else { DIR_TX },
         result: result as u64,
@@ -206,28 +210,24 @@ pub unsafe fn returned<R: Read>(
     };
     // SAFETY: this CPU's scratch. From here on the call is what memory says: the ten kinds of call are one path.
     unsafe { (*scratch).call = call };
-    moved::<R>(capture::forget(scratch), mark);
+    moved::<R>(capture::forget(scratch), mark, thread.socket);
     // SAFETY: as above.
     unsafe { (*capture::forget(scratch)).call.moved }
 }
 
 /// The stream of a captured connection ended in one way or another.
 #[inline(always)]
-fn ended<R: Read>(pid_tgid: u64, mark: u16, fd: u64, reason: u32, at_ns: u64) {
-    let Some(inode) = current_file::<R>(fd).and_then(socket_inode) else { return };
+fn ended(pid_tgid: u64, mark: u16, inode: u64, reason: u32, at_ns: u64) {
     if let Some(connection) = CONNECTION.get_ptr(inode) {
         closed(pid_tgid, mark, inode, connection, reason, at_ns);
     }
 }
 
 #[inline(always)]
-fn moved<R: Read>(scratch: *mut Scratch, mark: u16) {
+fn moved<R: Read>(scratch: *mut Scratch, mark: u16, inode: u64) {
     // SAFETY: this CPU's scratch.
-    let Some(file) = current_file::<R>(u64::from(unsafe { (*scratch).call.fd })) else { return };
-    let Some(inode) = socket_inode(file) else { return };
-    // SAFETY: as above.
     unsafe { (*scratch).call.moved = walk::moved_bytes(&(*scratch).call) };
-    let Some(connection) = followed(scratch, file, inode) else { return };
+    let Some(connection) = followed::<R>(scratch, inode) else { return };
     if let Some(sums) = watch::sums(mark) {
         capture::emit(scratch, sums, inode, connection);
     }
@@ -235,7 +235,7 @@ fn moved<R: Read>(scratch: *mut Scratch, mark: u16) {
 
 /// The connection to capture; made if the call's bytes begin one.
 #[inline(always)]
-fn followed(scratch: *mut Scratch, file: u64, inode: u64) -> Option<*mut Connection> {
+fn followed<R: Read>(scratch: *mut Scratch, inode: u64) -> Option<*mut Connection> {
     if let Some(connection) = CONNECTION.get_ptr_mut(inode) {
         // SAFETY: a map value.
         return (unsafe { (*connection).state } != CONNECTION_IGNORED).then_some(connection);
@@ -245,9 +245,14 @@ fn followed(scratch: *mut Scratch, file: u64, inode: u64) -> Option<*mut Connect
         return None;
     }
     // SAFETY: as above.
-    let direction = unsafe { (*scratch).call.direction };
+    let (direction, fd) = unsafe { ((*scratch).call.direction, (*scratch).call.fd) };
     let mut new = Connection { requests: direction, last: direction, ..Connection::default() };
-    address::fill(&mut new, file);
+    // Unless the descriptor is another's by now.
+    if let Some(file) = current_file::<R>(u64::from(fd))
+        && socket_inode(file) == Some(inode)
+    {
+        address::fill(&mut new, file);
+    }
     if CONNECTION.insert(inode, new, 0).is_err() {
         lost(Lost::MapConnection);
         return None;

@@ -23,6 +23,9 @@ const BEGINNINGS: [(u64, u32); 9] = [
 /// A TLS handshake record of version 3.x that carries a ClientHello.
 const TLS_CLIENT_HELLO: (u64, u64) = (0x01_00_00_00_03_16, 0xff_00_00_00_ff_ff);
 
+/// The same where only the record's header is read, as OpenSSL does: the first one of a connection says version 3.1.
+const TLS_FIRST_RECORD: (u64, u64) = (0x01_03_16, 0xff_ff_ff);
+
 const fn word(bytes: &[u8]) -> u64 {
     let mut word = 0;
     let mut at = 0;
@@ -57,7 +60,8 @@ pub fn begins_http(call: &Call) -> bool {
         lost(Lost::UserRead);
         return false;
     }
-    if have >= 6 && first & TLS_CLIENT_HELLO.1 == TLS_CLIENT_HELLO.0 {
+    let hello = have >= 6 && first & TLS_CLIENT_HELLO.1 == TLS_CLIENT_HELLO.0;
+    if hello || have == 5 && first & TLS_FIRST_RECORD.1 == TLS_FIRST_RECORD.0 {
         lost(Lost::Ciphertext);
         return false;
     }
