@@ -83,12 +83,17 @@ fn http_error(exchange: &Exchange) -> Option<String> {
     }
 }
 
+/// What an error object without a type is called.
+const UNNAMED_ERROR: &str = "error";
+
 /// What went wrong, None if nothing did: what the response says of it is more exact than what became of it.
 fn error_type(http_error: Option<&str>, llm: Option<&LlmExchange>) -> Option<String> {
     let failed = |reason: &String| matches!(reason.as_str(), "error" | "abort");
     let said = llm.and_then(|llm| llm.error.clone());
     let finish = || llm.and_then(|llm| llm.finish_reason.clone()).filter(failed);
-    said.or_else(|| http_error.map(str::to_owned)).or_else(finish)
+    // An error without a type is called by the least exact word, of which the status is more.
+    let named = said.clone().filter(|word| word != UNNAMED_ERROR);
+    named.or_else(|| http_error.map(str::to_owned)).or(said).or_else(finish)
 }
 
 /// Output tokens, and whether they are the number of chunks because the response did not say.

@@ -31,7 +31,8 @@ impl Connection {
                 self.gone.get_or_insert(Gone { at_ns, reset: event.reason == CLOSE_RESET });
             }
             (Role::Server, CLOSE_RESET) => {
-                self.gone.get_or_insert(Gone { at_ns, reset: true });
+                let first_ns = self.gone.map_or(at_ns, |gone| gone.at_ns);
+                self.gone = Some(Gone { at_ns: first_ns, reset: true });
                 self.end_all(at_ns, cx);
             }
             (Role::Server, CLOSE_SHUTDOWN_WRITE) | (_, CLOSE_CLOSED) => self.end_all(at_ns, cx),
@@ -103,10 +104,16 @@ impl Connection {
             (Role::Server, Some(_)) | (Role::Client, None) => (Ending::Cancelled, false),
             (Role::Client, Some(gone)) => (Ending::Reset, !gone.reset),
         };
-        if server_closed && self.ends_with_connection() {
+        if (server_closed || self.answered_after_the_end()) && self.ends_with_connection() {
             self.complete_front(cx);
         }
         self.cut_off_all(ending, self.gone.map_or(at_ns, |gone| gone.at_ns), cx);
+    }
+
+    /// The client only said that it sends no more (shutdown): the server went on answering, and was not told off.
+    fn answered_after_the_end(&self) -> bool {
+        let answered = |at_ns: u64| self.in_flight.front().is_some_and(|open| open.exchange.end.at_ns > at_ns);
+        self.role == Role::Server && self.gone.is_some_and(|gone| !gone.reset && answered(gone.at_ns))
     }
 
     fn complete_front(&mut self, cx: &mut Context<'_>) {

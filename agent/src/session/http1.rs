@@ -229,7 +229,10 @@ fn with_valid_target(head: &[u8]) -> Option<Vec<u8>> {
 /// Path of a target in origin, absolute or asterisk form.
 fn path_of(target: &str) -> &str {
     let target = match target.split_once("://") {
-        Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphanumeric()) && !scheme.is_empty() => {
+        Some((scheme, rest))
+            if scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+                && !scheme.is_empty() =>
+        {
             rest.find(['/', '?']).map_or("/", |at| &rest[at..])
         }
         _ => target,

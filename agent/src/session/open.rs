@@ -10,6 +10,8 @@ pub(super) struct Open {
     /// Whether the bodies' bytes are text that the parser can read.
     feed_request: bool,
     feed_response: bool,
+    /// Bytes of the response's body have come.
+    pub body_seen: bool,
     /// Bytes of the response were lost since its last chunk with content.
     lost_since_content: bool,
 }
@@ -42,7 +44,14 @@ impl Open {
             request_id: head.request_id,
             llm: None,
         };
-        Open { exchange, parser, feed_request: !head.encoded, feed_response: true, lost_since_content: false }
+        Open {
+            exchange,
+            parser,
+            feed_request: !head.encoded,
+            feed_response: true,
+            body_seen: false,
+            lost_since_content: false,
+        }
     }
 
     pub fn is_llm(&self) -> bool {

@@ -57,7 +57,7 @@ impl Connection {
         if matches!(self.response.state, ResponseState::Seek { .. }) && !self.response_found(data, moment) {
             return self.unasked(data, moment, cx);
         }
-        self.watch_order(data, moment)?;
+        self.watch_order(data, moment, cx)?;
         while !data.is_empty() && self.is_followed() {
             data = match self.response.state {
                 ResponseState::Body(_) => self.response_body(data, moment, cx)?,
@@ -97,15 +97,28 @@ impl Connection {
     }
 
     /// Notices pipelining, and a response that begins where the body before it went out unseen (sendfile).
-    fn watch_order(&mut self, data: &[u8], moment: &Moment<'_>) -> Result<(), Fault> {
+    fn watch_order(&mut self, data: &[u8], moment: &Moment<'_>, cx: &mut Context<'_>) -> Result<(), Fault> {
         if self.pipelined || self.in_flight.get(1).is_none_or(|next| moment.begin_ns <= next.exchange.start.at_ns) {
             return Ok(());
         }
         let in_body = matches!(self.response.state, ResponseState::Body(_));
         if in_body && http1::response_begins(data) == Begins::Yes {
-            return Err(Fault::ResponseInBody);
+            return self.body_unseen(cx);
         }
         self.pipelined = true;
+        Ok(())
+    }
+
+    /// The next response begins before the present one's body has. It went out by a call whose bytes are not seen.
+    fn body_unseen(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        if self.in_flight.front().is_none_or(|open| open.body_seen) {
+            return Err(Fault::ResponseInBody);
+        }
+        if let Some(mut open) = self.pop_front() {
+            open.exchange.gap = true;
+            (cx.out)(open.finish(Ending::Complete));
+        }
+        self.response.state = ResponseState::Head;
         Ok(())
     }
 
@@ -154,6 +167,7 @@ impl Connection {
         };
         let mut chunks = 0;
         let fed = body.feed(data, &mut |piece| chunks += open.response_piece(piece))?;
+        open.body_seen = true;
         open.exchange.response_bytes += fed.used;
         open.exchange.end = moment.end();
         open.content(chunks, moment.begin());

@@ -69,6 +69,13 @@ fn half_a_close_does_not_end_a_request() {
     let mut wire = Wire::client();
     wire.request(get("/a")).close(CLOSE_RESET).response(OK).close(CLOSE_CLOSED);
     assert_eq!(wire.said(), ["GET /a 200 Complete"], "the response was in the socket's buffer");
+    // One that ends with the connection: the server went on after the client had said that it sends no more.
+    let mut wire = Wire::server();
+    wire.request(get("/a")).close(CLOSE_EOF).response(CLOSES).close(CLOSE_CLOSED);
+    assert_eq!(wire.said(), ["GET /a 200 Complete"]);
+    let mut wire = Wire::server();
+    wire.request(get("/a")).close(CLOSE_EOF).response(CLOSES).close(CLOSE_RESET);
+    assert_eq!(wire.said(), ["GET /a 200 Cancelled"]);
 }
 
 #[test]
