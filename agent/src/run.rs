@@ -21,7 +21,7 @@ use crate::{
     config::{Config, changes},
     discover::{Discovery, Found},
     exits::Exits,
-    export::{http, jsonl::Records, prometheus::Sources, requests::RequestMetrics, routes::Routes},
+    export::{http, jsonl::Records, otlp, prometheus::Sources, requests::RequestMetrics, routes::Routes},
     pipeline::{Each, Pipeline, Sinks},
     poll::{
         nvml::{self, NvmlOptions},
@@ -47,6 +47,7 @@ pub struct Running {
     stop: Arc<AtomicBool>,
     pipeline: Option<JoinHandle<()>>,
     records: Option<Records>,
+    otlp: Option<otlp::Running>,
     _ebpf: Ebpf,
 }
 
@@ -57,6 +58,9 @@ impl Running {
         let pipeline = self.pipeline.take().map(JoinHandle::join);
         if let Some(records) = self.records.take() {
             records.end();
+        }
+        if let Some(otlp) = self.otlp.take() {
+            otlp.end();
         }
         match pipeline {
             Some(Err(_)) => Err(anyhow!("the pipeline failed: please report the message above")),
@@ -116,6 +120,7 @@ pub fn start(config: &Config, tasks: &Tasks, each: Option<Each>) -> Result<Runni
     let mut discovery = Discovery::new(config.discover.clone());
     let found = first_finds(config, &mut discovery)?;
     let records = config.records.as_deref().map(|path| Records::open(path, tasks.guard("records"))).transpose()?;
+    let exporter = otlp::Exporter::open(&config.otlp)?;
     let Loaded { ebpf, ring, watcher, reader, reports } = load(config)?;
     for report in reports.iter().filter(|report| report.hook.is_none()) {
         let error = report.error.as_deref().unwrap_or("no reason given");
@@ -139,6 +144,7 @@ pub fn start(config: &Config, tasks: &Tasks, each: Option<Each>) -> Result<Runni
         live: Arc::clone(&live),
         requests: Arc::clone(&metrics),
         records_lost: records.as_ref().map(Records::lost),
+        otlp: exporter.as_ref().map(otlp::Exporter::counts),
         // Its end is told in inferscope_nvml_up and nothing else needs it: it holds no guard.
         nvml: config.nvml.enabled.then(|| nvml::spawn(nvml_options(config))),
         procfs: ProcPoller::spawn(ProcReader::new(), PROC_INTERVAL, tasks.guard("procfs"))?,
@@ -155,7 +161,12 @@ pub fn start(config: &Config, tasks: &Tasks, each: Option<Each>) -> Result<Runni
         sessions: Sessions::new(limits),
         registry: Registry::new(config.limits.services),
         scout,
-        sinks: Sinks { metrics, records: records.as_ref().map(Records::queue), watcher: each },
+        sinks: Sinks {
+            metrics,
+            records: records.as_ref().map(Records::queue),
+            otlp: exporter.as_ref().and_then(otlp::Exporter::queue),
+            watcher: each,
+        },
         services,
         live,
         candidates: Candidates::default(),
@@ -163,9 +174,13 @@ pub fn start(config: &Config, tasks: &Tasks, each: Option<Each>) -> Result<Runni
         exits: Exits::default(),
         stop: Arc::clone(&stop),
     };
+    let families = Arc::clone(&sources);
+    let otlp = exporter
+        .map(|exporter| exporter.start(Box::new(move || families.families()), sources.started, tasks.guard("otlp")))
+        .transpose()?;
     let pipeline = spawn(pipeline, tasks.guard("pipeline"))?;
     tracing::info!(after_ms = began.elapsed().as_millis() as u64, "watching this host");
-    Ok(Running { sources, asks, stop, pipeline: Some(pipeline), records, _ebpf: ebpf })
+    Ok(Running { sources, asks, stop, pipeline: Some(pipeline), records, otlp, _ebpf: ebpf })
 }
 
 fn spawn(pipeline: Pipeline, guard: Guard) -> std::io::Result<JoinHandle<()>> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use agent::config::{Change, Config, ConfigError, KEYS, LogLevel, Overrides, changes};
+use agent::config::{Change, Config, ConfigError, KEYS, Kind, LogLevel, Overrides, changes};
 
 const EXAMPLE: &str = include_str!("../../deploy/inferscope.example.toml");
 
@@ -28,8 +28,9 @@ fn everything() -> String {
 
 fn paths(prefix: &str, value: &toml::Value, found: &mut BTreeSet<String>) {
     let join = |name: &str| if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
+    let is_leaf = KEYS.iter().any(|key| key.path == prefix && matches!(key.kind, Kind::Headers));
     match value {
-        toml::Value::Table(table) => table.iter().for_each(|(name, value)| paths(&join(name), value, found)),
+        toml::Value::Table(table) if !is_leaf => table.iter().for_each(|(name, value)| paths(&join(name), value, found)),
         toml::Value::Array(list) if list.iter().any(toml::Value::is_table) => {
             found.insert(prefix.to_owned());
             list.iter().for_each(|item| paths(prefix, item, found));
@@ -74,6 +75,14 @@ fn mistakes_are_told_with_line_and_key() {
         ),
         ("[capture]\nring_bytes = 3000000", 2, "wants a power of two"),
         ("[capture]\nhead_bytes = 8192\ntail_bytes = 16384", 3, "`capture.tail_bytes` (16384) must not exceed"),
+        (
+            "[otlp]\nendpoint = \"http://me:hush@x\"",
+            2,
+            "`otlp.endpoint` wants a URL of http or https without a password",
+        ),
+        ("[otlp]\nheaders = { a = 5 }", 2, "`otlp.headers` wants a section of header names and texts"),
+        ("[otlp.headers]\nx-key = \"hush\\n\"", 1, "`otlp.headers` wants a section of header names and texts"),
+        ("[otlp]\nprotocol = \"http/json\"", 2, "`otlp.protocol` wants one of \"http/protobuf\", \"grpc\""),
         ("[limits]\nseries = -1", 2, "`limits.series` wants a whole number from 100"),
         ("[limits]\nseries = 5.5", 2, "got the number 5.5"),
         ("[limits]\nservices = 1", 2, "`limits.services` wants a whole number from 2 to 4096, got the number 1"),
