@@ -30,7 +30,9 @@ fn paths(prefix: &str, value: &toml::Value, found: &mut BTreeSet<String>) {
     let join = |name: &str| if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
     let is_leaf = KEYS.iter().any(|key| key.path == prefix && matches!(key.kind, Kind::Headers));
     match value {
-        toml::Value::Table(table) if !is_leaf => table.iter().for_each(|(name, value)| paths(&join(name), value, found)),
+        toml::Value::Table(table) if !is_leaf => {
+            table.iter().for_each(|(name, value)| paths(&join(name), value, found))
+        }
         toml::Value::Array(list) if list.iter().any(toml::Value::is_table) => {
             found.insert(prefix.to_owned());
             list.iter().for_each(|item| paths(prefix, item, found));

@@ -43,7 +43,7 @@ fn double(attributes: &[KeyValue], key: &str) -> Option<f64> {
     }
 }
 
-fn streamed() -> Request {
+pub fn streamed() -> Request {
     let mut prefill = HostShare { oncpu_s: 0.25, runqueue_s: 0.5, major_faults: 3, ..HostShare::default() };
     prefill.offcpu_s[0] = 1.5;
     let decode = HostShare { oncpu_s: 2.0, block_io_s: 0.125, block_io_bytes: 4096, ..HostShare::default() };
