@@ -11,7 +11,7 @@ use super::counts::{Counts, Outcome, Signal};
 /// Exports of one signal that wait.
 pub const EXPORTS: usize = 64;
 /// Their bytes.
-pub const BYTES: usize = 4 << 20;
+pub const BYTES: usize = 8 << 20;
 
 /// An encoded export.
 #[derive(Debug, Clone)]

@@ -25,6 +25,8 @@ use crate::config::{Otlp, OtlpProtocol};
 
 /// Bytes of an answer that are read.
 const ANSWER_BYTES: usize = 64 << 10;
+/// How often the other end is asked for a sign of life, and how long it has for one.
+const ALIVE: Duration = Duration::from_secs(5);
 const AGENT: &str = concat!("inferscope/", env!("CARGO_PKG_VERSION"));
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 
@@ -57,28 +59,7 @@ impl Transport {
         if grpc && endpoint.path() != "/" {
             bail!("otlp.endpoint has a path, and OTLP/gRPC knows none: leave it out, or set otlp.protocol");
         }
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        // Small frames of HTTP/2 would wait for the collector's delayed acknowledgements.
-        tcp.set_nodelay(true);
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls::client(config)?).https_or_http();
-        let connector = if grpc {
-            connector.enable_http2().wrap_connector(tcp)
-        } else {
-            connector.enable_http1().wrap_connector(tcp)
-        };
-        let client =
-            Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).http2_only(grpc).build(connector);
-        let mut headers = HeaderMap::new();
-        for (name, value) in config.headers.iter() {
-            // What is wrong with a value is not told: the error would hold it.
-            let value = HeaderValue::from_str(value).ok();
-            let (Ok(name), Some(mut value)) = (name.parse::<HeaderName>(), value) else {
-                bail!("otlp.headers: `{name}` has a name or a value that no HTTP header may have");
-            };
-            value.set_sensitive(true);
-            headers.insert(name, value);
-        }
+        let (client, headers) = (client(config, grpc)?, headers(config)?);
         let (gzip, timeout) = (config.gzip, config.timeout);
         Ok(Self { client, endpoint, protocol: config.protocol, headers, gzip, timeout })
     }
@@ -163,6 +144,38 @@ impl Transport {
             }
         }
     }
+}
+
+fn client(config: &Otlp, grpc: bool) -> Result<Client<HttpsConnector<HttpConnector>, Body>> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    // Small frames of HTTP/2 would wait for the collector's delayed acknowledgements.
+    tcp.set_nodelay(true);
+    let tls = HttpsConnectorBuilder::new().with_tls_config(tls::client(config)?).https_or_http();
+    let connector = if grpc { tls.enable_http2().wrap_connector(tcp) } else { tls.enable_http1().wrap_connector(tcp) };
+    let client = Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .http2_only(grpc)
+        // A connection whose other end is gone without a word is not used for every further attempt.
+        .http2_keep_alive_interval(ALIVE)
+        .http2_keep_alive_timeout(ALIVE)
+        .build(connector);
+    Ok(client)
+}
+
+fn headers(config: &Otlp) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in config.headers.iter() {
+        // What is wrong with a value is not told: the error would hold it.
+        let value = HeaderValue::from_str(value).ok();
+        let (Ok(key), Some(mut value)) = (name.parse::<HeaderName>(), value) else {
+            bail!("otlp.headers: `{name}` has a name or a value that no HTTP header may have");
+        };
+        value.set_sensitive(true);
+        headers.insert(key, value);
+    }
+    Ok(headers)
 }
 
 fn again(why: String) -> Verdict {

@@ -7,6 +7,7 @@ use prost::Message;
 use tonic::Code;
 
 use super::*;
+use crate::export::otlp::transport::{Transport, Verdict};
 use OtlpProtocol::{Grpc, Http};
 
 /// Sends one batch, waits for so many attempts, ends, and holds the counts to what is given.
@@ -43,6 +44,7 @@ fn over_http() {
         (vec![Partial(1 << 40, "nonsense")], EAGER, [0, 1, 0, 0, 0], [0, BATCH, 0]),
         (vec![status(503), Success], EAGER, [1, 0, 0, 0, 1], NOTHING),
         (vec![status(429), status(502), status(504), Success], EAGER, [1, 0, 0, 0, 3], NOTHING),
+        (vec![Answer::Http(503, Some("Wed, 21 Oct 2015 07:28:00 GMT")), Success], EAGER, [1, 0, 0, 0, 1], NOTHING),
         (vec![status(503)], ONCE, [0, 0, 0, 1, 0], [0, 0, BATCH]),
         (vec![status(400)], EAGER, [0, 0, 1, 0, 0], [0, BATCH, 0]),
         (vec![status(401)], EAGER, [0, 0, 1, 0, 0], [0, BATCH, 0]),
@@ -147,6 +149,21 @@ fn headers_and_gzip_reach_the_collector_and_no_message() {
     let config = Otlp { headers: [("x-key", "hush\n")].into(), ..only_traces("http://x".into(), Http) };
     let error = format!("{:?}", Exporter::open(&config).err().unwrap());
     assert!(error.contains("x-key") && !error.contains("hush"), "{error}");
+}
+
+#[test]
+fn what_a_collector_echoes_of_headers_is_not_told() {
+    const ECHO: &str = "no such key: Bearer hush-hush (hush-hush)";
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for protocol in [Http, Grpc] {
+        let collector = Collector::start(protocol, &[Answer::Partial(1, ECHO)]);
+        let headers = [("authorization", "Bearer hush-hush")].into();
+        let config = Otlp { headers, ..only_traces(collector.url(), protocol) };
+        let transport = Transport::new(&config, &collector.url()).unwrap();
+        let verdict = runtime.block_on(transport.send(Signal::Traces, &Default::default()));
+        let why = "no such key: *** (***)".to_owned();
+        assert_eq!(verdict, Verdict::Taken { rejected: 1, why });
+    }
 }
 
 #[test]
