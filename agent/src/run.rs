@@ -122,14 +122,8 @@ pub fn start(config: &Config, tasks: &Tasks, each: Option<Each>) -> Result<Runni
     let records = config.records.as_deref().map(|path| Records::open(path, tasks.guard("records"))).transpose()?;
     let exporter = otlp::Exporter::open(&config.otlp)?;
     let Loaded { ebpf, ring, watcher, reader, reports } = load(config)?;
-    for report in reports.iter().filter(|report| report.hook.is_none()) {
-        let error = report.error.as_deref().unwrap_or("no reason given");
-        tracing::warn!(probe = report.probe, error, "no {}: the kernel refused the probe", report.gives);
-    }
-    let pids: Vec<u32> = found
-        .iter()
-        .flat_map(|found| std::iter::once(found.process.pid).chain(found.children.iter().copied()))
-        .collect();
+    tell_refused(&reports);
+    let pids = pids(&found);
     let (services, live) = (SharedServices::default(), Arc::new(Live::default()));
     let scout = Scout::start(discovery, &config.discover, found, Arc::clone(&live), tasks.guard("scout"))?;
     let asks = scout.asks.clone();
@@ -174,13 +168,27 @@ pub fn start(config: &Config, tasks: &Tasks, each: Option<Each>) -> Result<Runni
         exits: Exits::default(),
         stop: Arc::clone(&stop),
     };
-    let families = Arc::clone(&sources);
-    let otlp = exporter
-        .map(|exporter| exporter.start(Box::new(move || families.families()), sources.started, tasks.guard("otlp")))
-        .transpose()?;
+    let otlp = exporter.map(|exporter| start_otlp(exporter, &sources, tasks)).transpose()?;
     let pipeline = spawn(pipeline, tasks.guard("pipeline"))?;
     tracing::info!(after_ms = began.elapsed().as_millis() as u64, "watching this host");
     Ok(Running { sources, asks, stop, pipeline: Some(pipeline), records, otlp, _ebpf: ebpf })
+}
+
+fn tell_refused(reports: &[probe::ProbeReport]) {
+    for report in reports.iter().filter(|report| report.hook.is_none()) {
+        let error = report.error.as_deref().unwrap_or("no reason given");
+        tracing::warn!(probe = report.probe, error, "no {}: the kernel refused the probe", report.gives);
+    }
+}
+
+fn pids(found: &[Found]) -> Vec<u32> {
+    let of = |found: &Found| std::iter::once(found.process.pid).chain(found.children.clone());
+    found.iter().flat_map(of).collect()
+}
+
+fn start_otlp(exporter: otlp::Exporter, sources: &Arc<Sources>, tasks: &Tasks) -> std::io::Result<otlp::Running> {
+    let families = Arc::clone(sources);
+    exporter.start(Box::new(move || families.families()), sources.started, tasks.guard("otlp"))
 }
 
 fn spawn(pipeline: Pipeline, guard: Guard) -> std::io::Result<JoinHandle<()>> {
