@@ -10,13 +10,13 @@ use rustls::{
 
 use crate::config::Otlp;
 
-/// The client's side of TLS. Errors: files that cannot be read or used.
-pub fn client(config: &Otlp) -> Result<ClientConfig> {
+/// The client's side of TLS; a connection that is not `secure` needs no roots. Errors: files that cannot be read or used.
+pub fn client(config: &Otlp, secure: bool) -> Result<ClientConfig> {
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .context("TLS cannot be set up")?
-        .with_root_certificates(roots(config)?);
+        .with_root_certificates(roots(config, secure)?);
     match (&config.cert_file, &config.key_file) {
         (None, None) => Ok(builder.with_no_client_auth()),
         (Some(certificate), Some(key_file)) => {
@@ -31,17 +31,16 @@ pub fn client(config: &Otlp) -> Result<ClientConfig> {
 }
 
 /// Those of the file alone, else those of the system.
-fn roots(config: &Otlp) -> Result<RootCertStore> {
+fn roots(config: &Otlp, secure: bool) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     if let Some(file) = &config.ca_file {
         for certificate in certificates(file, "otlp.ca_file")? {
             let added = roots.add(certificate);
             added.with_context(|| format!("otlp.ca_file: {} holds what is no certificate", file.display()))?;
         }
-    } else {
+    } else if secure {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
-    let secure = config.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("https:"));
     if roots.is_empty() && secure {
         bail!("this system has no root certificates: install ca-certificates, or name the collector's in otlp.ca_file");
     }

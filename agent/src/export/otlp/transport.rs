@@ -55,11 +55,10 @@ impl Transport {
     /// Connects to nothing yet. Errors: an endpoint, a header or a file that cannot be used.
     pub fn new(config: &Otlp, endpoint: &str) -> Result<Self> {
         let endpoint: Uri = endpoint.parse().context("otlp.endpoint is no URL")?;
-        let grpc = config.protocol == OtlpProtocol::Grpc;
-        if grpc && endpoint.path() != "/" {
+        if config.protocol == OtlpProtocol::Grpc && endpoint.path() != "/" {
             bail!("otlp.endpoint has a path, and OTLP/gRPC knows none: leave it out, or set otlp.protocol");
         }
-        let (client, headers) = (client(config, grpc)?, headers(config)?);
+        let (client, headers) = (client(config, endpoint.scheme_str() == Some("https"))?, headers(config)?);
         let (gzip, timeout) = (config.gzip, config.timeout);
         Ok(Self { client, endpoint, protocol: config.protocol, headers, gzip, timeout })
     }
@@ -146,12 +145,13 @@ impl Transport {
     }
 }
 
-fn client(config: &Otlp, grpc: bool) -> Result<Client<HttpsConnector<HttpConnector>, Body>> {
+fn client(config: &Otlp, secure: bool) -> Result<Client<HttpsConnector<HttpConnector>, Body>> {
+    let grpc = config.protocol == OtlpProtocol::Grpc;
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     // Small frames of HTTP/2 would wait for the collector's delayed acknowledgements.
     tcp.set_nodelay(true);
-    let tls = HttpsConnectorBuilder::new().with_tls_config(tls::client(config)?).https_or_http();
+    let tls = HttpsConnectorBuilder::new().with_tls_config(tls::client(config, secure)?).https_or_http();
     let connector = if grpc { tls.enable_http2().wrap_connector(tcp) } else { tls.enable_http1().wrap_connector(tcp) };
     let client = Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
