@@ -14,7 +14,10 @@ use OtlpProtocol::{Grpc, Http};
 #[track_caller]
 fn case(protocol: OtlpProtocol, answers: &[Answer], pace: Pace, wants: ([u64; 5], [u64; 3])) -> Vec<Received> {
     let collector = Collector::start(protocol, answers);
-    let config = Otlp { timeout: Duration::from_millis(500), ..only_traces(collector.url(), protocol) };
+    // Long enough for a busy machine where an answer is to come.
+    let hangs = answers.iter().any(|answer| matches!(answer, Answer::Hang));
+    let timeout = Duration::from_millis(if hangs { 500 } else { 20_000 });
+    let config = Otlp { timeout, ..only_traces(collector.url(), protocol) };
     let started = start(&config, pace);
     started.send((0..BATCH).map(chat));
     let attempts = wants.0.iter().sum();
