@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::config::{Config, ConfigError, Log, LogLevel, Overrides};
+use crate::config::{Config, ConfigError, Log, LogLevel, Overrides, is_endpoint};
 use crate::discover::{Include, Rules};
 
 /// Watches LLM inference servers from the kernel: time to first token, tokens, and why a request was as slow as it was.
@@ -68,6 +68,9 @@ pub struct RunArgs {
     /// Write one JSON line per finished request to FILE, or to standard output if it is -
     #[arg(long, value_name = "FILE|-")]
     pub records: Option<PathBuf>,
+    /// Send spans, metrics and log records to this OTLP collector, such as http://127.0.0.1:4318
+    #[arg(long, value_name = "URL", value_parser = endpoint)]
+    pub otlp: Option<String>,
     /// NVIDIA's management library, if it is not in a usual place
     #[arg(long, value_name = "PATH")]
     pub nvml_lib: Option<PathBuf>,
@@ -139,6 +142,11 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "write an address with a port, such as 127.0.0.1:9770 or [::]:9770".to_owned())
 }
 
+fn endpoint(text: &str) -> Result<String, String> {
+    let good = is_endpoint(text).then(|| text.to_owned());
+    good.ok_or_else(|| "write a URL of http or https without a password, such as http://127.0.0.1:4318".to_owned())
+}
+
 fn time(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(time) if time >= SHORTEST => Ok(time),
@@ -166,6 +174,7 @@ impl RunArgs {
             records: self.records.clone(),
             btf: self.btf.clone(),
             nvml_library: self.nvml_lib.clone(),
+            otlp_endpoint: self.otlp.clone(),
             pids: self.pids.clone(),
             log_level: log.level(),
         };
@@ -215,13 +224,14 @@ mod tests {
 
     #[test]
     fn arguments_become_a_configuration() {
-        let cli = parse("inferscope run --listen 127.0.0.1:1 --pid 7 --pid 8 --records - --nvml-lib /x.so -v").unwrap();
+        let cli = parse("inferscope run --listen 127.0.0.1:1 --pid 7 --pid 8 --records - --nvml-lib /x.so --otlp http://[::1]:4318 -v").unwrap();
         let Command::Run(run) = &cli.command else { panic!("{cli:?}") };
         let config = run.config(&cli.log).unwrap();
         assert_eq!(config.listen.port(), 1);
         assert_eq!(config.discover.include.pids, [7, 8]);
         assert_eq!(config.records.as_deref(), Some("-".as_ref()));
         assert_eq!(config.nvml.library.as_deref(), Some("/x.so".as_ref()));
+        assert_eq!(config.otlp.endpoint.as_deref(), Some("http://[::1]:4318"));
         assert_eq!(config.log.level, LogLevel::Debug);
         let cli = parse("inferscope --log-level trace attach --pid 7 --duration 2m").unwrap();
         let Command::Attach(attach) = &cli.command else { panic!("{cli:?}") };
@@ -254,6 +264,7 @@ mod tests {
             "inferscope run --pid 0",
             "inferscope run --pid x",
             "inferscope run --listen localhost",
+            "inferscope run --otlp localhost:4318",
             "inferscope attach",
             "inferscope attach --pid 1 --duration soon",
             "inferscope attach --pid 1 --duration 0s",

@@ -4,6 +4,7 @@
 
 mod change;
 mod keys;
+mod otlp;
 mod problem;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use change::{Change, changes};
 pub use keys::{KEYS, Key, Kind};
+pub use otlp::{Headers, Otlp, OtlpProtocol, is_endpoint};
 pub use problem::Problem;
 
 use crate::discover::Rules;
@@ -33,6 +35,7 @@ pub struct Config {
     pub capture: Capture,
     pub limits: Limits,
     pub metrics: Metrics,
+    pub otlp: Otlp,
     pub log: Log,
 }
 
@@ -119,6 +122,7 @@ pub struct Overrides {
     pub records: Option<PathBuf>,
     pub btf: Option<PathBuf>,
     pub nvml_library: Option<PathBuf>,
+    pub otlp_endpoint: Option<String>,
     /// Added to those of the file.
     pub pids: Vec<u32>,
     pub log_level: Option<LogLevel>,
@@ -145,6 +149,7 @@ impl Default for Config {
             capture: Capture::default(),
             limits: Limits::default(),
             metrics: Metrics::default(),
+            otlp: Otlp::default(),
             log: Log::default(),
         }
     }
@@ -200,11 +205,12 @@ impl Config {
     }
 
     fn apply(&mut self, overrides: &Overrides) {
-        let Overrides { listen, records, btf, nvml_library, pids, log_level } = overrides.clone();
+        let Overrides { listen, records, btf, nvml_library, otlp_endpoint, pids, log_level } = overrides.clone();
         self.listen = listen.unwrap_or(self.listen);
         self.records = records.or(self.records.take());
         self.btf = btf.or(self.btf.take());
         self.nvml.library = nvml_library.or(self.nvml.library.take());
+        self.otlp.endpoint = otlp_endpoint.or(self.otlp.endpoint.take());
         self.log.level = log_level.unwrap_or(self.log.level);
         for pid in pids {
             if !self.discover.include.pids.contains(&pid) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ring -> decode -> registry (who)  -> watcher (kernel side)
-//!                -> sessions (what) -> correlate -> metrics, records, attach
+//!                -> sessions (what) -> correlate -> metrics, records, OTLP, attach
 //! scout (thread) -> finds ----^             scrapes (HTTP) read: services, live, metrics, kernel counters, polls
 //! ```
 #![forbid(unsafe_code)]
@@ -26,7 +26,7 @@ use crate::{
     correlate::{self, Labels, Request},
     decode::{Event, decode},
     exits::Exits,
-    export::{lines::Queue, perfetto::Timeline, requests::RequestMetrics},
+    export::{lines::Queue, otlp, perfetto::Timeline, requests::RequestMetrics},
     probe::{CounterReader, Watcher},
     refused::Refused,
     registry::Registry,
@@ -58,6 +58,7 @@ pub type Each = Box<dyn FnMut(&Arc<Request>) + Send>;
 pub struct Sinks {
     pub metrics: Arc<RequestMetrics>,
     pub records: Option<Queue>,
+    pub otlp: Option<otlp::Queue>,
     /// For `attach`.
     pub watcher: Option<Each>,
 }
@@ -108,6 +109,9 @@ fn finish(registry: &Registry, sinks: &mut Sinks, live: &Live, exchange: Exchang
     if request.operation.is_some() {
         if let Some(records) = &sinks.records {
             records.send(&request);
+        }
+        if let Some(otlp) = &sinks.otlp {
+            otlp.send(&request);
         }
         if let Some(watcher) = &mut sinks.watcher {
             watcher(&request);

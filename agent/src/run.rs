@@ -21,7 +21,9 @@ use crate::{
     config::{Config, changes},
     discover::{Discovery, Found},
     exits::Exits,
-    export::{http, jsonl::Records, perfetto::Timeline, prometheus::Sources, requests::RequestMetrics, routes::Routes},
+    export::{
+        http, jsonl::Records, otlp, perfetto::Timeline, prometheus::Sources, requests::RequestMetrics, routes::Routes,
+    },
     pipeline::{Each, Pipeline, Sinks},
     poll::{
         nvml::{self, NvmlOptions},
@@ -47,6 +49,7 @@ pub struct Running {
     stop: Arc<AtomicBool>,
     pipeline: Option<JoinHandle<()>>,
     records: Option<Records>,
+    otlp: Option<otlp::Running>,
     _ebpf: Ebpf,
 }
 
@@ -57,6 +60,9 @@ impl Running {
         let pipeline = self.pipeline.take().map(JoinHandle::join);
         if let Some(records) = self.records.take() {
             records.end();
+        }
+        if let Some(otlp) = self.otlp.take() {
+            otlp.end();
         }
         match pipeline {
             Some(Err(_)) => Err(anyhow!("the pipeline failed: please report the message above")),
@@ -127,15 +133,10 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let mut discovery = Discovery::new(config.discover.clone());
     let found = first_finds(config, &mut discovery)?;
     let records = config.records.as_deref().map(|path| Records::open(path, tasks.guard("records"))).transpose()?;
+    let exporter = otlp::Exporter::open(&config.otlp)?;
     let Loaded { ebpf, ring, watcher, reader, reports } = load(config, timeline.is_some())?;
-    for report in reports.iter().filter(|report| report.hook.is_none()) {
-        let error = report.error.as_deref().unwrap_or("no reason given");
-        tracing::warn!(probe = report.probe, error, "no {}: the kernel refused the probe", report.gives);
-    }
-    let pids: Vec<u32> = found
-        .iter()
-        .flat_map(|found| std::iter::once(found.process.pid).chain(found.children.iter().copied()))
-        .collect();
+    tell_refused(&reports);
+    let pids = pids(&found);
     let (services, live) = (SharedServices::default(), Arc::new(Live::default()));
     let scout = Scout::start(discovery, &config.discover, found, Arc::clone(&live), tasks.guard("scout"))?;
     let asks = scout.asks.clone();
@@ -150,6 +151,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         live: Arc::clone(&live),
         requests: Arc::clone(&metrics),
         records_lost: records.as_ref().map(Records::lost),
+        otlp: exporter.as_ref().map(otlp::Exporter::counts),
         // Its end is told in inferscope_nvml_up and nothing else needs it: it holds no guard.
         nvml: config.nvml.enabled.then(|| nvml::spawn(nvml_options(config))),
         procfs: ProcPoller::spawn(ProcReader::new(), PROC_INTERVAL, tasks.guard("procfs"))?,
@@ -167,7 +169,12 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         sessions: Sessions::new(limits),
         registry: Registry::new(config.limits.services),
         scout,
-        sinks: Sinks { metrics, records: records.as_ref().map(Records::queue), watcher: each },
+        sinks: Sinks {
+            metrics,
+            records: records.as_ref().map(Records::queue),
+            otlp: exporter.as_ref().and_then(otlp::Exporter::queue),
+            watcher: each,
+        },
         services,
         live,
         candidates: Candidates::default(),
@@ -175,9 +182,27 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         exits: Exits::default(),
         stop: Arc::clone(&stop),
     };
+    let otlp = exporter.map(|exporter| start_otlp(exporter, &sources, tasks)).transpose()?;
     let pipeline = spawn(pipeline, tasks.guard("pipeline"))?;
     tracing::info!(after_ms = began.elapsed().as_millis() as u64, "watching this host");
-    Ok(Running { sources, asks, stop, pipeline: Some(pipeline), records, _ebpf: ebpf })
+    Ok(Running { sources, asks, stop, pipeline: Some(pipeline), records, otlp, _ebpf: ebpf })
+}
+
+fn tell_refused(reports: &[probe::ProbeReport]) {
+    for report in reports.iter().filter(|report| report.hook.is_none()) {
+        let error = report.error.as_deref().unwrap_or("no reason given");
+        tracing::warn!(probe = report.probe, error, "no {}: the kernel refused the probe", report.gives);
+    }
+}
+
+fn pids(found: &[Found]) -> Vec<u32> {
+    let of = |found: &Found| std::iter::once(found.process.pid).chain(found.children.clone());
+    found.iter().flat_map(of).collect()
+}
+
+fn start_otlp(exporter: otlp::Exporter, sources: &Arc<Sources>, tasks: &Tasks) -> std::io::Result<otlp::Running> {
+    let families = Arc::clone(sources);
+    exporter.start(Box::new(move || families.families()), sources.started, tasks.guard("otlp"))
 }
 
 fn spawn(pipeline: Pipeline, guard: Guard) -> std::io::Result<JoinHandle<()>> {

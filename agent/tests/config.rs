@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use agent::config::{Change, Config, ConfigError, KEYS, LogLevel, Overrides, changes};
+use agent::config::{Change, Config, ConfigError, KEYS, Kind, LogLevel, Overrides, changes};
 
 const EXAMPLE: &str = include_str!("../../deploy/inferscope.example.toml");
 
@@ -28,8 +28,11 @@ fn everything() -> String {
 
 fn paths(prefix: &str, value: &toml::Value, found: &mut BTreeSet<String>) {
     let join = |name: &str| if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
+    let is_leaf = KEYS.iter().any(|key| key.path == prefix && matches!(key.kind, Kind::Headers));
     match value {
-        toml::Value::Table(table) => table.iter().for_each(|(name, value)| paths(&join(name), value, found)),
+        toml::Value::Table(table) if !is_leaf => {
+            table.iter().for_each(|(name, value)| paths(&join(name), value, found))
+        }
         toml::Value::Array(list) if list.iter().any(toml::Value::is_table) => {
             found.insert(prefix.to_owned());
             list.iter().for_each(|item| paths(prefix, item, found));
@@ -97,6 +100,24 @@ fn mistakes_are_told_with_line_and_key() {
         let problems = Config::parse(text).unwrap_err();
         assert_eq!(problems[0].line, line, "{text}: {problems:?}");
         assert!(problems[0].text.contains(wants), "{text}: {problems:?}");
+    }
+}
+
+#[test]
+fn values_that_may_be_keys_are_not_repeated() {
+    for (text, line, wants) in [
+        (
+            "[otlp]\nendpoint = \"http://me:hush@x\"",
+            2,
+            "`otlp.endpoint` wants a URL of http or https without a password",
+        ),
+        ("[otlp]\nheaders = { a = 5, b = \"hush\" }", 2, "`otlp.headers` wants a section of header names and texts"),
+        ("[otlp.headers]\nx-key = \"hush\\n\"", 1, "`otlp.headers` wants a section of header names and texts"),
+        ("[otlp]\nheaders = \"hush\"", 2, "`otlp.headers` wants a section of header names and texts"),
+    ] {
+        let problems = Config::parse(text).unwrap_err();
+        assert_eq!(problems[0].line, line, "{text}: {problems:?}");
+        assert!(problems[0].text.starts_with(wants) && !problems[0].text.contains("hush"), "{text}: {problems:?}");
     }
 }
 

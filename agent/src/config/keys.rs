@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use hyper::header::{HeaderName, HeaderValue};
 use toml::de::DeValue;
 
 /// One key of the configuration.
@@ -31,6 +32,10 @@ pub enum Kind {
         most: i64,
     },
     Text,
+    /// URL of a collector.
+    Endpoint,
+    /// Names and texts of HTTP headers, in a table of their own.
+    Headers,
     OneOf(&'static [&'static str]),
     Address,
     /// Milliseconds, inclusive.
@@ -99,11 +104,29 @@ pub const KEYS: &[Key] = &[
     fixed("limits.series", number(100, 1_000_000)),
     fixed("metrics.per_process", Kind::Bool),
     live("metrics.route_templates", Kind::Routes),
+    fixed("otlp.endpoint", Kind::Endpoint),
+    fixed("otlp.protocol", Kind::OneOf(&["http/protobuf", "grpc"])),
+    fixed("otlp.traces", Kind::Bool),
+    fixed("otlp.metrics", Kind::Bool),
+    fixed("otlp.logs", Kind::Bool),
+    fixed("otlp.headers", Kind::Headers),
+    fixed("otlp.interval", Kind::Duration { least_ms: 1000, most_ms: 3_600_000 }),
+    fixed("otlp.timeout", Kind::Duration { least_ms: 100, most_ms: 300_000 }),
+    fixed("otlp.queue", number(16, 1 << 20)),
+    fixed("otlp.gzip", Kind::Bool),
+    fixed("otlp.ca_file", Kind::Text),
+    fixed("otlp.cert_file", Kind::Text),
+    fixed("otlp.key_file", Kind::Text),
     fixed("log.level", Kind::OneOf(&["error", "warn", "info", "debug", "trace"])),
     fixed("log.format", Kind::OneOf(&["text", "json"])),
 ];
 
 impl Kind {
+    /// Whether a value may be a secret, which no message shows.
+    pub(super) fn is_secret(&self) -> bool {
+        matches!(self, Kind::Endpoint | Kind::Headers)
+    }
+
     /// What a value of this kind is, for "wants ...".
     pub(super) fn wants(&self) -> String {
         match self {
@@ -113,6 +136,10 @@ impl Kind {
                 format!("a multiple of {multiple_of} from {least} to {most}")
             }
             Kind::PowerOfTwo { least, most } => format!("a power of two from {least} to {most}"),
+            Kind::Endpoint => {
+                "a URL of http or https without a password and a query, such as \"http://127.0.0.1:4318\"".to_owned()
+            }
+            Kind::Headers => "a section of header names and texts, such as { x-api-key = \"..\" }".to_owned(),
             Kind::Text => "a text in quotes, not empty".to_owned(),
             Kind::OneOf(words) => format!("one of \"{}\"", words.join("\", \"")),
             Kind::Address => "an address with a port, such as \"127.0.0.1:9770\" or \"[::]:9770\"".to_owned(),
@@ -142,6 +169,13 @@ impl Kind {
                 integer(value).is_some_and(|n| (least..=most).contains(&n) && n.count_ones() == 1)
             }
             Kind::Text => value.as_str().is_some_and(|text| !text.is_empty()),
+            Kind::Endpoint => value.as_str().is_some_and(super::is_endpoint),
+            Kind::Headers => value.as_table().is_some_and(|table| {
+                table.iter().all(|(name, value)| {
+                    name.get_ref().parse::<HeaderName>().is_ok()
+                        && value.get_ref().as_str().is_some_and(|text| HeaderValue::from_str(text).is_ok())
+                })
+            }),
             Kind::OneOf(words) => value.as_str().is_some_and(|text| words.contains(&text)),
             Kind::Address => value.as_str().is_some_and(|text| text.parse::<SocketAddr>().is_ok()),
             Kind::Duration { least_ms, most_ms } => value

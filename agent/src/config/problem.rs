@@ -61,6 +61,9 @@ impl Search<'_> {
                 if prefix.is_empty() { name.get_ref().to_string() } else { format!("{prefix}.{}", name.get_ref()) };
             match KEYS.iter().find(|key| key.path == path) {
                 Some(key) if key.kind.accepts(value.get_ref()) => self.list_of_tables(&path, value.get_ref()),
+                Some(key) if key.kind.is_secret() => {
+                    self.report(value.span(), format!("`{path}` wants {}", key.kind.wants()));
+                }
                 Some(key) => self.wrong(&path, &key.kind.wants(), value),
                 None if is_section(&path) => match value.get_ref().as_table() {
                     Some(table) => self.table(&path, table),

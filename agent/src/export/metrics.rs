@@ -223,6 +223,10 @@ metrics! {
         "Payload bytes of followed connections that were not captured.";
     SERIES_OVERFLOW = "inferscope_series_overflow_total", Counter, "{observation}", &["family"], &[], "agent",
         "What was counted under `_other`, by what had no room: label sets (gen_ai, http), kinds of error (error_type), routes (http_route), exits (process_exits).";
+    OTLP_EXPORTS = "inferscope_otlp_exports_total", Counter, "{export}", &["signal", "outcome"], &[], "agent",
+        "OTLP exports, by what became of them: delivered, partial (some of it was not taken), rejected, undelivered (given up); retried counts attempts that are made again.";
+    OTLP_UNSAMPLED = "inferscope_otlp_unsampled_total", Counter, "{request}", &[], &[], "agent",
+        "Requests for which no spans are sent, because their traceparent says that the trace is not recorded.";
     PROBE_UP = "inferscope_probe_up", Gauge, "1", &["probe", "hook"], &[], "agent", "1 if a probe got its hook, 0 if it was refused.";
     RING_FILL = "inferscope_drain_batch_events", Gauge, "{event}", &[], &[], "agent", "Records in the last non-empty batch read from the ring.";
     BUILD_INFO = "inferscope_build_info", Gauge, "1", &["version", "rustc", "arch"], &[], "agent", "Build of the agent; always 1.";

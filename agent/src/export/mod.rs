@@ -9,6 +9,7 @@ pub mod jsonl;
 pub mod kernel;
 pub mod lines;
 pub mod metrics;
+pub mod otlp;
 pub mod output;
 pub mod own;
 pub mod perfetto;

@@ -11,7 +11,7 @@ use std::{
 use ::prometheus::{Encoder, TextEncoder, proto::MetricFamily};
 use anyhow::Result;
 
-use super::{cgroup, family::Family, gpu, kernel, metrics, own, process, requests::RequestMetrics};
+use super::{cgroup, family::Family, gpu, kernel, metrics, otlp, own, process, requests::RequestMetrics};
 use crate::{
     clock::monotonic_ns,
     poll::{
@@ -31,6 +31,7 @@ pub struct Sources {
     pub live: Arc<Live>,
     pub requests: Arc<RequestMetrics>,
     pub records_lost: Option<Arc<AtomicU64>>,
+    pub otlp: Option<Arc<otlp::Counts>>,
     pub nvml: Option<NvmlHandle>,
     pub procfs: ProcPoller,
     /// Series with the labels pid and comm too.
@@ -54,6 +55,13 @@ impl Sources {
 
     /// All families, as text in Prometheus' exposition format.
     pub fn scrape(&self) -> Result<String> {
+        let mut text = Vec::with_capacity(64 << 10);
+        TextEncoder::new().encode(&self.families(), &mut text)?;
+        Ok(String::from_utf8(text)?)
+    }
+
+    /// All families, sorted by name.
+    pub fn families(&self) -> Vec<MetricFamily> {
         let services = self.services.table();
         let mut families = self.requests.families();
         families.extend(self.service_families(&services));
@@ -77,10 +85,9 @@ impl Sources {
         families.extend(kernel::probes(&self.reports));
         families.extend(self.own_families());
         families.extend(own::families(proc.own.as_ref(), self.started));
+        families.extend(self.otlp.iter().flat_map(|otlp| otlp.families()));
         families.sort_by(|a, b| a.name().cmp(b.name()));
-        let mut text = Vec::with_capacity(64 << 10);
-        TextEncoder::new().encode(&families, &mut text)?;
-        Ok(String::from_utf8(text)?)
+        families
     }
 
     /// What /proc said last; asks for the processes of these services from now on.
@@ -130,6 +137,7 @@ impl Sources {
         let mut losses = self.reader.lost().to_vec();
         losses.retain(|(place, _)| *place != CIPHERTEXT);
         losses.extend(self.live.refused());
+        losses.extend(self.otlp.iter().flat_map(|otlp| otlp.losses()));
         losses.extend([
             ("program_busy", self.reader.missed_runs()),
             ("undecodable", count(&self.live.undecodable)),

@@ -1,16 +1,24 @@
-//! What only the tests and the benches use: the fuzzer, the peers that benches compare with, Prometheus' own checker.
+//! What only the tests and the benches use: the fuzzer, the peers that benches compare with, Prometheus' own
+//! checker, an OTLP collector.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::apt;
+use super::{apt, python};
 use crate::{paths, process, step};
 
 const FUZZ_VERSION: &str = "0.13.1";
 /// `perf bench`, and runqlat and offcputime as peers.
 const BENCH_PACKAGES: [&str; 2] = ["linux-perf", "libbpf-tools"];
+
+const ROTEL: python::Set = python::Set {
+    name: "rotel",
+    pins: include_str!("../../pins/rotel.txt"),
+    python: "python3",
+    expect: "5 seconds, 10 MB",
+};
 
 /// What the benches compare with.
 pub fn peers() -> Result<()> {
@@ -20,7 +28,13 @@ pub fn peers() -> Result<()> {
 pub fn ensure() -> Result<()> {
     peers()?;
     promtool()?;
+    rotel()?;
     ensure_fuzz()
+}
+
+/// An OTLP collector, which the tests send through.
+pub fn rotel() -> Result<()> {
+    python::ensure(&ROTEL, &paths::cache("tools")?.join("rotel"))
 }
 
 /// cargo-fuzz; the nightly toolchain it needs is the user's, and is never installed for it.

@@ -68,6 +68,9 @@ fn prepare(args: &Args) -> Result<Verdict> {
     if let Err(error) = setup::tools::promtool() {
         println!("  note     no promtool: {error:#}");
     }
+    if let Err(error) = setup::tools::rotel() {
+        println!("  note     no rotel: {error:#}");
+    }
     if !args.no_vm {
         setup::ensure_vm()?;
     }

@@ -1,0 +1,134 @@
+//! The families of a scrape as OTLP metrics: counters are cumulative monotonic sums, gauges gauges, histograms cumulative
+//! with the same bounds. Holds no state: what `/metrics` would say now is what is sent.
+
+use std::collections::BTreeMap;
+
+use ::prometheus::proto::{self, MetricFamily, MetricType};
+use opentelemetry_proto::tonic::{
+    collector::metrics::v1::ExportMetricsServiceRequest,
+    metrics::v1::{
+        AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics,
+        ScopeMetrics, Sum, metric::Data, number_data_point::Value,
+    },
+};
+
+use super::{
+    attributes::Attributes,
+    names,
+    resource::{Host, NAME, scope},
+};
+use crate::export::metrics::METRICS;
+
+/// Points in one export at most: a collector takes 4 MiB of gRPC if it is not told otherwise.
+const POINTS: usize = 2000;
+/// The label that becomes the resource.
+const SERVICE: &str = "service";
+const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
+
+/// When the sums began and when they were read, Unix nanoseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Span {
+    pub began_ns: u64,
+    pub read_ns: u64,
+}
+
+/// These families in as many exports as they need, with the points in each. What has no service is the agent's own.
+pub fn exports(families: &[MetricFamily], host: &Host, span: Span) -> Vec<(ExportMetricsServiceRequest, u64)> {
+    let mut exports = Vec::new();
+    let (mut services, mut points) = (BTreeMap::new(), 0);
+    for family in families {
+        let mut rows: BTreeMap<&str, Vec<&proto::Metric>> = BTreeMap::new();
+        for row in family.get_metric() {
+            rows.entry(service(row)).or_default().push(row);
+        }
+        for (service, rows) in &rows {
+            for rows in rows.chunks(POINTS) {
+                if points + rows.len() > POINTS {
+                    exports.push((export(std::mem::take(&mut services), host), points as u64));
+                    points = 0;
+                }
+                points += rows.len();
+                services.entry((*service).to_owned()).or_insert_with(Vec::new).push(metric(family, rows, span));
+            }
+        }
+    }
+    if points != 0 {
+        exports.push((export(services, host), points as u64));
+    }
+    exports
+}
+
+fn service(row: &proto::Metric) -> &str {
+    let label = row.get_label().iter().find(|label| label.name() == SERVICE);
+    label.map(proto::LabelPair::value).filter(|service| !service.is_empty()).unwrap_or(NAME)
+}
+
+fn export(services: BTreeMap<String, Vec<Metric>>, host: &Host) -> ExportMetricsServiceRequest {
+    let one = |(service, metrics): (String, Vec<Metric>)| ResourceMetrics {
+        resource: Some(host.resource(&service)),
+        scope_metrics: vec![ScopeMetrics { scope: Some(scope()), metrics, ..ScopeMetrics::default() }],
+        ..ResourceMetrics::default()
+    };
+    ExportMetricsServiceRequest { resource_metrics: services.into_iter().map(one).collect() }
+}
+
+fn metric(family: &MetricFamily, rows: &[&proto::Metric], span: Span) -> Metric {
+    let unit = METRICS.iter().find(|metric| metric.name == family.name()).map_or("", |metric| metric.unit);
+    let numbers = |value: fn(&proto::Metric) -> f64| rows.iter().map(|row| number(row, value(row), span)).collect();
+    let data = match family.get_field_type() {
+        MetricType::COUNTER => Data::Sum(Sum {
+            data_points: numbers(|row| row.get_counter().get_value()),
+            aggregation_temporality: CUMULATIVE,
+            is_monotonic: true,
+        }),
+        MetricType::HISTOGRAM => Data::Histogram(Histogram {
+            data_points: rows.iter().map(|row| histogram(row, span)).collect(),
+            aggregation_temporality: CUMULATIVE,
+        }),
+        // The agent has no summaries and nothing untyped.
+        _ => Data::Gauge(Gauge { data_points: numbers(|row| row.get_gauge().get_value()) }),
+    };
+    Metric {
+        name: names::family(family.name()).to_owned(),
+        description: family.help().to_owned(),
+        unit: unit.to_owned(),
+        data: Some(data),
+        ..Metric::default()
+    }
+}
+
+fn attributes(row: &proto::Metric) -> Attributes {
+    let mut attributes = Attributes::default();
+    for label in row.get_label().iter().filter(|label| label.name() != SERVICE) {
+        attributes.text(names::label(label.name()), Some(label.value()));
+    }
+    attributes
+}
+
+fn number(row: &proto::Metric, value: f64, span: Span) -> NumberDataPoint {
+    NumberDataPoint {
+        attributes: attributes(row).0,
+        start_time_unix_nano: span.began_ns,
+        time_unix_nano: span.read_ns,
+        value: Some(Value::AsDouble(value)),
+        ..NumberDataPoint::default()
+    }
+}
+
+fn histogram(row: &proto::Metric, span: Span) -> HistogramDataPoint {
+    let histogram = row.get_histogram();
+    let buckets = histogram.get_bucket();
+    let upto: Vec<u64> =
+        buckets.iter().map(proto::Bucket::cumulative_count).chain([histogram.get_sample_count()]).collect();
+    let below = std::iter::once(0).chain(upto.iter().copied());
+    HistogramDataPoint {
+        attributes: attributes(row).0,
+        start_time_unix_nano: span.began_ns,
+        time_unix_nano: span.read_ns,
+        count: histogram.get_sample_count(),
+        sum: Some(histogram.get_sample_sum()),
+        bucket_counts: upto.iter().zip(below).map(|(upto, below)| upto.saturating_sub(below)).collect(),
+        explicit_bounds: buckets.iter().map(proto::Bucket::upper_bound).collect(),
+        ..HistogramDataPoint::default()
+    }
+}

@@ -1,0 +1,181 @@
+//! The worker's loop: gathers requests to batches, reads the metrics at every interval, encodes both for their backlogs,
+//! and delivers these side by side. One thread does all of it, and none of it waits for another.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use prost::Message;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until},
+};
+
+use super::{
+    PATIENCE, Scrape,
+    backlog::{Backlog, Export},
+    counts::{Counts, Signal},
+    deliver::{Deliver, Pace, Told},
+    logs, metrics,
+    resource::Host,
+    spans,
+    trace::Finished,
+    transport::Transport,
+};
+use crate::{clock::unix_offset_ns, config::Otlp, correlate::Request};
+
+/// Requests in one export at most.
+const BATCH: usize = 512;
+/// How long a request may wait for others.
+const TOGETHER: Duration = Duration::from_secs(1);
+
+/// Everything that the thread owns.
+pub struct Worker {
+    pub config: Otlp,
+    pub transport: Transport,
+    pub counts: Arc<Counts>,
+    pub host: Host,
+    pub requests: mpsc::Receiver<Arc<Request>>,
+    pub scrape: Scrape,
+    pub began: SystemTime,
+    pub pace: Pace,
+    /// Closed when the agent ends.
+    pub stop: watch::Receiver<()>,
+}
+
+struct Backlogs {
+    traces: Backlog,
+    metrics: Backlog,
+    logs: Backlog,
+}
+
+impl Worker {
+    /// Works until the agent ends, and a little longer; how many spans, log records and points are left then, which are
+    /// counted.
+    pub async fn run(mut self) -> u64 {
+        let backlog = |signal| Backlog::new(signal, Arc::clone(&self.counts));
+        let backlogs = Backlogs {
+            traces: backlog(Signal::Traces),
+            metrics: backlog(Signal::Metrics),
+            logs: backlog(Signal::Logs),
+        };
+        let (counts, stop) = (Arc::clone(&self.counts), self.stop.clone());
+        let (transport, pace) = (&self.transport, self.pace);
+        // The next export has the same sums.
+        let newest = Pace { give_up: pace.give_up.min(self.config.interval), ..pace };
+        let deliver = |backlog, pace| {
+            let (stop, told) = (stop.clone(), Told::default());
+            Deliver { backlog, transport, counts: &counts, pace, stop, told, quiet: None }.run()
+        };
+        let work = async {
+            let gather = Gather { config: &self.config, counts: &counts, host: &self.host, backlogs: &backlogs };
+            tokio::join!(
+                gather.run(&mut self.requests, &self.scrape, self.began, stop.clone()),
+                deliver(&backlogs.traces, pace),
+                deliver(&backlogs.metrics, newest),
+                deliver(&backlogs.logs, pace),
+            );
+        };
+        tokio::select! {
+            () = work => {}
+            () = overdue(stop.clone()) => {}
+        }
+        [&backlogs.traces, &backlogs.metrics, &backlogs.logs].map(Backlog::abandon).iter().sum()
+    }
+}
+
+/// Done when the end has taken too long.
+async fn overdue(mut stop: watch::Receiver<()>) {
+    while stop.changed().await.is_ok() {}
+    tokio::time::sleep(PATIENCE).await;
+}
+
+struct Gather<'a> {
+    config: &'a Otlp,
+    counts: &'a Counts,
+    host: &'a Host,
+    backlogs: &'a Backlogs,
+}
+
+impl Gather<'_> {
+    async fn run(
+        &self,
+        requests: &mut mpsc::Receiver<Arc<Request>>,
+        scrape: &Scrape,
+        began: SystemTime,
+        mut stop: watch::Receiver<()>,
+    ) {
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut ticks = interval_at(Instant::now() + self.config.interval, self.config.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut open, mut due) = (true, Instant::now());
+        loop {
+            let room = BATCH - batch.len();
+            tokio::select! {
+                taken = requests.recv_many(&mut batch, room), if open => {
+                    open = taken != 0;
+                    if taken == batch.len() {
+                        due = Instant::now() + TOGETHER;
+                    }
+                }
+                () = sleep_until(due), if !batch.is_empty() => self.requests(&mut batch),
+                _ = ticks.tick() => self.metrics(scrape, began),
+                _ = stop.changed() => break,
+            }
+            if batch.len() == BATCH {
+                self.requests(&mut batch);
+            }
+        }
+        requests.close();
+        while requests.recv_many(&mut batch, BATCH).await != 0 {
+            self.requests(&mut batch);
+        }
+        self.requests(&mut batch);
+        self.metrics(scrape, began);
+        for backlog in [&self.backlogs.traces, &self.backlogs.metrics, &self.backlogs.logs] {
+            backlog.close();
+        }
+    }
+
+    /// Empties the batch into the backlogs.
+    fn requests(&self, batch: &mut Vec<Arc<Request>>) {
+        let offset_ns = unix_offset_ns();
+        let finished: Vec<Finished<'_>> = batch.iter().map(|request| Finished::new(request)).collect();
+        if self.config.traces {
+            let sampled = finished.iter().filter(|one| one.sampled());
+            let (message, items) = spans::export(sampled, self.host, offset_ns);
+            push(&self.backlogs.traces, &message, items);
+            let unsampled = finished.iter().filter(|one| !one.sampled()).count();
+            self.counts.unsampled.fetch_add(unsampled as u64, Ordering::Relaxed);
+        }
+        if self.config.logs {
+            let (message, items) = logs::export(&finished, self.host, offset_ns, unix_ns(SystemTime::now()));
+            push(&self.backlogs.logs, &message, items);
+        }
+        batch.clear();
+    }
+
+    /// Puts what the metrics say now in place of what they said before.
+    fn metrics(&self, scrape: &Scrape, began: SystemTime) {
+        if !self.config.metrics {
+            return;
+        }
+        self.backlogs.metrics.clear();
+        let families = scrape();
+        let span = metrics::Span { began_ns: unix_ns(began), read_ns: unix_ns(SystemTime::now()) };
+        for (message, points) in metrics::exports(&families, self.host, span) {
+            push(&self.backlogs.metrics, &message, points);
+        }
+    }
+}
+
+fn push(backlog: &Backlog, message: &impl Message, items: u64) {
+    if items != 0 {
+        backlog.push(Export { message: message.encode_to_vec().into(), items });
+    }
+}
+
+fn unix_ns(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
