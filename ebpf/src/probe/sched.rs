@@ -12,7 +12,7 @@ use crate::{
     emit::{self, header},
     kernel::{Read, now_ns, opaque},
     maps::THREAD,
-    probe::{socket, syscall::class_of},
+    probe::syscall::class_of,
     state, watch,
 };
 

@@ -24,7 +24,7 @@ const BEGINNINGS: [(u64, u32); 9] = [
 const TLS_CLIENT_HELLO: (u64, u64) = (0x01_00_00_00_03_16, 0xff_00_00_00_ff_ff);
 
 /// The same where only the record's header is read, as OpenSSL does: the first one of a connection says version 3.1.
-const TLS_FIRST_RECORD: (u64, u64) = (0x01_03_16, 0xff_ff_ff);
+const TLS_FIRST_RECORD: (u64, u64) = (0x0001_0316, 0x00ff_ffff);
 
 const fn word(bytes: &[u8]) -> u64 {
     let mut word = 0;
