@@ -118,6 +118,9 @@ fn entered<R: Read>(current: u64, mark: u16, number: u32, arguments: impl Argume
             (*thread).args[1] = arguments.get(1);
             (*thread).args[2] = arguments.get(2);
             (*thread).args[3] = arguments.get(3);
+        }
+        // close(2) looks at the file itself.
+        if (SYS_READ..=SYS_SENDMMSG).contains(&class) || class == SYS_SHUTDOWN {
             (*thread).socket = socket::inode_of::<R>((*thread).args[0]);
         }
         if class == SYS_CLOSE {
