@@ -33,8 +33,20 @@ pub const STATES: usize = 14;
 
 /// Names of the states, in order; those from index 2 on are the off-CPU reasons.
 pub const STATE_NAMES: [&str; STATES] = [
-    "oncpu", "runqueue", "futex", "poll", "socket", "file", "block_io", "sleep", "fault", "other", "throttled", "lock",
-    "memory", "send",
+    "oncpu",
+    "runqueue",
+    "futex",
+    "poll",
+    "socket",
+    "file",
+    "block_io",
+    "sleep",
+    "fault",
+    "other",
+    "throttled",
+    "lock",
+    "memory",
+    "send",
 ];
 /// The states from here on are reasons to be off the CPU.
 pub const FIRST_OFFCPU_STATE: usize = STATE_FUTEX;

@@ -39,8 +39,11 @@ pub fn emit(scratch: *mut Scratch, sums: Sums, inode: u64, connection: *mut Conn
         *moved = offset + total;
         fill_head(&mut (*scratch).head, call, inode, &*connection);
         (*scratch).head.offset = offset;
-        (*scratch).head.network =
-            if call.direction == DIR_RX { (*connection).network } else { network::sent(connection, call.enter_ns, call.at_ns) };
+        (*scratch).head.network = if call.direction == DIR_RX {
+            (*connection).network
+        } else {
+            network::sent(connection, call.enter_ns, call.at_ns)
+        };
         (*scratch).head.service = sums.service_index;
         (*scratch).head.flags = if first { PAYLOAD_FIRST } else { 0 };
         snapshot(&mut (*scratch).head, sums.service, call.at_ns);
