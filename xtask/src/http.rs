@@ -3,7 +3,7 @@
 //! One request per connection. It measures nothing: the tests' own client, in tests/support, does that.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -18,13 +18,17 @@ pub struct Response {
 }
 
 pub fn get(port: u16, path: &str) -> Result<Response> {
-    exchange(port, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+    get_at(Ipv4Addr::LOCALHOST, port, path)
+}
+
+pub fn get_at(address: Ipv4Addr, port: u16, path: &str) -> Result<Response> {
+    exchange((address, port).into(), &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
 }
 
 pub fn post(port: u16, path: &str, json: &serde_json::Value) -> Result<Response> {
     let body = json.to_string();
     exchange(
-        port,
+        (Ipv4Addr::LOCALHOST, port).into(),
         &format!(
             "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
              Connection: close\r\n\r\n{body}",
@@ -55,8 +59,7 @@ pub fn listens(port: u16) -> bool {
     TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), CONNECT).is_ok()
 }
 
-fn exchange(port: u16, request: &str) -> Result<Response> {
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
+fn exchange(address: SocketAddr, request: &str) -> Result<Response> {
     let mut stream =
         TcpStream::connect_timeout(&address, CONNECT).with_context(|| format!("nothing listens on {address}"))?;
     stream.set_read_timeout(Some(READ))?;

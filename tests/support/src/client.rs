@@ -40,7 +40,10 @@ impl Client {
     fn send_once(&mut self, request: &Request) -> Result<Outcome> {
         let (head, body) = request.parts(self.target.host());
         if self.connection.is_none() {
-            self.connection = Some(self.target.connect(self.timeout)?);
+            self.connection = Some(match request.receive_buffer {
+                Some(bytes) => self.target.connect_narrow(self.timeout, bytes)?,
+                None => self.target.connect(self.timeout)?,
+            });
             self.raw.clear();
         }
         let mut connection = self.connection.take().context("connected above")?;

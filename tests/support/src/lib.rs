@@ -17,6 +17,7 @@ pub mod locate;
 pub mod metrics;
 pub mod outcome;
 pub mod page;
+pub mod priority;
 pub mod record;
 mod request;
 pub mod schedstat;

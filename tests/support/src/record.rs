@@ -31,6 +31,10 @@ pub struct Record {
     pub request_bytes: u64,
     pub response_bytes: u64,
     pub host: Value,
+    /// Why it took as long as it did; absent from agents that do not say.
+    pub verdict: Option<String>,
+    pub verdict_confidence: Option<f64>,
+    pub slowdown: Option<f64>,
 }
 
 impl Record {

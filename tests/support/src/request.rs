@@ -26,6 +26,8 @@ pub struct Request {
     pub slow: Option<Duration>,
     /// Most bytes of one read.
     pub read_size: usize,
+    /// SO_RCVBUF of the connection, if this request opens it (TCP over IPv4).
+    pub receive_buffer: Option<usize>,
 }
 
 impl Request {
@@ -42,6 +44,7 @@ impl Request {
             abort_after: None,
             slow: None,
             read_size: 65536,
+            receive_buffer: None,
         }
     }
 

@@ -1,9 +1,10 @@
 //! Where a server listens, and connections to it as plain descriptors, so that every transport reads and writes alike.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::fs::File;
-use std::net::TcpStream;
-use std::os::fd::OwnedFd;
+use std::io::Error;
+use std::net::{SocketAddrV4, TcpStream};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::Path;
@@ -55,6 +56,39 @@ impl Target {
         s.set_read_timeout(Some(timeout))?;
         s.set_write_timeout(Some(timeout))?;
         Ok(File::from(OwnedFd::from(s)))
+    }
+}
+
+impl Target {
+    /// Connects over IPv4 with a receive buffer of this size, set before the connection offers its window.
+    pub fn connect_narrow(&self, timeout: Duration, receive_buffer: usize) -> Result<File> {
+        let address: SocketAddrV4 = self.0.parse().with_context(|| format!("{} is no IPv4 address and port", self.0))?;
+        // SAFETY: makes a descriptor out of integers.
+        let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+        ensure!(fd >= 0, "socket: {}", Error::last_os_error());
+        // SAFETY: the descriptor is new and nobody else's.
+        let stream = TcpStream::from(unsafe { OwnedFd::from_raw_fd(fd) });
+        let bytes = receive_buffer as libc::c_int;
+        // SAFETY: one int, with its size.
+        let done = unsafe {
+            let size = size_of::<libc::c_int>() as libc::socklen_t;
+            libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, (&raw const bytes).cast(), size)
+        };
+        ensure!(done == 0, "SO_RCVBUF: {}", Error::last_os_error());
+        let name = libc::sockaddr_in {
+            sin_family: libc::AF_INET as libc::sa_family_t,
+            sin_port: address.port().to_be(),
+            sin_addr: libc::in_addr { s_addr: u32::from(*address.ip()).to_be() },
+            sin_zero: [0; 8],
+        };
+        // SAFETY: one address, with its size.
+        let done = unsafe {
+            libc::connect(fd, (&raw const name).cast(), size_of::<libc::sockaddr_in>() as libc::socklen_t)
+        };
+        ensure!(done == 0, "cannot connect to {}: {}", self.0, Error::last_os_error());
+        stream.set_read_timeout(Some(timeout))?;
+        stream.set_write_timeout(Some(timeout))?;
+        Ok(File::from(OwnedFd::from(stream)))
     }
 }
 

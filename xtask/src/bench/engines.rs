@@ -37,6 +37,10 @@ impl Engines {
         if self.vllm { self.start(Engine::Vllm, None).map(Some) } else { Ok(None) }
     }
 
+    pub fn wants_vllm(&self) -> bool {
+        self.vllm
+    }
+
     /// Ends them: an idle server disturbs what is measured next.
     pub fn end(&self) {
         self.running.borrow_mut().clear();

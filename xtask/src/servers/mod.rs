@@ -8,7 +8,8 @@ mod tiny;
 mod vllm;
 mod widen;
 
-pub use running::{Options, Server};
+pub use llama::model_file as llama_model;
+pub use running::{Options, Server, Surroundings};
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -55,6 +56,14 @@ impl Engine {
         match self {
             Self::Llama => "llama",
             Self::Vllm => "vllm",
+        }
+    }
+
+    /// Requests that the server works on at once; more wait.
+    pub fn takes(self) -> usize {
+        match self {
+            Self::Llama => llama::SLOTS,
+            Self::Vllm => vllm::SEQUENCES,
         }
     }
 

@@ -1,6 +1,8 @@
 //! A server's life: started as `nobody`, waited for until it is healthy, ended with everything that it started.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::chown;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -28,6 +30,50 @@ pub struct Options {
     pub lasting: bool,
 }
 
+/// Where a server runs, and with what, if not as everyone starts one.
+#[derive(Clone, Default)]
+pub struct Surroundings {
+    /// The address that it is asked at, and then it listens on all that it has; 127.0.0.1 alone if none.
+    pub host: Option<Ipv4Addr>,
+    /// `cgroup.procs` files of the control groups that it belongs to from its first page on.
+    pub groups: Vec<PathBuf>,
+    /// The network namespace that it lives in.
+    pub netns: Option<PathBuf>,
+    /// llama only: the file that the model is read from.
+    pub model: Option<PathBuf>,
+    pub env: Vec<(String, OsString)>,
+}
+
+impl Surroundings {
+    pub fn address(&self) -> Ipv4Addr {
+        self.host.unwrap_or(Ipv4Addr::LOCALHOST)
+    }
+
+    pub fn listen(&self) -> Ipv4Addr {
+        if self.host.is_some() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST }
+    }
+
+    /// A command line that enters all of it, and then runs the rest of its arguments.
+    fn command(&self) -> Command {
+        let Some(netns) = &self.netns else {
+            return self.grouped(Command::new("setpriv"), "setpriv");
+        };
+        let mut command = self.grouped(Command::new("nsenter"), "nsenter");
+        command.arg(format!("--net={}", netns.display())).arg("setpriv");
+        command
+    }
+
+    fn grouped(&self, plain: Command, program: &str) -> Command {
+        if self.groups.is_empty() {
+            return plain;
+        }
+        let mut command = Command::new("sh");
+        let enter = self.groups.iter().map(|file| format!("echo $$ >'{}' && ", file.display())).collect::<String>();
+        command.args(["-c", &format!("{enter}exec {program} \"$@\""), "sh"]);
+        command
+    }
+}
+
 /// How to start an engine, and how long it may take to become healthy.
 pub struct Launch {
     pub command: Command,
@@ -37,6 +83,7 @@ pub struct Launch {
 /// A server that answers; dropping it ends it.
 pub struct Server {
     engine: Engine,
+    address: Ipv4Addr,
     pub port: u16,
     group: process::Group,
 }
@@ -46,18 +93,23 @@ impl Server {
     ///
     /// A server ends with the thread that started it, so this belongs on the main thread.
     pub fn start(engine: Engine, options: &Options) -> Result<Self> {
+        Self::start_in(engine, options, &Surroundings::default())
+    }
+
+    /// As `start`, in other surroundings.
+    pub fn start_in(engine: Engine, options: &Options, place: &Surroundings) -> Result<Self> {
         let port = match options.port {
             Some(port) if http::listens(port) => bail!("port {port} is taken: stop what listens there or give --port"),
             Some(port) => port,
             None => http::free_port()?,
         };
         let launch = match engine {
-            Engine::Llama => llama::launch(port, options)?,
-            Engine::Vllm => vllm::launch(port)?,
+            Engine::Llama => llama::launch(port, options, place)?,
+            Engine::Vllm => vllm::launch(port, place)?,
         };
         let log = home()?.join(format!("{}.log", engine.name()));
-        let group = spawn(engine, options, &launch.command, &log)?;
-        let mut server = Self { engine, port, group };
+        let group = spawn(engine, options, place, &launch.command, &log)?;
+        let mut server = Self { engine, address: place.address(), port, group };
         step::work(&format!("start {}", engine.name()), "up to a minute", || server.wait(launch.patience, &log))?;
         Ok(server)
     }
@@ -85,7 +137,7 @@ impl Server {
 
     fn wait(&mut self, patience: Duration, log: &Path) -> Result<()> {
         let started = Instant::now();
-        while !http::get(self.port, "/health").is_ok_and(|response| response.status == 200) {
+        while !http::get_at(self.address, self.port, "/health").is_ok_and(|response| response.status == 200) {
             if let Some(status) = self.group.try_wait()? {
                 if status.signal() == Some(ILLEGAL_INSTRUCTION) {
                     bail!(
@@ -138,9 +190,15 @@ pub fn state_home(name: &str) -> Result<PathBuf> {
     Ok(dir)
 }
 
-fn spawn(engine: Engine, options: &Options, launch: &Command, log: &Path) -> Result<process::Group> {
+fn spawn(
+    engine: Engine,
+    options: &Options,
+    place: &Surroundings,
+    launch: &Command,
+    log: &Path,
+) -> Result<process::Group> {
     let state = state_home(engine.name())?;
-    let mut command = Command::new("setpriv");
+    let mut command = place.command();
     if process::is_root() {
         let (user, group) = (format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"));
         command.args([&user, &group, "--clear-groups", "--inh-caps=-all", "--no-new-privs"]);
@@ -156,6 +214,7 @@ fn spawn(engine: Engine, options: &Options, launch: &Command, log: &Path) -> Res
             command.env(name, value);
         }
     }
+    command.envs(place.env.iter().map(|(name, value)| (name, value)));
     let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     command.current_dir(&state).env("HOME", &state).env("TMPDIR", &state);
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);

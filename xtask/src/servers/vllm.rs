@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::running::{Launch, state_home};
+use super::running::{Launch, Surroundings, state_home};
 use super::{home, tiny};
 use crate::setup::python;
 
@@ -19,6 +19,9 @@ const SET: python::Set = python::Set {
 /// The name that the CPU build must be known under for its own version look-up.
 const VERSION: &str = "0.32.0+cpu";
 
+/// Requests that the server works on at once.
+pub const SEQUENCES: usize = 8;
+
 pub fn install() -> Result<()> {
     let dir = home()?.join("vllm");
     python::ensure(&SET, &dir)?;
@@ -30,14 +33,14 @@ pub fn install() -> Result<()> {
 }
 
 /// The command that serves on PORT, not yet started.
-pub fn launch(port: u16) -> Result<Launch> {
+pub fn launch(port: u16, place: &Surroundings) -> Result<Launch> {
     install()?;
     let (dir, state) = (home()?.join("vllm"), state_home("vllm")?);
     let mut command = Command::new(dir.join("bin/vllm"));
     command.arg("serve").arg(home()?.join("tiny-model"));
-    command.args(["--host", "127.0.0.1", "--port", &port.to_string(), "--served-model-name", "tiny"]);
+    command.args(["--host", &place.listen().to_string(), "--port", &port.to_string(), "--served-model-name", "tiny"]);
     command.args(["--load-format", "dummy", "--dtype", "float32", "--max-model-len", "2048"]);
-    command.args(["--max-num-seqs", "8", "--enforce-eager"]);
+    command.args(["--max-num-seqs", &SEQUENCES.to_string(), "--enforce-eager"]);
     command.env("VLLM_CPU_KVCACHE_SPACE", "1").env("OMP_NUM_THREADS", "2");
     for name in ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK"] {
         command.env(name, "1");

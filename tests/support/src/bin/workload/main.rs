@@ -4,6 +4,7 @@
 mod block;
 mod busy;
 mod calls;
+mod hog;
 mod pingpong;
 mod spawn;
 mod storage;
@@ -27,6 +28,8 @@ struct Args {
 enum Load {
     /// Threads that only compute.
     Busy(busy::Busy),
+    /// Threads that take the CPUs from others, until killed.
+    Hog(hog::Hog),
     /// Threads that block for one reason.
     Block(block::Block),
     /// One system call over and over, timed.
@@ -70,6 +73,7 @@ fn told(wait: bool) -> Result<()> {
 fn run(load: &Load, wait: bool) -> Result<Value> {
     match load {
         Load::Busy(it) => it.run(),
+        Load::Hog(it) => it.run(),
         Load::Block(it) => it.run(),
         Load::Syscalls(it) => it.run(),
         Load::FutexPingpong(it) => it.futex(),

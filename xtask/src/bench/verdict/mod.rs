@@ -1,0 +1,134 @@
+//! The verdict against injected faults, on the real servers: trials of each fault, each with a quiet control before it, and
+//! the confusion matrix of what inferscope said.
+
+mod disk;
+mod faults;
+mod gpu;
+mod groups;
+mod load;
+mod matrix;
+mod network;
+mod records;
+mod report;
+mod rig;
+mod trial;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use report::Report;
+use rig::Rig;
+
+use super::Context;
+use super::table::Row;
+use crate::servers::Engine;
+use crate::{cargo, process, step};
+use faults::{Fault, KINDS, Kind};
+
+/// The bench's own options.
+#[derive(clap::Args, Clone, Default)]
+pub struct Options {
+    /// verdict: trials of each fault; 20 if not given, 3 with --quick
+    #[arg(long)]
+    trials: Option<u32>,
+    /// verdict: only faults whose name or class contains one of these words
+    #[arg(long, value_delimiter = ',')]
+    faults: Vec<String>,
+}
+
+pub fn run(context: &Context) -> Result<Vec<Row>> {
+    cargo::programs(&["build", "--release", "--package", "fake-nvml", "--lib"])?;
+    let kinds = chosen(&context.verdict.faults)?;
+    let trials = context.verdict.trials.unwrap_or(if context.quick { 3 } else { 20 });
+    let mut reports = vec![engine(Engine::Llama, &kinds, trials)?];
+    if context.engines.wants_vllm() {
+        reports.push(engine(Engine::Vllm, &kinds, trials)?);
+    }
+    let mut rows = report::publish(&reports, context.json)?;
+    if !context.engines.wants_vllm() {
+        rows.push(Row::skipped("vLLM", "asked for with --vllm"));
+    }
+    Ok(rows)
+}
+
+fn chosen(words: &[String]) -> Result<Vec<&'static Kind>> {
+    let fits = |kind: &&Kind| {
+        words.is_empty() || words.iter().any(|word| kind.name.contains(word.as_str()) || kind.expected.contains(word.as_str()))
+    };
+    let kinds: Vec<&Kind> = KINDS.iter().filter(fits).collect();
+    if kinds.is_empty() {
+        let all: Vec<String> = KINDS.iter().map(|kind| format!("{} ({})", kind.name, kind.expected)).collect();
+        bail!("--faults fits none of: {}", all.join(", "));
+    }
+    Ok(kinds)
+}
+
+fn engine(engine: Engine, kinds: &[&'static Kind], trials: u32) -> Result<Report> {
+    let rig = Rig::new(engine)?;
+    let quiet_s = warm_up(&rig)?;
+    let mut report = Report::new(engine.name());
+    let mut faults: Vec<(&Kind, Box<dyn Fault>)> = Vec::new();
+    for kind in kinds {
+        match (kind.missing)(&rig) {
+            Some(why) => report.skip(kind.name, &why),
+            None => {
+                report.begin(kind.name, kind.expected);
+                faults.push((kind, (kind.fault)()));
+            }
+        }
+    }
+    let began = Instant::now();
+    for round in 0..trials {
+        println!("{} round {} of {trials}", engine.name(), round + 1);
+        for (kind, fault) in &mut faults {
+            let done = trial::run(&rig, kind, fault.as_mut(), 1 + round as usize % 4, quiet_s)?;
+            println!("  {done}");
+            report.add(kind.name, done);
+        }
+        let left = began.elapsed() / (round + 1) * (trials - round - 1);
+        println!("  about {} left", step::seconds(left));
+    }
+    report.lost = rig.lost()?;
+    Ok(report)
+}
+
+/// Users in all numbers, so that the service's baseline is known; what a probe takes in quiet.
+fn warm_up(rig: &Rig) -> Result<f64> {
+    const EACH: Duration = Duration::from_secs(5);
+    step::work("warm up", "25 seconds", || {
+        for at_a_time in [1, 2, 3, 4] {
+            let load = rig.load(at_a_time);
+            load.run(EACH, &rig.serial)?;
+            let link = (KINDS.iter().find(|kind| kind.expected == "network_bound")).map(|kind| kind.quiet);
+            if let Some(quiet) = link.filter(|_| at_a_time < 3) {
+                quiet(rig, load).run(EACH / 2, &rig.serial)?;
+            }
+        }
+        if process::interrupted() {
+            bail!("interrupted");
+        }
+        rig.quiet_probe()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_chosen_by_a_part_of_their_name_or_class() {
+        let names = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            chosen(&words).map(|kinds| kinds.iter().map(|kind| kind.name).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&["queue"]).expect("one"), ["8 times too many requests"]);
+        assert_eq!(names(&["cpu_contention", "quota"]).expect("three").len(), 3);
+        assert_eq!(names(&[]).expect("all").len(), KINDS.len());
+        assert!(names(&["nothing"]).is_err());
+    }
+
+    #[test]
+    fn every_fault_expects_a_class_that_there_is() {
+        assert!(KINDS.iter().all(|kind| matrix::CLASSES.contains(&kind.expected)));
+    }
+}
