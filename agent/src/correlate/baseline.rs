@@ -23,7 +23,7 @@ struct Seen {
     input: Option<u64>,
     output: Option<u64>,
     others: u32,
-    srtt_s: f64,
+    rtt_s: f64,
 }
 
 /// What a request would have taken.
@@ -62,7 +62,7 @@ impl Seen {
             input: request.input_tokens,
             output: request.output_tokens,
             others: request.others_in_flight,
-            srtt_s: request.network.srtt_s,
+            rtt_s: request.network.rtt_s,
         }
     }
 }
@@ -90,8 +90,8 @@ impl Baseline {
     }
 
     /// The usual round-trip time.
-    pub fn usual_srtt_s(&self) -> Option<f64> {
-        median(&mut self.seen.iter().map(|seen| seen.srtt_s).collect::<Vec<_>>())
+    pub fn usual_rtt_s(&self) -> Option<f64> {
+        median(&mut self.seen.iter().map(|seen| seen.rtt_s).collect::<Vec<_>>())
     }
 
     /// The median of a figure over the sound requests that are like this one: `fits` says which those are beside the

@@ -14,8 +14,10 @@ use super::{gpu::GpuWindow, host::HostShare};
 #[repr(usize)]
 pub enum Cause {
     OnCpu,
-    /// Runnable while others had the CPUs.
+    /// Runnable while other programs had the CPUs.
     RunQueue,
+    /// Runnable while the service's own threads had the CPUs: it has more at work than there are CPUs.
+    OwnThreads,
     /// Runnable, and out of the control group's quota.
     Throttled,
     /// A lock that another thread held: futex(2), or CPython's interpreter lock (estimated).
@@ -36,11 +38,12 @@ pub enum Cause {
 }
 
 /// Number of causes.
-pub const CAUSES: usize = 11;
+pub const CAUSES: usize = 12;
 /// Names in the order of their numbers: labels, keys of a record.
 pub const CAUSE_NAMES: [&str; CAUSES] = [
     "on_cpu",
     "run_queue",
+    "own_threads",
     "throttled",
     "lock",
     "block_io",
@@ -66,9 +69,6 @@ impl Serialize for Causes {
     }
 }
 
-/// The round-trip time from which on a full send buffer is put down to the way and not to the reader.
-const FAR_S: f64 = 0.02;
-
 /// What is known of a phase beside the host's counters.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Beside {
@@ -76,8 +76,8 @@ pub struct Beside {
     pub call_s: f64,
     /// The socket had no room.
     pub full_s: f64,
-    pub retransmits: u32,
-    pub srtt_s: f64,
+    /// What waits to be sent is the way's to carry, not the client's to take.
+    pub way: bool,
     pub gpu: Option<GpuWindow>,
     /// What the request waited for its turn.
     pub queue_s: f64,
@@ -89,8 +89,7 @@ impl Causes {
         let wall = host.wall_s;
         let mut causes = Self::default();
         let sending = (beside.call_s.min(host.state_s(STATE_SEND)) + beside.full_s).min(wall);
-        let way = beside.retransmits > 0 || beside.srtt_s >= FAR_S;
-        causes.set(if way { Cause::Network } else { Cause::Client }, sending);
+        causes.set(if beside.way { Cause::Network } else { Cause::Client }, sending);
         causes.set(Cause::EngineQueue, beside.queue_s.clamp(0.0, wall - sending));
         let left = wall - sending - causes.get(Cause::EngineQueue);
         causes.host(host, left, beside.gpu);
@@ -99,8 +98,10 @@ impl Causes {
 
     /// Divides `left` by what the threads did during the whole phase.
     fn host(&mut self, host: &HostShare, left: f64, gpu: Option<GpuWindow>) {
+        let own = host.own_wait_s.min(host.runqueue_s);
         let stalls = [
-            (Cause::RunQueue, host.runqueue_s),
+            (Cause::RunQueue, host.runqueue_s - own),
+            (Cause::OwnThreads, own),
             (Cause::Throttled, host.state_s(STATE_THROTTLED)),
             (Cause::Lock, host.state_s(STATE_LOCK) + host.interpreter_wait_s),
             (Cause::BlockIo, host.state_s(STATE_BLOCK_IO) + host.state_s(STATE_FAULT)),
@@ -197,8 +198,7 @@ mod tests {
         let phase = host(1.0, 0.1, 0.0, &[(STATE_SEND, 0.6)]);
         let beside = Beside { call_s: 0.7, full_s: 0.1, ..Beside::default() };
         near(Causes::of(&phase, &beside).get(Cause::Client), 0.7);
-        near(Causes::of(&phase, &Beside { retransmits: 3, ..beside }).get(Cause::Network), 0.7);
-        near(Causes::of(&phase, &Beside { srtt_s: 0.05, ..beside }).get(Cause::Network), 0.7);
+        near(Causes::of(&phase, &Beside { way: true, ..beside }).get(Cause::Network), 0.7);
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct HostShare {
     pub reclaims: u64,
     /// Waiting for CPython's interpreter lock, as far as it shows from outside: an estimate, part of the reason `futex`.
     pub interpreter_wait_s: f64,
+    /// Of `runqueue_s`, behind threads of the service itself; waits count when they are over.
+    pub own_wait_s: f64,
 }
 
 /// Phases of a request. A phase whose bounds can't be seen is None: a response that is not streamed does not show
@@ -65,6 +67,7 @@ impl HostShare {
             block_io_bytes: to.block_bytes.saturating_sub(from.block_bytes),
             reclaim_s: state_ns_between(from.reclaim_ns, to.reclaim_ns).max(0) as f64 / 1e9,
             reclaims: to.reclaims.saturating_sub(from.reclaims),
+            own_wait_s: to.own_wait_ns.saturating_sub(from.own_wait_ns) as f64 / 1e9,
             interpreter_wait_s: to.interpreter_wait_ns.saturating_sub(from.interpreter_wait_ns) as f64 / 1e9,
         }
     }

@@ -70,10 +70,12 @@ pub struct NetworkShare {
     pub write_s: [f64; 2],
     /// A non-blocking socket had no room.
     pub full_s: [f64; 2],
-    /// Segments that were sent again.
+    /// Segments that were sent again, and not in vain.
     pub retransmits: u32,
-    /// The longest smoothed round-trip time; 0 if it is not TCP.
-    pub srtt_s: f64,
+    /// The shortest round-trip time that was seen meanwhile; 0 if it is not TCP, or none was.
+    pub rtt_s: f64,
+    /// Part of the calls that wrote after which more waited to be sent than the client had room for, 0 to 1.
+    pub unread_ratio: f64,
 }
 
 impl NetworkShare {
@@ -82,7 +84,8 @@ impl NetworkShare {
             write_s: sending.call_ns.map(|ns| ns as f64 / 1e9),
             full_s: sending.full_ns.map(|ns| ns as f64 / 1e9),
             retransmits: sending.retransmits,
-            srtt_s: f64::from(sending.srtt_us) / 1e6,
+            rtt_s: f64::from(sending.rtt_us) / 1e6,
+            unread_ratio: f64::from(sending.calls_unread) / f64::from(sending.calls.max(1)),
         }
     }
 }

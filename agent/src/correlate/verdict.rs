@@ -100,7 +100,12 @@ const EXCESS_UNKNOWN: f64 = 0.20;
 const EXCESS_NOT_SLOW: f64 = 0.60;
 /// Parts that the client, the way to it, and the engine's queue must have taken.
 const CLIENT: f64 = 0.15;
+/// Part of the writes after which the client had no room for what waited, as a part of the request: the server need not
+/// have waited for it.
+const UNREAD: f64 = 0.3;
 const NETWORK: f64 = 0.20;
+/// The round-trip time from which on a full send buffer is put down to the way and not to the reader.
+const FAR_S: f64 = 0.02;
 const QUEUE: f64 = 0.25;
 /// A GPU is busy from this time share on.
 const GPU_BUSY: f64 = 0.9;
@@ -183,9 +188,9 @@ fn divide(request: &Request, baseline: &Baseline, expected: Option<Expected>, gp
     let network = &request.network;
     let of = |host: &HostShare, parts: std::ops::Range<usize>, queue_s: f64| {
         let sum = |by_phase: [f64; 2]| by_phase[parts.clone()].iter().sum();
-        let (retransmits, srtt_s) = (network.retransmits, network.srtt_s);
+        let way = network.unread_ratio < UNREAD && (network.retransmits > 1 || network.rtt_s >= FAR_S);
         let (call_s, full_s) = (sum(network.write_s), sum(network.full_s));
-        Causes::of(host, &Beside { call_s, full_s, retransmits, srtt_s, gpu, queue_s })
+        Causes::of(host, &Beside { call_s, full_s, way, gpu, queue_s })
     };
     let prefill = request.host.prefill.map(|host| of(&host, 0..1, queue_s));
     let decode = request.host.decode.map(|host| of(&host, 1..2, 0.0));
@@ -199,9 +204,11 @@ fn divide(request: &Request, baseline: &Baseline, expected: Option<Expected>, gp
 /// How much later than usual the response reached its client on the way, as part of all the time until then: an estimate,
 /// for the server does not wait for it.
 fn late(request: &Request, baseline: &Baseline) -> f64 {
-    let usual_s = baseline.usual_srtt_s().unwrap_or(0.0);
-    let far_s = (request.network.srtt_s - usual_s).max(0.0);
-    let again_s = f64::from(request.network.retransmits) * (RETRANSMIT_S + request.network.srtt_s);
+    let usual_s = baseline.usual_rtt_s().unwrap_or(0.0);
+    let far_s = (request.network.rtt_s - usual_s).max(0.0);
+    // One alone is a tail that the client was slow to acknowledge, as often as not.
+    let again = request.network.retransmits.saturating_sub(1);
+    let again_s = f64::from(again) * (RETRANSMIT_S + request.network.rtt_s);
     let late_s = far_s + again_s.min(request.duration_s.max(RETRANSMIT_S));
     late_s / (late_s + request.duration_s)
 }
@@ -224,6 +231,7 @@ fn candidates(request: &Request, baseline: &Baseline, total: &Causes, slowdown: 
         Some(slowdown) if slowdown < NOT_SLOW => EXCESS_NOT_SLOW,
         Some(_) => EXCESS,
     };
+    let unread = request.network.unread_ratio * CLIENT / UNREAD;
     let candidate = |verdict, part, from| Candidate { verdict, part, from };
     [
         candidate(Verdict::CpuContention, run_queue, from),
@@ -231,7 +239,7 @@ fn candidates(request: &Request, baseline: &Baseline, total: &Causes, slowdown: 
         candidate(Verdict::LockBound, excess(Cause::Lock), from),
         candidate(Verdict::IoBound, io, from),
         candidate(Verdict::MemoryPressure, memory, from),
-        candidate(Verdict::ClientSlow, total.share(Cause::Client), CLIENT),
+        candidate(Verdict::ClientSlow, total.share(Cause::Client).max(unread), CLIENT),
         candidate(Verdict::NetworkBound, total.share(Cause::Network).max(late(request, baseline)), NETWORK),
         candidate(Verdict::Queueing, total.share(Cause::EngineQueue), QUEUE),
     ]

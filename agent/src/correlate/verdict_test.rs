@@ -66,6 +66,17 @@ fn each_fault_is_called_by_its_name() {
 }
 
 #[test]
+fn threads_that_wait_for_each_other_are_no_contention() {
+    let mut crowded = request(1.0, 1.0, 0.9, &[]);
+    for host in [&mut crowded.host.prefill, &mut crowded.host.decode, &mut crowded.host.total].into_iter().flatten() {
+        host.own_wait_s = 0.85 * host.wall_s;
+    }
+    let mut judge = Judge::default();
+    judge.judge(&mut crowded, None);
+    assert_eq!(crowded.finding.verdict, Some(Verdict::HostOk));
+}
+
+#[test]
 fn pages_that_are_read_again_were_thrown_out_for_want_of_memory() {
     let mut squeezed = request(2.0, 0.5, 0.05, &[(STATE_BLOCK_IO, 0.6)]);
     squeezed.host.total = squeezed.host.total.map(|host| HostShare { major_faults: 400, reclaims: 300, ..host });
@@ -88,12 +99,15 @@ fn a_client_that_does_not_read_is_told_from_a_way_that_loses() {
         ..request(4.0, 0.3, 0.0, &[(STATE_SEND, 0.5)])
     };
     assert_eq!(verdict(slow.clone(), None), Verdict::ClientSlow);
-    let loses = NetworkShare { retransmits: 9, srtt_s: 0.05, ..slow.network };
+    // The server did not wait, but what it wrote waits for the client.
+    let unread = NetworkShare { unread_ratio: 0.8, retransmits: 3, ..NetworkShare::default() };
+    assert_eq!(verdict(Request { network: unread, ..quiet() }, None), Verdict::ClientSlow);
+    let loses = NetworkShare { retransmits: 9, rtt_s: 0.05, ..slow.network };
     assert_eq!(verdict(Request { network: loses, ..slow }, None), Verdict::NetworkBound);
     // The server does not wait for the way; the client does.
-    let far = NetworkShare { srtt_s: 0.2, ..NetworkShare::default() };
+    let far = NetworkShare { rtt_s: 0.2, ..NetworkShare::default() };
     assert_eq!(verdict(Request { network: far, ..quiet() }, None), Verdict::NetworkBound);
-    let near = NetworkShare { srtt_s: 0.004, ..NetworkShare::default() };
+    let near = NetworkShare { rtt_s: 0.004, ..NetworkShare::default() };
     assert_eq!(verdict(Request { network: near, ..quiet() }, None), Verdict::HostOk);
 }
 

@@ -88,10 +88,13 @@ pub struct Sending {
     pub call_ns: [u64; 2],
     /// Time in which a non-blocking socket was known to have no room.
     pub full_ns: [u64; 2],
-    /// Segments that were sent again since the request began.
+    /// Segments that were sent again since the request began, and not in vain.
     pub retransmits: u32,
-    /// The longest smoothed round-trip time; 0 if it is not TCP.
-    pub srtt_us: u32,
+    /// The shortest round-trip time that was seen; 0 if it is not TCP, or was not seen.
+    pub rtt_us: u32,
+    /// Calls that wrote, and those after which more waited to be sent than the client had room for.
+    pub calls: u32,
+    pub calls_unread: u32,
 }
 
 /// What the dialect's parser took out of the two bodies.

@@ -99,7 +99,12 @@ impl Open {
         sending.call_ns[phase] += head.header.at_ns.saturating_sub(head.enter_ns);
         sending.full_ns[phase] += head.network.full_ns;
         sending.retransmits = head.network.retransmits.saturating_sub(self.retransmits_before);
-        sending.srtt_us = sending.srtt_us.max(head.network.srtt_us);
+        let rtt_us = head.network.rtt_us;
+        if rtt_us != 0 && (sending.rtt_us == 0 || rtt_us < sending.rtt_us) {
+            sending.rtt_us = rtt_us;
+        }
+        sending.calls += 1;
+        sending.calls_unread += u32::from(head.network.send_queue > head.network.window.saturating_mul(2));
     }
 
     pub fn is_llm(&self) -> bool {

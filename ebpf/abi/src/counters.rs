@@ -133,8 +133,11 @@ pub struct Counters {
     pub reclaims: u64,
     /// Time of futex calls that ended by a timeout of [`INTERPRETER_WAIT_NS`].
     pub interpreter_wait_ns: u64,
+    /// Time in [`STATE_RUNQUEUE`] behind threads of the same service: of waits that are over, each put down to whoever had
+    /// the CPU last.
+    pub own_wait_ns: u64,
     /// Fills the struct up to whole cache lines: services are written by different CPUs.
-    pub reserved: [u64; 3],
+    pub reserved: [u64; 2],
 }
 
 /// CPython waits for its interpreter lock 5 ms at a time (`sys.getswitchinterval()`), each a futex call that times out
@@ -183,6 +186,7 @@ pub struct Snapshot {
     pub reclaim_ns: u64,
     pub reclaims: u64,
     pub interpreter_wait_ns: u64,
+    pub own_wait_ns: u64,
 }
 
 impl Counters {
@@ -200,6 +204,7 @@ impl Counters {
             reclaim_ns: self.reclaim.at(now_ns),
             reclaims: self.reclaims,
             interpreter_wait_ns: self.interpreter_wait_ns,
+            own_wait_ns: self.own_wait_ns,
         }
     }
 }
@@ -257,7 +262,7 @@ const _: () = {
     assert!(size_of::<StateSum>() == 16);
     assert!(size_of::<Counters>() == 320);
     assert!(size_of::<Process>() == 576);
-    assert!(size_of::<Snapshot>() == 8 + 8 * STATES + 40);
+    assert!(size_of::<Snapshot>() == 8 + 8 * STATES + 48);
     assert!(size_of::<Thread>() == 72);
     assert!(size_of::<SyscallKey>() == 8 && size_of::<SyscallStats>() == 32);
 };

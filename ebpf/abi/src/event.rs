@@ -153,11 +153,12 @@ pub struct Network {
     pub full_ns: u64,
     /// Bytes in the send buffer that the peer has not acknowledged, with the kernel's own overhead.
     pub send_queue: u32,
-    /// Segments sent again since the connection began.
+    /// Bytes that the peer has room for.
+    pub window: u32,
+    /// Segments sent again since the connection began, without those of which the peer said that it had them.
     pub retransmits: u32,
-    /// Smoothed round-trip time.
-    pub srtt_us: u32,
-    pub reserved: u32,
+    /// Round-trip time of the segment that was acknowledged last.
+    pub rtt_us: u32,
 }
 
 /// Record of [`Kind::Close`].

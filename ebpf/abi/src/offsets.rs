@@ -43,8 +43,11 @@ pub struct Offsets {
     pub sock_sndbuf: u32,
     pub sock_wmem_queued: u32,
     pub sock_protocol: u32,
-    pub tcp_srtt_us: u32,
+    /// `rack.rtt_us`
+    pub tcp_rtt_us: u32,
+    pub tcp_window: u32,
     pub tcp_total_retrans: u32,
+    pub tcp_dsack_dups: u32,
     pub binprm_filename: u32,
     pub request_data_len: u32,
     /// pt_regs: the first six arguments of a system call.
@@ -82,7 +85,7 @@ pub struct Config {
     pub syscall_class: [u8; crate::SYSCALL_NUMBERS],
 }
 
-const _: () = assert!(size_of::<Offsets>() == 4 * 42);
+const _: () = assert!(size_of::<Offsets>() == 4 * 44);
 
 /// Slots of the tgids in a row: value of the array WATCHED, index `tgid / WATCH_ROW`. 0 is "not watched", `s` is slot
 /// `s - 1` of the array PROCESS. Array look-ups are inlined by the kernel, so an unwatched process pays two nanoseconds.

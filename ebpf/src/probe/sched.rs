@@ -60,7 +60,7 @@ fn switched<R: Read>(preempt: bool, prev: *const u8, next: *const u8, state: u32
         }
         if next_mark != 0 {
             let tid = R::u32(next, config!(offsets.task_pid));
-            enter_cpu(tid, next_tgid, next_mark, now);
+            enter_cpu(tid, next_tgid, next_mark, prev_mark, now);
         }
     }
 }
@@ -187,7 +187,7 @@ fn waits_for_lock(operation: u64, value: u64) -> bool {
 }
 
 #[inline(always)]
-fn enter_cpu(tid: u32, tgid: u32, mark: u16, now: u64) {
+fn enter_cpu(tid: u32, tgid: u32, mark: u16, before: u16, now: u64) {
     let Some(sums) = watch::sums(mark) else { return };
     let Some(thread) = state::thread(tid, tgid) else { return };
     // SAFETY: map values.
@@ -207,6 +207,13 @@ fn enter_cpu(tid: u32, tgid: u32, mark: u16, now: u64) {
             let bucket = opaque(runq_bucket(delay));
             if bucket < RUNQ_BUCKETS {
                 state::add((&raw mut (*sums.process).runq_delay).cast::<u64>().add(bucket), 1);
+            }
+            // Who had the CPU last is who was waited for.
+            if let Some(others) = watch::sums(before)
+                && others.service_index == sums.service_index
+            {
+                state::add(&raw mut (*sums.process).counters.own_wait_ns, delay);
+                state::add(&raw mut (*sums.service).own_wait_ns, delay);
             }
         }
     }

@@ -84,6 +84,7 @@ unsafe fn snapshot(head: &mut PayloadHeader, service: *const Counters, now: u64)
         head.snapshot.reclaim_ns = (*service).reclaim.at(now);
         head.snapshot.reclaims = (*service).reclaims;
         head.snapshot.interpreter_wait_ns = (*service).interpreter_wait_ns;
+        head.snapshot.own_wait_ns = (*service).own_wait_ns;
     }
 }
 

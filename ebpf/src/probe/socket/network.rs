@@ -33,9 +33,11 @@ pub unsafe fn sent(connection: *mut Connection, enter_ns: u64, at_ns: u64) -> Ne
         if sock != 0 && at_ns - (*connection).network_at_ns >= NETWORK_AGE_NS {
             (*connection).network_at_ns = at_ns;
             network.send_queue = read(sock, config!(offsets.sock_wmem_queued)).unwrap_or(0);
-            network.retransmits = read(sock, config!(offsets.tcp_total_retrans)).unwrap_or(0);
-            // Kept in eighths.
-            network.srtt_us = read::<u32>(sock, config!(offsets.tcp_srtt_us)).unwrap_or(0) >> 3;
+            network.window = read(sock, config!(offsets.tcp_window)).unwrap_or(0);
+            network.rtt_us = read(sock, config!(offsets.tcp_rtt_us)).unwrap_or(0);
+            let again: u32 = read(sock, config!(offsets.tcp_total_retrans)).unwrap_or(0);
+            let in_vain: u32 = read(sock, config!(offsets.tcp_dsack_dups)).unwrap_or(0);
+            network.retransmits = again.saturating_sub(in_vain);
             let room: u32 = read(sock, config!(offsets.sock_sndbuf)).unwrap_or(0);
             // As sk_stream_is_writeable() has it: a third of the buffer must be free before poll(2) says so.
             if network.send_queue + (network.send_queue >> 1) > room {

@@ -54,7 +54,13 @@ impl Load {
         if !self.slowly {
             return request;
         }
-        Request { receive_buffer: Some(SLOW_BUFFER), read_size: SLOW_BYTES, slow: Some(SLOW_PAUSE), close: true, ..request }
+        Request {
+            receive_buffer: Some(SLOW_BUFFER),
+            read_size: SLOW_BYTES,
+            slow: Some(SLOW_PAUSE),
+            close: true,
+            ..request
+        }
     }
 
     /// Requests one after the other on each connection for as long as LENGTH, at least one each, all of them to their ends.

@@ -34,9 +34,7 @@ impl Fault for Busy {
         let words = words(rig);
         let over = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&over);
-        let thread = std::thread::spawn(move || {
-            while !seen.load(Ordering::Relaxed) && still(&file, words) {}
-        });
+        let thread = std::thread::spawn(move || while !seen.load(Ordering::Relaxed) && still(&file, words) {});
         self.0 = Some((over, thread));
         Ok(())
     }
