@@ -16,8 +16,11 @@ use super::disk::run;
 /// Addresses out of those that are set aside for benchmarks (RFC 2544).
 const CABLE: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 18, 77, 1), Ipv4Addr::new(198, 18, 77, 2)];
 const LINK: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 18, 78, 1), Ipv4Addr::new(198, 18, 78, 2)];
-const DELAY_MS: u64 = 50;
+/// One way, in both directions.
+const DELAY_MS: u64 = 80;
 const LOSS: f64 = 0.05;
+/// What the server's kernel holds for a reader: little, so that a stream feels its reader and the link within a second.
+const SEND_BUFFER: &str = "4096 16384 32768";
 const SOON: Duration = Duration::from_secs(5);
 
 pub struct Network {
@@ -38,6 +41,10 @@ impl Network {
         run("ip", &["link", "add", &near, "type", "veth", "peer", "name", &far, "netns", name])?;
         run("ip", &["-n", name, "link", "set", "lo", "up"])?;
         network.address(&near, &far, CABLE)?;
+        // /proc/sys/net is that of whoever opens it.
+        let namespace = format!("--net={}", network.namespace().display());
+        let shrink = format!("echo '{SEND_BUFFER}' >/proc/sys/net/ipv4/tcp_wmem");
+        run("nsenter", &[&namespace, "sh", "-c", &shrink])?;
         network.netem = network.try_netem();
         if !network.netem {
             network.emulate()?;
@@ -101,9 +108,9 @@ impl Network {
 
     fn netem(&self, verb: &str, delay_ms: u64, loss: f64) -> Result<()> {
         let (delay, loss) = (format!("{delay_ms}ms"), format!("{}%", loss * 100.0));
-        let mut args = vec!["-n", &self.name, "qdisc", verb, "dev", &self.devices[1], "root", "netem", "delay", &delay];
-        args.extend(["loss", &loss, "limit", "10000"]);
-        run("tc", &args).map(drop)
+        let netem = ["root", "netem", "delay", &delay, "loss", &loss, "limit", "10000"];
+        run("tc", &[&["-n", &self.name, "qdisc", verb, "dev", &self.devices[1]][..], &netem].concat())?;
+        run("tc", &[&["qdisc", verb, "dev", &self.devices[0]][..], &netem].concat()).map(drop)
     }
 
     fn emulate(&mut self) -> Result<()> {

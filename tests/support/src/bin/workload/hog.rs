@@ -25,7 +25,7 @@ pub struct Hog {
 impl Hog {
     pub fn run(&self) -> Result<Value> {
         priority::die_with_parent()?;
-        let policy = if self.first { priority::first_in_line()? } else { "ordinary" };
+        let policy = if self.first { priority::first_in_line()? } else { priority::ordinary()? };
         let threads: Vec<_> = (0..self.threads).map(|_| std::thread::spawn({
             let (busy_ns, pause) = (self.busy_us * 1000, Duration::from_micros(self.pause_us));
             move || loop {
