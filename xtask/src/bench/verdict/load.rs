@@ -127,6 +127,13 @@ impl Seen {
         }
     }
 
+    /// TTFT, TPOT and duration as ratios; what there is not is left out.
+    pub fn words(&self) -> [String; 3] {
+        [self.ttft_s, self.tpot_s, self.duration_s].map(|times| {
+            if times.is_finite() { format!("x{times:.1}") } else { "-".to_owned() }
+        })
+    }
+
     fn over(&self, quiet: &Self) -> Self {
         Self {
             ttft_s: self.ttft_s / quiet.ttft_s,

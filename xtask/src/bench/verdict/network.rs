@@ -13,9 +13,9 @@ use support::locate;
 
 use super::disk::run;
 
-/// Addresses out of those that are set aside for benchmarks (RFC 2544).
-const CABLE: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 18, 77, 1), Ipv4Addr::new(198, 18, 77, 2)];
-const LINK: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 18, 78, 1), Ipv4Addr::new(198, 18, 78, 2)];
+/// Networks out of those that are set aside for benchmarks (RFC 2544); the third number differs from bench to bench.
+const CABLE: [u8; 2] = [198, 18];
+const LINK: [u8; 2] = [198, 19];
 /// One way, in both directions.
 const DELAY_MS: u64 = 80;
 const LOSS: f64 = 0.05;
@@ -57,13 +57,13 @@ impl Network {
     }
 
     /// The server's address on the cable.
-    pub fn cable() -> Ipv4Addr {
-        CABLE[1]
+    pub fn cable(&self) -> Ipv4Addr {
+        there(CABLE)
     }
 
     /// The server's address on the link that can be bad.
     pub fn link(&self) -> Ipv4Addr {
-        if self.netem { CABLE[1] } else { LINK[1] }
+        there(if self.netem { CABLE } else { LINK })
     }
 
     pub fn bad(&mut self) -> Result<()> {
@@ -124,12 +124,20 @@ impl Network {
         self.address(&near, &far, LINK)
     }
 
-    fn address(&self, near: &str, far: &str, [here, there]: [Ipv4Addr; 2]) -> Result<()> {
-        run("ip", &["addr", "add", &format!("{here}/30"), "dev", near])?;
-        run("ip", &["-n", &self.name, "addr", "add", &format!("{there}/30"), "dev", far])?;
+    fn address(&self, near: &str, far: &str, network: [u8; 2]) -> Result<()> {
+        run("ip", &["addr", "add", &format!("{}/30", here(network)), "dev", near])?;
+        run("ip", &["-n", &self.name, "addr", "add", &format!("{}/30", there(network)), "dev", far])?;
         run("ip", &["link", "set", near, "up"])?;
         run("ip", &["-n", &self.name, "link", "set", far, "up"]).map(drop)
     }
+}
+
+fn here([first, second]: [u8; 2]) -> Ipv4Addr {
+    Ipv4Addr::new(first, second, std::process::id() as u8, 1)
+}
+
+fn there([first, second]: [u8; 2]) -> Ipv4Addr {
+    Ipv4Addr::new(first, second, std::process::id() as u8, 2)
 }
 
 impl Drop for Network {

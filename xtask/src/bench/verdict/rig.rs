@@ -61,7 +61,7 @@ impl Rig {
             Engine::Vllm => None,
         };
         let mut place = Surroundings {
-            host: Some(Network::cable()),
+            host: Some(network.cable()),
             groups: groups.members(),
             netns: Some(network.namespace()),
             model: disk.as_ref().map(Disk::file).transpose()?,
@@ -93,7 +93,7 @@ impl Rig {
 
     /// Ordinary users at the server's good cable.
     pub fn load(&self, at_a_time: usize) -> Load {
-        let target = self.target(Network::cable());
+        let target = self.target(self.network().cable());
         Load { target, model: self.server.model(), at_a_time, large: None, slowly: false }
     }
 

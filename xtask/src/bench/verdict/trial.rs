@@ -49,18 +49,15 @@ pub fn run(rig: &Rig, kind: &Kind, fault: &mut dyn Fault, at_a_time: usize, quie
 impl fmt::Display for Trial {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let said = |given: &[Given]| majority(given).unwrap_or(UNSEEN).to_owned();
-        let times = self.effect.times;
+        let [ttft, tpot, duration] = self.effect.times.words();
         write!(
             f,
-            "{:<30} quiet {} ({}), then {} ({}); TTFT x{:.1}, TPOT x{:.1}, duration x{:.1}",
+            "{:<30} quiet {} ({}), then {} ({}); TTFT {ttft}, TPOT {tpot}, duration {duration}",
             self.name,
             said(&self.quiet),
             self.quiet.len(),
             said(&self.faulty),
             self.faulty.len(),
-            times.ttft_s,
-            times.tpot_s,
-            times.duration_s,
         )?;
         if self.effect.failed > 0 {
             write!(f, "; {} requests failed", self.effect.failed)?;

@@ -35,7 +35,12 @@ impl Fault for Busy {
         let over = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&over);
         let thread = std::thread::spawn(move || {
-            while !seen.load(Ordering::Relaxed) && still(&file, words) {}
+            while !seen.load(Ordering::Relaxed) {
+                if let Err(error) = still(&file, words) {
+                    eprintln!("the server could not be made to wait: {error}");
+                    return;
+                }
+            }
         });
         self.0 = Some((over, thread));
         Ok(())
@@ -54,13 +59,13 @@ impl Fault for Busy {
     }
 }
 
-/// Stands still once, and moves once; whether the kernel let it.
-fn still(file: &Path, [stop, go]: [&str; 2]) -> bool {
-    let stopped = fs::write(file, stop).is_ok();
+/// Stands still once, and moves once.
+fn still(file: &Path, [stop, go]: [&str; 2]) -> std::io::Result<()> {
+    fs::write(file, stop)?;
     std::thread::sleep(STILL);
-    let went = fs::write(file, go).is_ok();
+    fs::write(file, go)?;
     std::thread::sleep(MOVING);
-    stopped && went
+    Ok(())
 }
 
 fn freezer(rig: &Rig) -> Option<PathBuf> {
