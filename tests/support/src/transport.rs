@@ -62,7 +62,8 @@ impl Target {
 impl Target {
     /// Connects over IPv4 with a receive buffer of this size, set before the connection offers its window.
     pub fn connect_narrow(&self, timeout: Duration, receive_buffer: usize) -> Result<File> {
-        let address: SocketAddrV4 = self.0.parse().with_context(|| format!("{} is no IPv4 address and port", self.0))?;
+        let address: SocketAddrV4 =
+            self.0.parse().with_context(|| format!("{} is no IPv4 address and port", self.0))?;
         // SAFETY: makes a descriptor out of integers.
         let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
         ensure!(fd >= 0, "socket: {}", Error::last_os_error());
@@ -82,9 +83,8 @@ impl Target {
             sin_zero: [0; 8],
         };
         // SAFETY: one address, with its size.
-        let done = unsafe {
-            libc::connect(fd, (&raw const name).cast(), size_of::<libc::sockaddr_in>() as libc::socklen_t)
-        };
+        let done =
+            unsafe { libc::connect(fd, (&raw const name).cast(), size_of::<libc::sockaddr_in>() as libc::socklen_t) };
         ensure!(done == 0, "cannot connect to {}: {}", self.0, Error::last_os_error());
         stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(timeout))?;

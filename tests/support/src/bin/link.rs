@@ -116,10 +116,7 @@ impl Link {
         }
         let under_way: usize = self.under_way.iter().map(VecDeque::len).sum();
         let (forwarded, dropped) = (self.forwarded, self.dropped);
-        println!(
-            "{}",
-            serde_json::json!({ "forwarded": forwarded, "dropped": dropped, "under_way": under_way })
-        );
+        println!("{}", serde_json::json!({ "forwarded": forwarded, "dropped": dropped, "under_way": under_way }));
         Ok(std::io::stdout().flush()?)
     }
 }
@@ -143,13 +140,11 @@ fn told(typed: &mut Vec<u8>, link: &mut Link) -> Result<bool> {
 
 /// Which of the two devices and of standard input have something, at the latest at `until_ns`.
 fn wait(ends: &[File; 2], until_ns: Option<u64>) -> Result<[bool; 3]> {
-    let mut all = [ends[0].as_raw_fd(), ends[1].as_raw_fd(), 0].map(|fd| libc::pollfd {
-        fd,
-        events: libc::POLLIN,
-        revents: 0,
-    });
+    let mut all =
+        [ends[0].as_raw_fd(), ends[1].as_raw_fd(), 0].map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
     let left_ns = until_ns.map(|until| until.saturating_sub(now_ns()));
-    let timeout = left_ns.map(|ns| libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 });
+    let timeout =
+        left_ns.map(|ns| libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 });
     let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: three valid pollfds and a timespec, or none, that outlive the call; no signal mask.
     let n = unsafe { libc::ppoll(all.as_mut_ptr(), 3, timeout, std::ptr::null()) };

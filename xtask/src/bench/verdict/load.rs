@@ -64,7 +64,13 @@ impl Load {
         if !self.slowly {
             return request;
         }
-        Request { receive_buffer: Some(SLOW_BUFFER), read_size: SLOW_BYTES, slow: Some(SLOW_PAUSE), close: true, ..request }
+        Request {
+            receive_buffer: Some(SLOW_BUFFER),
+            read_size: SLOW_BYTES,
+            slow: Some(SLOW_PAUSE),
+            close: true,
+            ..request
+        }
     }
 
     /// Requests one after the other on each connection for as long as LENGTH, a few at least, all of them to their ends.
@@ -105,7 +111,9 @@ pub struct Seen {
 impl Seen {
     pub fn of<'a>(sent: impl IntoIterator<Item = &'a Sent>) -> Self {
         let good: Vec<&Outcome> = sent.into_iter().map(|one| &one.outcome).filter(|one| one.complete()).collect();
-        let middle = |figure: fn(&Outcome) -> Option<f64>| median(&good.iter().filter_map(|one| figure(one)).collect::<Vec<_>>());
+        let middle = |figure: fn(&Outcome) -> Option<f64>| {
+            median(&good.iter().filter_map(|one| figure(one)).collect::<Vec<_>>())
+        };
         Self {
             ttft_s: middle(|one| one.ttft_ns.map(seconds)),
             tpot_s: middle(tpot_s),
@@ -116,7 +124,8 @@ impl Seen {
     /// How many times as long as in QUIET: the median over sizes that both have, since slow times have fewer requests.
     pub fn times(faulty: &[Sent], quiet: &[Sent]) -> Self {
         let of_size = |sent: &[Sent], size: usize| Self::of(sent.iter().filter(|one| one.size == size));
-        let ratios: Vec<Self> = (0..SIZES.len()).map(|size| of_size(faulty, size).over(&of_size(quiet, size))).collect();
+        let ratios: Vec<Self> =
+            (0..SIZES.len()).map(|size| of_size(faulty, size).over(&of_size(quiet, size))).collect();
         let middle = |figure: fn(&Self) -> f64| {
             median(&ratios.iter().map(figure).filter(|ratio| ratio.is_finite()).collect::<Vec<_>>())
         };
@@ -129,9 +138,8 @@ impl Seen {
 
     /// TTFT, TPOT and duration as ratios; what there is not is left out.
     pub fn words(&self) -> [String; 3] {
-        [self.ttft_s, self.tpot_s, self.duration_s].map(|times| {
-            if times.is_finite() { format!("x{times:.1}") } else { "-".to_owned() }
-        })
+        [self.ttft_s, self.tpot_s, self.duration_s]
+            .map(|times| if times.is_finite() { format!("x{times:.1}") } else { "-".to_owned() })
     }
 
     fn over(&self, quiet: &Self) -> Self {

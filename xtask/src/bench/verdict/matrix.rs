@@ -103,8 +103,7 @@ fn columns<'a>(lines: &[&'a Line]) -> Vec<&'a str> {
     let used = |class: &str| {
         lines.iter().any(|l| l.expected == class || l.trials.contains_key(class) || l.requests.contains_key(class))
     };
-    let mut columns: Vec<&str> =
-        CLASSES.iter().chain(&[ABSENT, UNSEEN]).copied().filter(|class| used(class)).collect();
+    let mut columns: Vec<&str> = CLASSES.iter().chain(&[ABSENT, UNSEEN]).copied().filter(|class| used(class)).collect();
     let strange = lines.iter().flat_map(|line| line.requests.keys()).map(String::as_str);
     for class in strange {
         if !columns.contains(&class) {
@@ -159,7 +158,10 @@ mod tests {
     use super::*;
 
     fn given(verdicts: &[(&str, f64)]) -> Vec<Given> {
-        verdicts.iter().map(|(verdict, confidence)| Given { verdict: (*verdict).into(), confidence: *confidence }).collect()
+        verdicts
+            .iter()
+            .map(|(verdict, confidence)| Given { verdict: (*verdict).into(), confidence: *confidence })
+            .collect()
     }
 
     #[test]
@@ -177,7 +179,10 @@ mod tests {
     #[test]
     fn a_line_counts_trials_and_requests_apart() {
         let mut line = Line::new("hogs", "cpu_contention");
-        assert_eq!(line.add(&given(&[("cpu_contention", 0.9), ("cpu_contention", 0.8), ("host_ok", 0.5)])), "cpu_contention");
+        assert_eq!(
+            line.add(&given(&[("cpu_contention", 0.9), ("cpu_contention", 0.8), ("host_ok", 0.5)])),
+            "cpu_contention"
+        );
         assert_eq!(line.add(&given(&[("unknown", 0.0)])), "unknown");
         assert_eq!(line.add(&[]), UNSEEN);
         assert_eq!((line.count(), line.right(), line.alarms()), (3, 1, 1));

@@ -68,7 +68,8 @@ pub fn run(context: &super::Context) -> Result<Vec<Row>> {
 
 fn chosen(words: &[String]) -> Result<Vec<&'static Kind>> {
     let fits = |kind: &&Kind| {
-        words.is_empty() || words.iter().any(|word| kind.name.contains(word.as_str()) || kind.expected.contains(word.as_str()))
+        words.is_empty()
+            || words.iter().any(|word| kind.name.contains(word.as_str()) || kind.expected.contains(word.as_str()))
     };
     let kinds: Vec<&Kind> = KINDS.iter().filter(fits).collect();
     if kinds.is_empty() {

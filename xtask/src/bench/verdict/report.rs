@@ -75,7 +75,12 @@ impl Report {
             100.0 * self.busy
         );
         let holds = controls > 0 && self.quiet.right() > 0 && alarms as f64 <= ALARMS * controls as f64;
-        rows.push(Row::held(format!("{}: false alarms in quiet controls", self.engine), measured, "at most 2 %", holds));
+        rows.push(Row::held(
+            format!("{}: false alarms in quiet controls", self.engine),
+            measured,
+            "at most 2 %",
+            holds,
+        ));
         rows
     }
 

@@ -26,13 +26,17 @@ impl Hog {
     pub fn run(&self) -> Result<Value> {
         priority::die_with_parent()?;
         let policy = if self.first { priority::first_in_line()? } else { priority::ordinary()? };
-        let threads: Vec<_> = (0..self.threads).map(|_| std::thread::spawn({
-            let (busy_ns, pause) = (self.busy_us * 1000, Duration::from_micros(self.pause_us));
-            move || loop {
-                super::busy::compute(now_ns() + busy_ns);
-                std::thread::sleep(pause);
-            }
-        })).collect();
+        let threads: Vec<_> = (0..self.threads)
+            .map(|_| {
+                std::thread::spawn({
+                    let (busy_ns, pause) = (self.busy_us * 1000, Duration::from_micros(self.pause_us));
+                    move || loop {
+                        super::busy::compute(now_ns() + busy_ns);
+                        std::thread::sleep(pause);
+                    }
+                })
+            })
+            .collect();
         println!("hogging {policy}");
         for thread in threads {
             let _: Result<(), _> = thread.join();

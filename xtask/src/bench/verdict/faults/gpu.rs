@@ -1,5 +1,5 @@
 //! A GPU that is busy and throttled. The servers here compute on CPUs, so what the GPU would make them wait is acted: while
-//! the fake one is busy, the server's control group stands still for two thirds of the time.
+//! the fake one is busy, the server's control group stands still for most of the time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ use anyhow::{Context as _, Result};
 use super::{Fault, Kind, same};
 use crate::bench::verdict::rig::Rig;
 
-const STILL: Duration = Duration::from_millis(20);
-const MOVING: Duration = Duration::from_millis(10);
+const STILL: Duration = Duration::from_millis(12);
+const MOVING: Duration = Duration::from_millis(5);
 
 pub const BUSY: Kind = Kind {
     name: "GPU busy and throttled",

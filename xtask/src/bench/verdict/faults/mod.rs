@@ -1,7 +1,7 @@
 //! The faults: what each is called, what the verdict must be, and how it is put in and taken away. One file each.
 
-mod gpu;
 pub mod gil;
+mod gpu;
 mod hogs;
 mod link;
 mod memory;
