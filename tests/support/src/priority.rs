@@ -18,6 +18,15 @@ pub fn first_in_line() -> Result<&'static str> {
     bail!("neither real-time nor nice -20 for this program: {}", Error::last_os_error());
 }
 
+/// This thread, and those that it starts from here on, are as important as any, even where they were started as less.
+pub fn ordinary() -> Result<&'static str> {
+    // SAFETY: integers only.
+    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) } != 0 {
+        bail!("no nice value of 0 for this program: {}", Error::last_os_error());
+    }
+    Ok("ordinary")
+}
+
 /// The kernel kills this process when the thread that started it ends.
 pub fn die_with_parent() -> Result<()> {
     // SAFETY: integers only.

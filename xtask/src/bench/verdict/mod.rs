@@ -15,15 +15,17 @@ mod trial;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use report::Report;
 use rig::Rig;
 
-use super::Context;
 use super::table::Row;
 use crate::servers::Engine;
 use crate::{cargo, process, step};
 use faults::{Fault, KINDS, Kind};
+
+/// More than this share of the CPUs in use by others is no quiet host.
+const BUSY: f64 = 0.1;
 
 /// The bench's own options.
 #[derive(clap::Args, Clone, Default)]
@@ -34,18 +36,31 @@ pub struct Options {
     /// verdict: only faults whose name or class contains one of these words
     #[arg(long, value_delimiter = ',')]
     faults: Vec<String>,
+    /// verdict: only on this engine, whatever --vllm says
+    #[arg(long)]
+    engine: Option<Engine>,
 }
 
-pub fn run(context: &Context) -> Result<Vec<Row>> {
+pub fn run(context: &super::Context) -> Result<Vec<Row>> {
     cargo::programs(&["build", "--release", "--package", "fake-nvml", "--lib"])?;
     let kinds = chosen(&context.verdict.faults)?;
     let trials = context.verdict.trials.unwrap_or(if context.quick { 3 } else { 20 });
-    let mut reports = vec![engine(Engine::Llama, &kinds, trials)?];
-    if context.engines.wants_vllm() {
-        reports.push(engine(Engine::Vllm, &kinds, trials)?);
+    let (mut reports, mut broken) = (Vec::new(), Vec::new());
+    let engines = match context.verdict.engine {
+        Some(only) => vec![only],
+        None if context.engines.wants_vllm() => vec![Engine::Llama, Engine::Vllm],
+        None => vec![Engine::Llama],
+    };
+    for engine in engines.iter().copied() {
+        // What one engine gave is not lost with the other.
+        match measure(engine, &kinds, trials) {
+            Ok(report) => reports.push(report),
+            Err(error) => broken.push(Row::failed(&error.context(engine.name()))),
+        }
     }
     let mut rows = report::publish(&reports, context.json)?;
-    if !context.engines.wants_vllm() {
+    rows.extend(broken);
+    if !engines.contains(&Engine::Vllm) {
         rows.push(Row::skipped("vLLM", "asked for with --vllm"));
     }
     Ok(rows)
@@ -64,10 +79,11 @@ fn chosen(words: &[String]) -> Result<Vec<&'static Kind>> {
     Ok(kinds)
 }
 
-fn engine(engine: Engine, kinds: &[&'static Kind], trials: u32) -> Result<Report> {
+fn measure(engine: Engine, kinds: &[&'static Kind], trials: u32) -> Result<Report> {
+    let busy = busy(Duration::from_secs(2))?;
     let rig = Rig::new(engine)?;
     let quiet_s = warm_up(&rig)?;
-    let mut report = Report::new(engine.name());
+    let mut report = Report::new(engine.name(), busy);
     let mut faults: Vec<(&Kind, Box<dyn Fault>)> = Vec::new();
     for kind in kinds {
         match (kind.missing)(&rig) {
@@ -112,6 +128,29 @@ fn warm_up(rig: &Rig) -> Result<f64> {
     })
 }
 
+/// The share of this host's CPUs that is in use before anything is measured.
+fn busy(length: Duration) -> Result<f64> {
+    let read = || std::fs::read_to_string("/proc/stat").context("cannot read /proc/stat");
+    let before = read()?;
+    process::pause(length)?;
+    let share = busy_share(&before, &read()?).context("/proc/stat has no line of all CPUs")?;
+    if share > BUSY {
+        println!("  other programs use {:.0} % of this host's CPUs: its quiet controls are not quiet", 100.0 * share);
+    }
+    Ok(share)
+}
+
+/// Of the first line of /proc/stat: user, nice, system, idle, iowait, and others that are busy.
+fn busy_share(before: &str, after: &str) -> Option<f64> {
+    let ticks = |text: &str| -> Option<(f64, f64)> {
+        let line = text.lines().next()?.strip_prefix("cpu ")?;
+        let all: Vec<f64> = line.split_whitespace().take(8).filter_map(|field| field.parse().ok()).collect();
+        Some((all.iter().sum(), all.get(3)? + all.get(4)?))
+    };
+    let ((total, idle), (total_now, idle_now)) = (ticks(before)?, ticks(after)?);
+    Some(1.0 - (idle_now - idle) / (total_now - total).max(1.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +165,13 @@ mod tests {
         assert_eq!(names(&["cpu_contention", "quota"]).expect("three").len(), 3);
         assert_eq!(names(&[]).expect("all").len(), KINDS.len());
         assert!(names(&["nothing"]).is_err());
+    }
+
+    #[test]
+    fn the_busy_share_leaves_idle_and_waiting_out() {
+        let share = busy_share("cpu  10 0 10 100 0 0 0 0 5 5\ncpu0 1\n", "cpu  40 0 20 150 10 0 0 0 9 9\n");
+        assert_eq!(share, Some(0.4));
+        assert_eq!(busy_share("nothing", "cpu  1 2 3 4 5"), None);
     }
 
     #[test]

@@ -13,11 +13,14 @@ use support::locate;
 
 use super::disk::run;
 
-/// Addresses out of those that are set aside for benchmarks (RFC 2544).
-const CABLE: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 18, 77, 1), Ipv4Addr::new(198, 18, 77, 2)];
-const LINK: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 18, 78, 1), Ipv4Addr::new(198, 18, 78, 2)];
-const DELAY_MS: u64 = 50;
+/// Networks out of those that are set aside for benchmarks (RFC 2544); the third number differs from bench to bench.
+const CABLE: [u8; 2] = [198, 18];
+const LINK: [u8; 2] = [198, 19];
+/// One way, in both directions.
+const DELAY_MS: u64 = 80;
 const LOSS: f64 = 0.05;
+/// What the server's kernel holds for a reader: little, so that a stream feels its reader and the link within a second.
+const SEND_BUFFER: &str = "4096 16384 32768";
 const SOON: Duration = Duration::from_secs(5);
 
 pub struct Network {
@@ -38,6 +41,10 @@ impl Network {
         run("ip", &["link", "add", &near, "type", "veth", "peer", "name", &far, "netns", name])?;
         run("ip", &["-n", name, "link", "set", "lo", "up"])?;
         network.address(&near, &far, CABLE)?;
+        // /proc/sys/net is that of whoever opens it.
+        let namespace = format!("--net={}", network.namespace().display());
+        let shrink = format!("echo '{SEND_BUFFER}' >/proc/sys/net/ipv4/tcp_wmem");
+        run("nsenter", &[&namespace, "sh", "-c", &shrink])?;
         network.netem = network.try_netem();
         if !network.netem {
             network.emulate()?;
@@ -50,13 +57,13 @@ impl Network {
     }
 
     /// The server's address on the cable.
-    pub fn cable() -> Ipv4Addr {
-        CABLE[1]
+    pub fn cable(&self) -> Ipv4Addr {
+        there(CABLE)
     }
 
     /// The server's address on the link that can be bad.
     pub fn link(&self) -> Ipv4Addr {
-        if self.netem { CABLE[1] } else { LINK[1] }
+        there(if self.netem { CABLE } else { LINK })
     }
 
     pub fn bad(&mut self) -> Result<()> {
@@ -101,9 +108,9 @@ impl Network {
 
     fn netem(&self, verb: &str, delay_ms: u64, loss: f64) -> Result<()> {
         let (delay, loss) = (format!("{delay_ms}ms"), format!("{}%", loss * 100.0));
-        let mut args = vec!["-n", &self.name, "qdisc", verb, "dev", &self.devices[1], "root", "netem", "delay", &delay];
-        args.extend(["loss", &loss, "limit", "10000"]);
-        run("tc", &args).map(drop)
+        let netem = ["root", "netem", "delay", &delay, "loss", &loss, "limit", "10000"];
+        run("tc", &[&["-n", &self.name, "qdisc", verb, "dev", &self.devices[1]][..], &netem].concat())?;
+        run("tc", &[&["qdisc", verb, "dev", &self.devices[0]][..], &netem].concat()).map(drop)
     }
 
     fn emulate(&mut self) -> Result<()> {
@@ -117,12 +124,20 @@ impl Network {
         self.address(&near, &far, LINK)
     }
 
-    fn address(&self, near: &str, far: &str, [here, there]: [Ipv4Addr; 2]) -> Result<()> {
-        run("ip", &["addr", "add", &format!("{here}/30"), "dev", near])?;
-        run("ip", &["-n", &self.name, "addr", "add", &format!("{there}/30"), "dev", far])?;
+    fn address(&self, near: &str, far: &str, network: [u8; 2]) -> Result<()> {
+        run("ip", &["addr", "add", &format!("{}/30", here(network)), "dev", near])?;
+        run("ip", &["-n", &self.name, "addr", "add", &format!("{}/30", there(network)), "dev", far])?;
         run("ip", &["link", "set", near, "up"])?;
         run("ip", &["-n", &self.name, "link", "set", far, "up"]).map(drop)
     }
+}
+
+fn here([first, second]: [u8; 2]) -> Ipv4Addr {
+    Ipv4Addr::new(first, second, std::process::id() as u8, 1)
+}
+
+fn there([first, second]: [u8; 2]) -> Ipv4Addr {
+    Ipv4Addr::new(first, second, std::process::id() as u8, 2)
 }
 
 impl Drop for Network {

@@ -28,9 +28,10 @@ impl Records {
         Self { path, offset: 0, rest: Vec::new(), known: HashMap::new() }
     }
 
-    /// What was said of each of OUTCOMES that has an id, once all have a record or time is up.
-    pub fn of(&mut self, outcomes: &[Outcome]) -> Result<Vec<Given>> {
-        let ids: Vec<&str> = outcomes.iter().filter(|one| one.complete()).filter_map(|one| one.id.as_deref()).collect();
+    /// What was said of each of OUTCOMES that `has_record`, once all have one or time is up.
+    pub fn of(&mut self, outcomes: &[&Outcome]) -> Result<Vec<Given>> {
+        let ids = outcomes.iter().filter(|one| has_record(one)).filter_map(|one| one.id.as_deref());
+        let ids: Vec<&str> = ids.collect();
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.read()?;
@@ -61,6 +62,11 @@ impl Records {
     }
 }
 
+/// Whether a request came to an end under a name.
+pub fn has_record(outcome: &Outcome) -> bool {
+    outcome.complete() && outcome.id.is_some()
+}
+
 fn given(record: Option<&Record>) -> Given {
     let Some(record) = record else { return Given { verdict: UNSEEN.into(), confidence: 0.0 } };
     let verdict = record.verdict.clone().unwrap_or_else(|| ABSENT.into());
@@ -82,10 +88,10 @@ mod tests {
         let mut records = Records::new(file.path().to_owned());
         write!(file, "{{\"id\":\"a\",\"verdict\":\"io_bound\",\"verdict_confidence\":0.5}}\n{{\"id\":").expect("room");
         let io = Given { verdict: "io_bound".into(), confidence: 0.5 };
-        assert_eq!(records.of(&[outcome("a")]).expect("records"), [io]);
+        assert_eq!(records.of(&[&outcome("a")]).expect("records"), [io]);
         writeln!(file, "\"b\"}}").expect("room");
         let absent = Given { verdict: ABSENT.into(), confidence: 0.0 };
-        assert_eq!(records.of(&[outcome("b")]).expect("records"), [absent]);
+        assert_eq!(records.of(&[&outcome("b")]).expect("records"), [absent]);
     }
 
     #[test]

@@ -30,15 +30,18 @@ pub struct Report {
     effects: Vec<Vec<Effect>>,
     quiet: Line,
     skipped: Vec<(String, String)>,
+    busy: f64,
     slow_after: u64,
     /// Events that the agent lost.
     pub lost: f64,
 }
 
 impl Report {
-    pub fn new(engine: &'static str) -> Self {
+    /// BUSY is the share of the CPUs that other programs use.
+    pub fn new(engine: &'static str, busy: f64) -> Self {
         let quiet = Line::new("quiet control", QUIET);
-        Self { engine, lines: Vec::new(), effects: Vec::new(), quiet, skipped: Vec::new(), slow_after: 0, lost: 0.0 }
+        let (lines, effects, skipped) = (Vec::new(), Vec::new(), Vec::new());
+        Self { engine, lines, effects, quiet, skipped, busy, slow_after: 0, lost: 0.0 }
     }
 
     pub fn begin(&mut self, fault: &str, expected: &'static str) {
@@ -64,10 +67,12 @@ impl Report {
         rows.extend(self.skipped.iter().map(skipped));
         let (alarms, controls) = (self.quiet.alarms(), self.quiet.count());
         let measured = format!(
-            "{alarms} of {controls}, {} of them `host_ok`; {} trials still slow after their fault; {} events lost",
+            "{alarms} of {controls}, {} of them `host_ok`; {} trials still slow after their fault; {} events lost; others \
+             use {:.0} % of the CPUs",
             self.quiet.right(),
             self.slow_after,
-            self.lost
+            self.lost,
+            100.0 * self.busy
         );
         let holds = controls > 0 && self.quiet.right() > 0 && alarms as f64 <= ALARMS * controls as f64;
         rows.push(Row::held(
@@ -80,12 +85,12 @@ impl Report {
     }
 
     fn row(&self, line: &Line, effects: &[Effect]) -> Row {
+        let [ttft, tpot, duration] = middle_times(effects).words();
         let measured = format!(
-            "{} of {} trials, {:.0} % of requests; {}",
+            "{} of {} trials, {:.0} % of requests; TTFT {ttft}, TPOT {tpot}, duration {duration}",
             line.right(),
             line.count(),
             100.0 * line.request_share(),
-            slower(effects)
         );
         let what = format!("{}: {} is `{}`", self.engine, line.what, line.expected);
         Row::held(what, measured, "at least 90 % of trials", line.right_share() >= RIGHT)
@@ -96,30 +101,22 @@ impl Report {
         text.push_str("| fault | TTFT in quiet | TTFT | TPOT | duration |\n|---|---|---|---|---|\n");
         for (line, effects) in self.lines.iter().zip(&self.effects) {
             let quiet_ms = middle(effects, |effect| effect.quiet.ttft_s) * 1e3;
-            let times = |figure: fn(&Seen) -> f64| middle(effects, |effect| figure(&effect.times));
+            let [ttft, tpot, duration] = middle_times(effects).words();
             // Writing to a string does not fail.
-            let _ = writeln!(
-                text,
-                "| {} | {quiet_ms:.0} ms | x{:.1} | x{:.1} | x{:.1} |",
-                line.what,
-                times(|seen| seen.ttft_s),
-                times(|seen| seen.tpot_s),
-                times(|seen| seen.duration_s)
-            );
+            let _ = writeln!(text, "| {} | {quiet_ms:.0} ms | {ttft} | {tpot} | {duration} |", line.what);
         }
         text
     }
 
     fn json(&self) -> serde_json::Value {
         let effect = |(line, effects): (&Line, &Vec<Effect>)| {
-            let times = |figure: fn(&Seen) -> f64| middle(effects, |effect| figure(&effect.times));
+            let Seen { ttft_s, tpot_s, duration_s } = middle_times(effects);
             json!({
-                "fault": line.what, "ttft_times": times(|seen| seen.ttft_s), "tpot_times": times(|seen| seen.tpot_s),
-                "duration_times": times(|seen| seen.duration_s),
+                "fault": line.what, "ttft_times": ttft_s, "tpot_times": tpot_s, "duration_times": duration_s,
             })
         };
         json!({
-            "engine": self.engine, "matrix": matrix::json(&self.all()), "skipped": self.skipped,
+            "engine": self.engine, "busy": self.busy, "matrix": matrix::json(&self.all()), "skipped": self.skipped,
             "effects": self.lines.iter().zip(&self.effects).map(effect).collect::<Vec<_>>(),
         })
     }
@@ -134,14 +131,13 @@ fn middle(effects: &[Effect], figure: impl Fn(&Effect) -> f64) -> f64 {
     median(&effects.iter().map(figure).filter(|value| value.is_finite()).collect::<Vec<_>>())
 }
 
-fn slower(effects: &[Effect]) -> String {
+fn middle_times(effects: &[Effect]) -> Seen {
     let times = |figure: fn(&Seen) -> f64| middle(effects, |effect| figure(&effect.times));
-    format!(
-        "TTFT x{:.1}, TPOT x{:.1}, duration x{:.1}",
-        times(|seen| seen.ttft_s),
-        times(|seen| seen.tpot_s),
-        times(|seen| seen.duration_s)
-    )
+    Seen {
+        ttft_s: times(|seen| seen.ttft_s),
+        tpot_s: times(|seen| seen.tpot_s),
+        duration_s: times(|seen| seen.duration_s),
+    }
 }
 
 /// Prints the matrices, writes them to target/verdict.md and target/verdict.json; the rows.

@@ -42,6 +42,8 @@ pub struct Rig {
     pub disk: Option<Disk>,
     network: RefCell<Network>,
     pub groups: Groups,
+    /// For those who want the same CPUs.
+    pub neighbours: Groups,
     pub serial: AtomicU64,
     dir: tempfile::TempDir,
 }
@@ -52,14 +54,14 @@ impl Rig {
         let dir = tempfile::Builder::new().prefix(&name).tempdir().context("no room for a temporary directory")?;
         // The server runs as nobody and reads from it.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
-        let groups = Groups::new(&name)?;
+        let (groups, neighbours) = (Groups::new(&name)?, Groups::new(&format!("{name}-neighbours"))?);
         let network = Network::new(&name)?;
         let disk = match engine {
             Engine::Llama => Some(Disk::with(&servers::llama_model()?, dir.path())?),
             Engine::Vllm => None,
         };
         let mut place = Surroundings {
-            host: Some(Network::cable()),
+            host: Some(network.cable()),
             groups: groups.members(),
             netns: Some(network.namespace()),
             model: disk.as_ref().map(Disk::file).transpose()?,
@@ -76,7 +78,7 @@ impl Rig {
         let agent = agent(&dir, &gpu)?;
         let records = RefCell::new(Records::new(agent.records_path().to_owned()));
         let (network, serial) = (RefCell::new(network), AtomicU64::new(1));
-        let rig = Self { engine, records, agent, server, gpu, disk, network, groups, serial, dir };
+        let rig = Self { engine, records, agent, server, gpu, disk, network, groups, neighbours, serial, dir };
         rig.wait_until_watched()?;
         Ok(rig)
     }
@@ -91,8 +93,16 @@ impl Rig {
 
     /// Ordinary users at the server's good cable.
     pub fn load(&self, at_a_time: usize) -> Load {
-        let target = self.target(Network::cable());
-        Load { target, model: self.server.model(), at_a_time, large: false, slowly: false }
+        let target = self.target(self.network().cable());
+        Load { target, model: self.server.model(), at_a_time, large: None, slowly: false }
+    }
+
+    /// Tokens and alternatives that make a stream of about 200 kB; vLLM gives no more than 20 alternatives.
+    pub fn large(&self) -> (u64, u64) {
+        match self.engine {
+            Engine::Llama => (48, 40),
+            Engine::Vllm => (96, 20),
+        }
     }
 
     pub fn target(&self, address: Ipv4Addr) -> Target {

@@ -5,10 +5,12 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use support::outcome::Outcome;
 
 use super::faults::{Fault, Injected, Kind};
 use super::load::Seen;
 use super::matrix::{Given, UNSEEN, majority};
+use super::records::has_record;
 use super::report::Effect;
 use super::rig::Rig;
 
@@ -32,34 +34,30 @@ pub fn run(rig: &Rig, kind: &Kind, fault: &mut dyn Fault, at_a_time: usize, quie
     injected.lift()?;
     let (quiet, faulty) = {
         let mut records = rig.records.borrow_mut();
-        let all: Vec<_> = before.iter().chain(&during).cloned().collect();
+        let all: Vec<&Outcome> = before.iter().chain(&during).map(|sent| &sent.outcome).collect();
         let mut given = records.of(&all)?;
-        let complete = before.iter().filter(|one| one.complete() && one.id.is_some()).count();
-        let faulty = given.split_off(complete.min(given.len()));
+        let of_before = before.iter().filter(|sent| has_record(&sent.outcome)).count();
+        let faulty = given.split_off(of_before);
         (given, faulty)
     };
     let recovered = rig.recovered(quiet_s)?;
-    let (quiet_seen, seen) = (Seen::of(&before), Seen::of(&during));
-    let failed = before.iter().chain(&during).filter(|one| !one.complete()).count();
-    let effect = Effect { quiet: quiet_seen, times: seen.over(&quiet_seen), failed };
+    let failed = before.iter().chain(&during).filter(|sent| !sent.outcome.complete()).count();
+    let effect = Effect { quiet: Seen::of(&before), times: Seen::times(&during, &before), failed };
     Ok(Trial { name: kind.name, quiet, faulty, effect, recovered })
 }
 
 impl fmt::Display for Trial {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let said = |given: &[Given]| majority(given).unwrap_or(UNSEEN).to_owned();
-        let times = self.effect.times;
+        let [ttft, tpot, duration] = self.effect.times.words();
         write!(
             f,
-            "{:<30} quiet {} ({}), then {} ({}); TTFT x{:.1}, TPOT x{:.1}, duration x{:.1}",
+            "{:<30} quiet {} ({}), then {} ({}); TTFT {ttft}, TPOT {tpot}, duration {duration}",
             self.name,
             said(&self.quiet),
             self.quiet.len(),
             said(&self.faulty),
             self.faulty.len(),
-            times.ttft_s,
-            times.tpot_s,
-            times.duration_s,
         )?;
         if self.effect.failed > 0 {
             write!(f, "; {} requests failed", self.effect.failed)?;

@@ -25,7 +25,7 @@ pub struct Hog {
 impl Hog {
     pub fn run(&self) -> Result<Value> {
         priority::die_with_parent()?;
-        let policy = if self.first { priority::first_in_line()? } else { "ordinary" };
+        let policy = if self.first { priority::first_in_line()? } else { priority::ordinary()? };
         let threads: Vec<_> = (0..self.threads)
             .map(|_| {
                 std::thread::spawn({

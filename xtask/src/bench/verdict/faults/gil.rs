@@ -20,7 +20,7 @@ def hold(trigger):
     held = ctypes.PyDLL(None)
     while True:
         if os.path.exists(trigger):
-            held.usleep(20000)
+            held.usleep(5000)
             time.sleep(0.0005)
         else:
             time.sleep(0.01)

@@ -1,5 +1,5 @@
 //! A GPU that is busy and throttled. The servers here compute on CPUs, so what the GPU would make them wait is acted: while
-//! the fake one is busy, the server's control group stands still for two thirds of the time.
+//! the fake one is busy, the server's control group stands still for most of the time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ use anyhow::{Context as _, Result};
 use super::{Fault, Kind, same};
 use crate::bench::verdict::rig::Rig;
 
-const STILL: Duration = Duration::from_millis(20);
-const MOVING: Duration = Duration::from_millis(10);
+const STILL: Duration = Duration::from_millis(12);
+const MOVING: Duration = Duration::from_millis(5);
 
 pub const BUSY: Kind = Kind {
     name: "GPU busy and throttled",
@@ -34,7 +34,14 @@ impl Fault for Busy {
         let words = words(rig);
         let over = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&over);
-        let thread = std::thread::spawn(move || while !seen.load(Ordering::Relaxed) && still(&file, words) {});
+        let thread = std::thread::spawn(move || {
+            while !seen.load(Ordering::Relaxed) {
+                if let Err(error) = still(&file, words) {
+                    eprintln!("the server could not be made to wait: {error}");
+                    return;
+                }
+            }
+        });
         self.0 = Some((over, thread));
         Ok(())
     }
@@ -52,13 +59,13 @@ impl Fault for Busy {
     }
 }
 
-/// Stands still once, and moves once; whether the kernel let it.
-fn still(file: &Path, [stop, go]: [&str; 2]) -> bool {
-    let stopped = fs::write(file, stop).is_ok();
+/// Stands still once, and moves once.
+fn still(file: &Path, [stop, go]: [&str; 2]) -> std::io::Result<()> {
+    fs::write(file, stop)?;
     std::thread::sleep(STILL);
-    let went = fs::write(file, go).is_ok();
+    fs::write(file, go)?;
     std::thread::sleep(MOVING);
-    stopped && went
+    Ok(())
 }
 
 fn freezer(rig: &Rig) -> Option<PathBuf> {

@@ -1,10 +1,12 @@
 //! Neighbours that want the same CPUs: many ordinary ones, or a few that go before all others. The latter pause, so that
 //! clients, agent and bench get on.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use support::child::{Lines, Running};
 use support::locate;
 
@@ -46,14 +48,14 @@ enum Hogs {
 }
 
 impl Fault for Hogs {
-    fn inject(&mut self, _: &Rig) -> Result<()> {
+    fn inject(&mut self, rig: &Rig) -> Result<()> {
         let cpus = std::thread::available_parallelism()?.get();
         match self {
-            Self::Ordinary(hog) => *hog = Some(ordinary(cpus * MANY)?),
+            Self::Ordinary(hog) => *hog = Some(ordinary(rig, cpus * MANY)?),
             Self::First(hog) => {
                 let threads = cpus.to_string();
                 let args = ["--threads", &threads, "--first", "--busy-us", "7000", "--pause-us", "3000"];
-                *hog = Some(Hog::Own(own(&args)?));
+                *hog = Some(Hog::Own(own(Command::new(locate::helper("workload")?), &args)?));
             }
         }
         Ok(())
@@ -70,16 +72,32 @@ impl Fault for Hogs {
     }
 }
 
-fn ordinary(threads: usize) -> Result<Hog> {
+/// In a control group that weighs as much as so many ordinary threads: left in the bench's session, all of them together
+/// would weigh as much as one (autogroup).
+fn ordinary(rig: &Rig, threads: usize) -> Result<Hog> {
+    let (file, weight) = if rig.neighbours.is_unified() {
+        (rig.neighbours.file("cpu", "cpu.weight"), 100 * threads)
+    } else {
+        (rig.neighbours.file("cpu", "cpu.shares"), 1024 * threads)
+    };
+    let file = file.context("this host has no CPU controller")?;
+    fs::write(&file, weight.to_string()).with_context(|| format!("cannot write to {}", file.display()))?;
+    let group = file.with_file_name("cgroup.procs");
+    let within = |program: PathBuf| {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("echo $$ >'{}' && exec \"$@\"", group.display()), "sh"]).arg(program);
+        command
+    };
     let threads = threads.to_string();
-    let Some(stress) = paths::program("stress-ng") else { return own(&["--threads", &threads]).map(Hog::Own) };
-    let mut command = Command::new(stress);
+    let Some(stress) = paths::program("stress-ng") else {
+        return own(within(locate::helper("workload")?), &["--threads", &threads]).map(Hog::Own);
+    };
+    let mut command = within(stress);
     command.args(["--cpu", &threads, "--quiet"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     process::Group::spawn(&mut command).map(Hog::StressNg)
 }
 
-fn own(args: &[&str]) -> Result<Running> {
-    let mut command = Command::new(locate::helper("workload")?);
+fn own(mut command: Command, args: &[&str]) -> Result<Running> {
     command.arg("hog").args(args);
     let running = Running::start(command, Lines::Stdout)?;
     running.wait_line(SOON, |line| line.starts_with("hogging").then_some(()))?;

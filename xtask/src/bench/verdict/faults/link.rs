@@ -18,7 +18,7 @@ pub const BAD_LINK: Kind = Kind {
     fault: || Box::new(BadLink),
     quiet: |rig, load| {
         let target = rig.target(rig.network().link());
-        Load { target, large: true, at_a_time: load.at_a_time.min(2), ..load }
+        Load { target, large: Some(rig.large()), at_a_time: load.at_a_time.min(2), ..load }
     },
     faulty: super::same,
 };

@@ -8,6 +8,6 @@ pub const SLOW_CLIENT: Kind = Kind {
     expected: "client_slow",
     missing: anywhere,
     fault: || Box::new(InTheLoad),
-    quiet: |_, load| Load { large: true, at_a_time: load.at_a_time.min(2), ..load },
+    quiet: |rig, load| Load { large: Some(rig.large()), at_a_time: load.at_a_time.min(2), ..load },
     faulty: |_, load| Load { slowly: true, ..load },
 };
