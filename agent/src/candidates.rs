@@ -142,7 +142,7 @@ mod tests {
             content_chunks: 0,
             gap: false,
             chunk_gaps: GapCounts::default(),
-            others_in_flight: 0,
+            others_in_flight: 0.0,
             sending: Sending::default(),
             traceparent: None,
             request_id: None,

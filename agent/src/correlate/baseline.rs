@@ -22,7 +22,7 @@ struct Seen {
     duration_s: f64,
     input: Option<u64>,
     output: Option<u64>,
-    others: u32,
+    others: f64,
     rtt_s: f64,
 }
 
@@ -80,13 +80,13 @@ impl Baseline {
     }
 
     /// Requests in flight beside one, as of nine in ten.
-    pub fn usual_others(&self) -> Option<u32> {
+    pub fn usual_others(&self) -> Option<f64> {
         if !self.is_known() {
             return None;
         }
-        let mut others: Vec<u32> = self.seen.iter().map(|seen| seen.others).collect();
+        let mut others: Vec<f64> = self.seen.iter().map(|seen| seen.others).collect();
         let at = (others.len() * 9 / 10).min(others.len() - 1);
-        Some(*others.select_nth_unstable(at).1)
+        Some(*others.select_nth_unstable_by(at, f64::total_cmp).1)
     }
 
     /// The usual round-trip time.
@@ -103,12 +103,12 @@ impl Baseline {
         fits: impl Fn(&Seen) -> bool,
     ) -> Option<f64> {
         let others = request.others_in_flight;
-        let of = |least: u32, most: u32| {
+        let of = |least: f64, most: f64| {
             let near = self.seen.iter().filter(|seen| (least..=most).contains(&seen.others) && fits(seen));
             median(&mut near.filter_map(&figure).collect::<Vec<_>>())
         };
         // A batch is slower for each of its requests: best compare with as full a one.
-        of(others.saturating_sub(1), others + 1).or_else(|| of(0, others + 1))
+        of(others - 0.5, others + 0.5).or_else(|| of(others - 1.0, others + 1.0)).or_else(|| of(0.0, others + 1.0))
     }
 
     /// What a request like this one takes when nothing is wrong; None if too few like it were seen.
@@ -157,7 +157,7 @@ impl Baseline {
 mod tests {
     use super::*;
 
-    fn request(ttft: f64, tpot: f64, output: u64, others: u32) -> Request {
+    fn request(ttft: f64, tpot: f64, output: u64, others: f64) -> Request {
         Request {
             ttft_s: Some(ttft),
             tpot_s: Some(tpot),
@@ -173,30 +173,30 @@ mod tests {
     #[test]
     fn a_request_is_compared_with_its_like() {
         let mut baseline = Baseline::default();
-        assert_eq!(baseline.expected(&request(0.1, 0.01, 11, 0)), None);
+        assert_eq!(baseline.expected(&request(0.1, 0.01, 11, 0.0)), None);
         for i in 0..20 {
-            baseline.learn(&request(0.1, 0.01, 11, 0), &Causes::default());
-            let long = Request { input_tokens: Some(10_000), ..request(2.0, 0.01, 11, 0) };
+            baseline.learn(&request(0.1, 0.01, 11, 0.0), &Causes::default());
+            let long = Request { input_tokens: Some(10_000), ..request(2.0, 0.01, 11, 0.0) };
             baseline.learn(&long, &Causes::default());
-            baseline.learn(&request(0.3, 0.05, 11, 7 + i % 2), &Causes::default());
+            baseline.learn(&request(0.3, 0.05, 11, 7.0 + f64::from(i % 2)), &Causes::default());
         }
         let duration = |request: &Request| baseline.expected(request).expect("like others").duration_s;
-        assert!((duration(&request(9.0, 9.0, 101, 0)) - 1.1).abs() < 1e-9, "alone");
-        assert!((duration(&request(9.0, 9.0, 101, 7)) - 5.3).abs() < 1e-9, "in a batch");
-        let long = Request { input_tokens: Some(12_000), ..request(9.0, 9.0, 101, 0) };
+        assert!((duration(&request(9.0, 9.0, 101, 0.0)) - 1.1).abs() < 1e-9, "alone");
+        assert!((duration(&request(9.0, 9.0, 101, 7.0)) - 5.3).abs() < 1e-9, "in a batch");
+        let long = Request { input_tokens: Some(12_000), ..request(9.0, 9.0, 101, 0.0) };
         assert!((duration(&long) - 3.0).abs() < 1e-9, "long prompt");
         // More in flight than ever: as if they were as many as there ever were.
-        assert!(duration(&request(9.0, 9.0, 101, 99)) < 5.4);
+        assert!(duration(&request(9.0, 9.0, 101, 99.0)) < 5.4);
     }
 
     #[test]
     fn whole_responses_are_compared_by_their_tokens() {
         let mut baseline = Baseline::default();
         for _ in 0..8 {
-            let whole = Request { ttft_s: None, tpot_s: None, stream: false, ..request(0.1, 0.01, 41, 0) };
+            let whole = Request { ttft_s: None, tpot_s: None, stream: false, ..request(0.1, 0.01, 41, 0.0) };
             baseline.learn(&whole, &Causes::default());
         }
-        let whole = |output| Request { ttft_s: None, tpot_s: None, ..request(0.0, 0.0, output, 0) };
+        let whole = |output| Request { ttft_s: None, tpot_s: None, ..request(0.0, 0.0, output, 0.0) };
         assert!((baseline.expected(&whole(82)).expect("like others").duration_s - 1.0).abs() < 1e-9);
         assert_eq!(baseline.expected(&whole(1_000)), None);
     }
@@ -211,7 +211,7 @@ mod tests {
             causes
         };
         for i in 0..50 {
-            baseline.learn(&request(0.1, 0.01, 11, 0), &causes(if i % 2 == 0 { 0.1 } else { 0.2 }));
+            baseline.learn(&request(0.1, 0.01, 11, 0.0), &causes(if i % 2 == 0 { 0.1 } else { 0.2 }));
         }
         assert_eq!(baseline.excess(&causes(0.2), Cause::RunQueue), 0.0);
         assert!(baseline.excess(&causes(0.6), Cause::RunQueue) > 0.3);
@@ -220,8 +220,8 @@ mod tests {
     #[test]
     fn memory_is_bounded() {
         let mut baseline = Baseline::default();
-        (0..10_000).for_each(|_| baseline.learn(&request(0.1, 0.01, 11, 3), &Causes::default()));
+        (0..10_000).for_each(|_| baseline.learn(&request(0.1, 0.01, 11, 3.0), &Causes::default()));
         assert_eq!(baseline.seen.len(), KEPT);
-        assert_eq!(baseline.usual_others(), Some(3));
+        assert_eq!(baseline.usual_others(), Some(3.0));
     }
 }

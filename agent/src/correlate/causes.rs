@@ -4,7 +4,7 @@
 //! (an idle one waits for work in a futex, a poll, a read); where several want to at once, each counts for its part of
 //! the time. What is left when nobody wanted anything is the GPU's, as far as it was busy, or unexplained.
 
-use inferscope_abi::{STATE_BLOCK_IO, STATE_FAULT, STATE_LOCK, STATE_MEMORY, STATE_SEND, STATE_THROTTLED};
+use inferscope_abi::{STATE_BLOCK_IO, STATE_LOCK, STATE_MEMORY, STATE_SEND, STATE_THROTTLED};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{gpu::GpuWindow, host::HostShare};
@@ -22,7 +22,7 @@ pub enum Cause {
     Throttled,
     /// A lock that another thread held: futex(2), or CPython's interpreter lock (estimated).
     Lock,
-    /// Block devices and page faults that wait for them.
+    /// Block devices, also in page faults.
     BlockIo,
     /// Making room in memory.
     Memory,
@@ -104,7 +104,7 @@ impl Causes {
             (Cause::OwnThreads, own),
             (Cause::Throttled, host.state_s(STATE_THROTTLED)),
             (Cause::Lock, host.state_s(STATE_LOCK) + host.interpreter_wait_s),
-            (Cause::BlockIo, host.state_s(STATE_BLOCK_IO) + host.state_s(STATE_FAULT)),
+            (Cause::BlockIo, host.state_s(STATE_BLOCK_IO)),
             (Cause::Memory, host.state_s(STATE_MEMORY) + host.reclaim_s),
         ];
         let working = (host.oncpu_s - host.reclaim_s).max(0.0);

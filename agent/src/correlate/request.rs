@@ -51,8 +51,8 @@ pub struct Request {
     /// Pieces of the bodies that did not parse.
     pub parse_failures: u32,
     pub host: HostPhases,
-    /// LLM requests of the service that were in flight already when this one began.
-    pub others_in_flight: u32,
+    /// LLM requests of the service that were in flight beside this one, on average over its time.
+    pub others_in_flight: f64,
     pub network: NetworkShare,
     #[serde(flatten)]
     pub finding: Finding,
@@ -229,7 +229,7 @@ mod tests {
             content_chunks: 5,
             gap: false,
             chunk_gaps: GapCounts::default(),
-            others_in_flight: 0,
+            others_in_flight: 0.0,
             sending: Sending::default(),
             traceparent: None,
             request_id: None,

@@ -109,8 +109,10 @@ const FAR_S: f64 = 0.02;
 const QUEUE: f64 = 0.25;
 /// A GPU is busy from this time share on.
 const GPU_BUSY: f64 = 0.9;
+/// A first token that takes so many times as long as usual has waited for others: a fuller batch makes it slower too.
+const QUEUED: f64 = 3.0;
 /// Requests beside it that an engine takes without a queue, while its usual is not known.
-const OTHERS: u32 = 3;
+const OTHERS: f64 = 3.0;
 /// What a lost segment costs a stream of small ones at least: the sender's timer (TCP_RTO_MIN).
 const RETRANSMIT_S: f64 = 0.2;
 /// Of requests that are slow for no reason that shows, one in so many is taken for usual: the work may have changed.
@@ -167,20 +169,21 @@ impl Judge {
     }
 }
 
-/// How long a request waited for its turn, an estimate: what it took longer than usual while more were in flight.
+/// How long a request waited for its turn, an estimate: what it took longer than usual, if that is much and it had more
+/// beside it than usual.
 fn queued_s(request: &Request, baseline: &Baseline, expected: Option<Expected>) -> f64 {
-    let crowd = 2 * baseline.usual_others().unwrap_or(OTHERS) + 2;
-    if request.others_in_flight < crowd {
+    let usual = baseline.usual_others().unwrap_or(OTHERS);
+    if request.others_in_flight < (2.0 * usual).max(usual + 2.0) {
         return 0.0;
     }
-    match (request.ttft_s, expected) {
-        (Some(ttft_s), Some(Expected { ttft_s: Some(usual_s), .. })) => ttft_s - usual_s,
-        (None, Some(expected)) => request.duration_s - expected.duration_s,
+    let (took_s, usual_s) = match (request.ttft_s, expected) {
+        (Some(ttft_s), Some(Expected { ttft_s: Some(usual_s), .. })) => (ttft_s, usual_s),
+        (None, Some(expected)) => (request.duration_s, expected.duration_s),
         // Nothing to compare with: a first token that takes longer than all the others together.
-        (Some(ttft_s), _) => ttft_s - (request.duration_s - ttft_s),
-        (None, None) => 0.0,
-    }
-    .max(0.0)
+        (Some(ttft_s), _) => (ttft_s, request.duration_s - ttft_s),
+        (None, None) => return 0.0,
+    };
+    if took_s >= QUEUED * usual_s { took_s - usual_s } else { 0.0 }
 }
 
 fn divide(request: &Request, baseline: &Baseline, expected: Option<Expected>, gpu: Option<GpuWindow>) -> PhaseCauses {
@@ -269,7 +272,7 @@ fn decide(
     }
     match slowdown {
         Some(slowdown) if slowdown >= SLOW => {
-            let on_cpu = total.share(Cause::OnCpu);
+            let on_cpu = total.share(Cause::OnCpu) + total.share(Cause::OwnThreads);
             let certainty = (1.0 - SLOW / slowdown / 2.0) * (1.0 - near / 2.0);
             if on_cpu >= 0.5 { (Verdict::CpuBound, certainty * on_cpu) } else { (Verdict::Unknown, certainty / 2.0) }
         }

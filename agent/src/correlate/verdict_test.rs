@@ -118,8 +118,8 @@ fn a_first_token_that_comes_late_in_a_crowd_has_queued() {
         late.host.prefill = late.host.prefill.map(|host| HostShare { wall_s: 2.1, oncpu_s: 3.0, ..host });
         late
     };
-    assert_eq!(verdict(late(30), None), Verdict::Queueing);
-    assert_ne!(verdict(late(0), None), Verdict::Queueing);
+    assert_eq!(verdict(late(30.0), None), Verdict::Queueing);
+    assert_ne!(verdict(late(0.0), None), Verdict::Queueing);
 }
 
 #[test]

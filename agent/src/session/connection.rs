@@ -2,17 +2,13 @@
 //! `response.rs` follow the two directions, `closing.rs` ends what is left. A place in the stream that is not certain
 //! any more gives up what is in flight: no record at all rather than a wrong one.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, atomic::AtomicU32},
-};
+use std::collections::VecDeque;
 
 use inferscope_abi::{DIR_RX, FAMILY_UNIX, Network, PAYLOAD_FIRST, PayloadHeader, Snapshot};
 
-use rustc_hash::FxHashMap;
-
 use super::Limits;
 use super::closing::Gone;
+use super::crowd::Crowds;
 use super::exchange::{Exchange, Mark, Role};
 use super::http1::{self, Begins};
 use super::open::Open;
@@ -30,7 +26,7 @@ pub(super) struct Context<'a> {
     pub stats: &'a mut Stats,
     /// Sockets whose payload is of no more use.
     pub useless: &'a mut Useless,
-    pub in_flight: &'a mut InFlightCounts,
+    pub crowds: &'a mut Crowds,
     pub out: &'a mut dyn FnMut(Exchange),
 }
 
@@ -46,16 +42,6 @@ impl Useless {
         if self.0.len() < Self::MOST {
             self.0.push(socket);
         }
-    }
-}
-
-/// LLM requests in flight by service. The server role's only: a caller's own requests are not what it serves.
-#[derive(Default)]
-pub(super) struct InFlightCounts(FxHashMap<u32, Arc<AtomicU32>>);
-
-impl InFlightCounts {
-    pub fn of(&mut self, service: u32) -> &Arc<AtomicU32> {
-        self.0.entry(service).or_default()
     }
 }
 

@@ -70,8 +70,8 @@ pub struct Exchange {
     /// between two records with content, however many chunks each holds; gaps of 0 (records of one call) are left out,
     /// and so are those in which bytes were lost.
     pub chunk_gaps: GapCounts,
-    /// LLM requests of the service that were in flight already when this one began.
-    pub others_in_flight: u32,
+    /// LLM requests of the service that were in flight beside this one, on average over its time.
+    pub others_in_flight: f64,
     pub sending: Sending,
     /// `traceparent` header of the request, if valid.
     pub traceparent: Option<String>,

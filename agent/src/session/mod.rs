@@ -5,6 +5,7 @@
 mod body;
 mod closing;
 mod connection;
+mod crowd;
 pub mod exchange;
 mod head;
 mod http1;
@@ -22,7 +23,8 @@ use inferscope_abi::{CloseEvent, PAYLOAD_FIRST};
 use rustc_hash::FxHashMap;
 
 use crate::decode::Payload;
-use connection::{Connection, Context, InFlightCounts, Useless};
+use connection::{Connection, Context, Useless};
+use crowd::Crowds;
 use exchange::{Exchange, Role};
 pub use stats::{FAULTS, Fault, Stats};
 
@@ -64,7 +66,7 @@ pub struct Sessions {
     limits: Limits,
     stats: Stats,
     useless: Useless,
-    llm_in_flight: InFlightCounts,
+    crowds: Crowds,
     connections: FxHashMap<u64, Connection>,
 }
 
@@ -75,7 +77,7 @@ impl Sessions {
             limits,
             stats: Stats::default(),
             useless: Useless::default(),
-            llm_in_flight: InFlightCounts::default(),
+            crowds: Crowds::default(),
             connections: FxHashMap::default(),
         }
     }
@@ -86,7 +88,7 @@ impl Sessions {
             limits: &self.limits,
             stats: &mut self.stats,
             useless: &mut self.useless,
-            in_flight: &mut self.llm_in_flight,
+            crowds: &mut self.crowds,
             out,
         };
         if let Some(known) = self.connections.get_mut(&p.head.socket) {
@@ -114,7 +116,7 @@ impl Sessions {
             limits: &self.limits,
             stats: &mut self.stats,
             useless: &mut self.useless,
-            in_flight: &mut self.llm_in_flight,
+            crowds: &mut self.crowds,
             out,
         };
         let over = self.connections.get_mut(&event.socket).is_some_and(|known| known.close(event, &mut cx));
@@ -129,7 +131,7 @@ impl Sessions {
             limits: &self.limits,
             stats: &mut self.stats,
             useless: &mut self.useless,
-            in_flight: &mut self.llm_in_flight,
+            crowds: &mut self.crowds,
             out,
         };
         self.connections.retain(|_, connection| {
@@ -148,7 +150,7 @@ impl Sessions {
             limits: &self.limits,
             stats: &mut self.stats,
             useless: &mut self.useless,
-            in_flight: &mut self.llm_in_flight,
+            crowds: &mut self.crowds,
             out,
         };
         self.connections.retain(|_, connection| {
@@ -167,7 +169,7 @@ impl Sessions {
             limits: &self.limits,
             stats: &mut self.stats,
             useless: &mut self.useless,
-            in_flight: &mut self.llm_in_flight,
+            crowds: &mut self.crowds,
             out,
         };
         self.connections.retain(|_, connection| {
@@ -199,7 +201,7 @@ impl Sessions {
             limits: &self.limits,
             stats: &mut self.stats,
             useless: &mut self.useless,
-            in_flight: &mut self.llm_in_flight,
+            crowds: &mut self.crowds,
             out,
         };
         for (_, _, socket) in &order[..count] {
@@ -228,7 +230,7 @@ impl Sessions {
             limits: &self.limits,
             stats: &mut self.stats,
             useless: &mut self.useless,
-            in_flight: &mut self.llm_in_flight,
+            crowds: &mut self.crowds,
             out,
         };
         if let Some(mut known) = self.connections.remove(&socket) {

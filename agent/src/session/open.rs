@@ -1,12 +1,10 @@
 //! A request that has not ended: the exchange as it fills up, and the dialect's parser that its bodies are fed to.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
-};
+use std::sync::Arc;
 
 use inferscope_abi::{Network, PayloadHeader};
 
+use super::crowd::{Counted, InFlight};
 use super::exchange::{Ending, Exchange, GapCounts, Mark, Role, Sending};
 use super::http1::{RequestHead, ResponseHead};
 use super::llm::{LlmParser, Piece};
@@ -25,16 +23,7 @@ pub(super) struct Open {
     retransmits_before: u32,
     /// When the last call that wrote returned.
     sent_ns: u64,
-    _counted: Option<Counted>,
-}
-
-/// Stands for one request in flight of its service.
-struct Counted(Arc<AtomicU32>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+    counted: Option<Counted>,
 }
 
 impl Open {
@@ -61,7 +50,7 @@ impl Open {
             content_chunks: 0,
             gap: false,
             chunk_gaps: GapCounts::default(),
-            others_in_flight: 0,
+            others_in_flight: 0.0,
             sending: Sending::default(),
             traceparent: head.traceparent,
             request_id: head.request_id,
@@ -76,17 +65,14 @@ impl Open {
             lost_since_content: false,
             retransmits_before: 0,
             sent_ns: 0,
-            _counted: None,
+            counted: None,
         }
     }
 
-    /// Where the connection stands, and how many LLM requests of the service are in flight: counts this one if it is one.
-    pub fn began(&mut self, network: &Network, in_flight: &Arc<AtomicU32>) {
+    /// Where the connection stands; counts the request among those of the service if it is an LLM's.
+    pub fn began(&mut self, network: &Network, in_flight: &Arc<InFlight>) {
         self.retransmits_before = network.retransmits;
-        if self.is_llm() {
-            self.exchange.others_in_flight = in_flight.fetch_add(1, Ordering::Relaxed);
-            self._counted = Some(Counted(Arc::clone(in_flight)));
-        }
+        self.counted = self.is_llm().then(|| Counted::new(in_flight, self.exchange.start.at_ns));
     }
 
     /// A call wrote bytes of the response; its first record stands for it.
@@ -184,6 +170,9 @@ impl Open {
 
     pub fn finish(mut self, ending: Ending) -> Exchange {
         self.exchange.ending = ending;
+        if let Some(counted) = &self.counted {
+            self.exchange.others_in_flight = counted.others(self.exchange.end.at_ns);
+        }
         self.exchange.llm = self.parser.filter(|parser| parser.recognized()).map(|parser| parser.finish());
         self.exchange
     }

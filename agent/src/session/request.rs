@@ -112,7 +112,7 @@ impl Connection {
         let mut open =
             Box::new(Open::new(self.role, self.server_port, moment.tgid, moment.service, found.start(), head));
         if self.role == Role::Server {
-            open.began(moment.network, cx.in_flight.of(moment.service));
+            open.began(moment.network, cx.crowds.of(moment.service));
         }
         open.exchange.request_bytes = bytes;
         open.exchange.end = moment.end();

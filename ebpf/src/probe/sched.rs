@@ -21,6 +21,8 @@ use crate::{
 const TASK_RUNNING: u32 = 0;
 /// __TASK_STOPPED | __TASK_TRACED: a signal or a debugger holds the thread.
 const TASK_STOPPED: u32 = 0x0c;
+/// The control group's freezer holds the thread (6.1 and later; before that nothing tells it from a page fault).
+const TASK_FROZEN: u32 = 0x8000;
 /// The thread's last switch (4.14 and later).
 const TASK_DEAD: u32 = 0x80;
 
@@ -150,7 +152,7 @@ unsafe fn reason<R: Read>(prev: *const u8, thread: *const Thread, state: u32) ->
             return STATE_BLOCK_IO;
         }
         if number == NO_SYSCALL {
-            return if state & TASK_STOPPED != 0 { STATE_OTHER } else { STATE_FAULT };
+            return if state & (TASK_STOPPED | TASK_FROZEN) != 0 { STATE_OTHER } else { STATE_FAULT };
         }
         match class {
             SYS_READ | SYS_WRITE | SYS_READV | SYS_WRITEV => {
