@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod recording;
+mod words;
 
 use std::{
     collections::BTreeMap,

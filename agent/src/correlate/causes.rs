@@ -96,6 +96,13 @@ impl Causes {
         causes
     }
 
+    /// Divides a stretch of time by what the threads did alone.
+    pub fn of_host(host: &HostShare) -> Self {
+        let mut causes = Self::default();
+        causes.host(host, host.wall_s, None);
+        causes
+    }
+
     /// Divides `left` by what the threads did during the whole phase.
     fn host(&mut self, host: &HostShare, left: f64, gpu: Option<GpuWindow>) {
         let own = host.own_wait_s.min(host.runqueue_s);

@@ -4,7 +4,7 @@
 use inferscope_abi::{FIRST_OFFCPU_STATE, STATE_NAMES};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value::Value};
 
-use crate::correlate::{HostShare, Request};
+use crate::correlate::{CAUSE_NAMES, Causes, HostShare, Request, Verdict};
 
 /// Longest text of a value, in characters.
 const TEXT_CHARS: usize = 256;
@@ -39,6 +39,13 @@ impl Attributes {
 
     fn flag(&mut self, key: &str, value: bool) {
         self.add(key, Value::BoolValue(value));
+    }
+
+    /// Seconds of a phase by cause, those that are not 0.
+    pub fn causes(&mut self, phase: &str, causes: Option<&Causes>) {
+        for (name, seconds) in CAUSE_NAMES.iter().zip(causes.map(|causes| causes.0).into_iter().flatten()) {
+            self.seconds(format!("inferscope.cause.{phase}.{name}_s"), Some(seconds).filter(|seconds| *seconds > 0.0));
+        }
     }
 
     /// The host's share of a phase: CPU and run queue always, of the rest what is not 0.
@@ -90,10 +97,23 @@ pub fn of(request: &Request) -> Vec<KeyValue> {
     if request.gap {
         all.flag("inferscope.gap", true);
     }
+    finding(request, &mut all);
     all.share("prefill", request.host.prefill.as_ref());
     all.share("decode", request.host.decode.as_ref());
     all.share("total", request.host.total.as_ref());
     all.0
+}
+
+/// Why it took as long as it did.
+fn finding(request: &Request, all: &mut Attributes) {
+    let finding = &request.finding;
+    all.text("inferscope.verdict", finding.verdict.map(Verdict::name));
+    all.seconds("inferscope.verdict_confidence", finding.verdict_confidence);
+    all.seconds("inferscope.slowdown", finding.slowdown);
+    all.causes("total", finding.causes.total.as_ref());
+    let network = &request.network;
+    all.int("inferscope.network.retransmits", Some(u64::from(network.retransmits)).filter(|again| *again != 0));
+    all.seconds("inferscope.network.rtt_s", Some(network.rtt_s).filter(|rtt| *rtt > 0.0));
 }
 
 fn gen_ai(request: &Request, all: &mut Attributes) {

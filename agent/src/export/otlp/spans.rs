@@ -11,7 +11,7 @@ use super::{
     resource::{Host, by_service, scope},
     trace::{Finished, span_id},
 };
-use crate::correlate::HostShare;
+use crate::correlate::{Causes, HostShare};
 
 /// Moves an instant of CLOCK_MONOTONIC by `offset_ns` and some seconds.
 pub fn unix_ns(at_ns: u64, offset_ns: u64, plus_s: f64) -> u64 {
@@ -54,14 +54,23 @@ fn spans(finished: &Finished<'_>, offset_ns: u64) -> Vec<Span> {
     }];
     // The first content ends the one phase and begins the other.
     if let Some(ttft_s) = request.ttft_s {
-        spans.push(phase(finished, "prefill", (at(0.0), at(ttft_s)), request.host.prefill.as_ref()));
-        spans.push(phase(finished, "decode", (at(ttft_s), at(request.duration_s)), request.host.decode.as_ref()));
+        let (host, causes) = (&request.host, &request.finding.causes);
+        let prefill = (host.prefill.as_ref(), causes.prefill.as_ref());
+        let decode = (host.decode.as_ref(), causes.decode.as_ref());
+        spans.push(phase(finished, "prefill", (at(0.0), at(ttft_s)), prefill));
+        spans.push(phase(finished, "decode", (at(ttft_s), at(request.duration_s)), decode));
     }
     spans
 }
 
-fn phase(finished: &Finished<'_>, name: &str, (from, to): (u64, u64), share: Option<&HostShare>) -> Span {
+fn phase(
+    finished: &Finished<'_>,
+    name: &str,
+    (from, to): (u64, u64),
+    (share, causes): (Option<&HostShare>, Option<&Causes>),
+) -> Span {
     let mut attributes = Attributes::default();
+    attributes.causes(name, causes);
     attributes.share(name, share);
     Span {
         trace_id: finished.trace.to_vec(),
