@@ -118,7 +118,7 @@ impl Candidates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::exchange::{Ending, GapCounts, LlmExchange, Mark};
+    use crate::session::exchange::{Ending, GapCounts, LlmExchange, Mark, Sending};
 
     fn answered(tgid: u32, end_ns: u64) -> Exchange {
         let llm = LlmExchange { dialect: "openai_chat", output_tokens: Some(1), ..LlmExchange::default() };
@@ -142,6 +142,8 @@ mod tests {
             content_chunks: 0,
             gap: false,
             chunk_gaps: GapCounts::default(),
+            others_in_flight: 0,
+            sending: Sending::default(),
             traceparent: None,
             request_id: None,
             llm: Some(llm),

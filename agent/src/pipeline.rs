@@ -23,10 +23,11 @@ use inferscope_abi::{ExecEvent, ExitEvent, Kind};
 use crate::{
     candidates::{CANDIDATES, Candidates},
     clock::monotonic_ns,
-    correlate::{self, Labels, Request},
+    correlate::{self, GpuHistory, Judge, Labels, Request},
     decode::{Event, decode},
     exits::Exits,
     export::{lines::Queue, otlp, perfetto::Timeline, requests::RequestMetrics},
+    poll::nvml::NvmlHandle,
     probe::{CounterReader, Watcher},
     refused::Refused,
     registry::Registry,
@@ -63,6 +64,14 @@ pub struct Sinks {
     pub watcher: Option<Each>,
 }
 
+/// What gives each request its verdict, and what the GPUs did meanwhile.
+#[derive(Default)]
+pub struct Judging {
+    pub judge: Judge,
+    pub gpus: GpuHistory,
+    pub nvml: Option<Arc<NvmlHandle>>,
+}
+
 /// Every stage with its state, owned by its thread.
 pub struct Pipeline {
     /// Hears of every change of a thread's state, if there is one.
@@ -72,6 +81,7 @@ pub struct Pipeline {
     pub reader: CounterReader,
     pub sessions: Sessions,
     pub registry: Registry,
+    pub judging: Judging,
     pub scout: Scout,
     pub sinks: Sinks,
     pub services: SharedServices,
@@ -95,7 +105,7 @@ fn finish_candidate(candidates: &mut Candidates, scout: &Scout, live: &Live, exc
 }
 
 /// Ends requests: everything between the session layer and the sinks.
-fn finish(registry: &Registry, sinks: &mut Sinks, live: &Live, exchange: Exchange) {
+fn finish(registry: &Registry, judging: &mut Judging, sinks: &mut Sinks, live: &Live, exchange: Exchange) {
     if exchange.service == CANDIDATES {
         return;
     }
@@ -104,7 +114,11 @@ fn finish(registry: &Registry, sinks: &mut Sinks, live: &Live, exchange: Exchang
         return;
     };
     let model = registry.entry(exchange.service).and_then(|entry| entry.found.model.as_deref());
-    let request = Arc::new(correlate::request(exchange, &Labels { service, engine, model }));
+    let (index, end_ns) = (exchange.service, exchange.end.at_ns);
+    let mut request = correlate::request(exchange, &Labels { service, engine, model });
+    let gpu = judging.gpus.window(|| registry.processes(index), request.start_ns, end_ns);
+    judging.judge.judge(&mut request, gpu);
+    let request = Arc::new(request);
     sinks.metrics.observe(&request);
     if request.operation.is_some() {
         if let Some(records) = &sinks.records {
@@ -166,12 +180,16 @@ impl Pipeline {
 
     /// Takes what is in the ring through every stage.
     fn drain(&mut self) {
-        let Self { ring, watcher, sessions, registry, scout, sinks, live, exits, candidates, timeline, .. } = self;
+        if let Some(nvml) = &self.judging.nvml {
+            self.judging.gpus.push(nvml.snapshot());
+        }
+        let Self { ring, watcher, sessions, registry, judging, scout, sinks, live, exits, candidates, .. } = self;
+        let timeline = &self.timeline;
         let mut ended = |registry: &Registry, exchange: Exchange| {
             if exchange.service == CANDIDATES {
                 finish_candidate(candidates, scout, live, exchange);
             } else {
-                finish(registry, sinks, live, exchange);
+                finish(registry, judging, sinks, live, exchange);
             }
         };
         let batch = ring.drain(BATCH, |record| match decode(record) {
@@ -188,7 +206,7 @@ impl Pipeline {
             }
             Ok(Event::Sched(sched)) => {
                 live.count(Kind::Sched);
-                if let Some(timeline) = &*timeline {
+                if let Some(timeline) = timeline {
                     timeline.sched(&sched);
                 }
             }

@@ -24,7 +24,7 @@ use crate::{
     export::{
         http, jsonl::Records, otlp, perfetto::Timeline, prometheus::Sources, requests::RequestMetrics, routes::Routes,
     },
-    pipeline::{Each, Pipeline, Sinks},
+    pipeline::{Each, Judging, Pipeline, Sinks},
     poll::{
         nvml::{self, NvmlOptions},
         procfs::{ProcPoller, ProcReader},
@@ -153,7 +153,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         records_lost: records.as_ref().map(Records::lost),
         otlp: exporter.as_ref().map(otlp::Exporter::counts),
         // Its end is told in inferscope_nvml_up and nothing else needs it: it holds no guard.
-        nvml: config.nvml.enabled.then(|| nvml::spawn(nvml_options(config))),
+        nvml: config.nvml.enabled.then(|| Arc::new(nvml::spawn(nvml_options(config)))),
         procfs: ProcPoller::spawn(ProcReader::new(), PROC_INTERVAL, tasks.guard("procfs"))?,
         per_process: config.metrics.per_process,
         started: SystemTime::now(),
@@ -168,6 +168,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         reader,
         sessions: Sessions::new(limits),
         registry: Registry::new(config.limits.services),
+        judging: Judging { nvml: sources.nvml.clone(), ..Judging::default() },
         scout,
         sinks: Sinks {
             metrics,

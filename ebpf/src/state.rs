@@ -94,3 +94,29 @@ pub unsafe fn open(thread: *mut Thread, sums: Sums, to: usize, now: u64) {
         enter((&raw mut (*sums.service).states).cast::<StateSum>().add(to), now);
     }
 }
+
+/// A thread on the CPU begins, or goes on, to make room in memory.
+///
+/// # Safety
+/// `sums` point to map values.
+#[inline(always)]
+pub unsafe fn reclaim_begins(sums: Sums, now: u64) {
+    // SAFETY: by contract.
+    unsafe {
+        enter(&raw mut (*sums.process).counters.reclaim, now);
+        enter(&raw mut (*sums.service).reclaim, now);
+    }
+}
+
+/// It has made room, or leaves the CPU meanwhile.
+///
+/// # Safety
+/// As for [`reclaim_begins`], which it follows.
+#[inline(always)]
+pub unsafe fn reclaim_ends(sums: Sums, now: u64) {
+    // SAFETY: by contract.
+    unsafe {
+        leave(&raw mut (*sums.process).counters.reclaim, now);
+        leave(&raw mut (*sums.service).reclaim, now);
+    }
+}

@@ -5,7 +5,7 @@
 use agent::decode::Payload;
 use agent::session::exchange::Exchange;
 use agent::session::{Limits, Sessions};
-use inferscope_abi::{CloseEvent, FAMILY_INET, Header, Kind, PAYLOAD_FIRST, PayloadHeader, Snapshot};
+use inferscope_abi::{CloseEvent, FAMILY_INET, Header, Kind, Network, PAYLOAD_FIRST, PayloadHeader, Snapshot};
 use libfuzzer_sys::fuzz_target;
 
 const TGID: u32 = 9;
@@ -42,6 +42,7 @@ impl Script {
             local_port: 8000,
             remote_port: 50_000,
             remote_address: [0; 16],
+            network: Network::default(),
             snapshot: Snapshot::default(),
         };
         self.offsets[usize::from(direction)] += u64::from(length);

@@ -13,6 +13,8 @@ use crate::{candidates::CANDIDATES, session::exchange::Mark};
 /// What the service's threads did between two instants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct HostShare {
+    /// Between the two snapshots.
+    pub wall_s: f64,
     pub oncpu_s: f64,
     pub runqueue_s: f64,
     /// By reason, in the order of [`STATE_NAMES`] from [`FIRST_OFFCPU_STATE`] on.
@@ -22,6 +24,13 @@ pub struct HostShare {
     /// Waiting for block devices; the same figure as the reason `block_io`.
     pub block_io_s: f64,
     pub block_io_bytes: u64,
+    /// Making room in memory; part of `oncpu_s`.
+    pub reclaim_s: f64,
+    pub reclaims: u64,
+    /// Waiting for CPython's interpreter lock, as far as it shows from outside: an estimate, part of the reason `futex`.
+    pub interpreter_wait_s: f64,
+    /// Of `runqueue_s`, behind threads of the service itself; waits count when they are over.
+    pub own_wait_s: f64,
 }
 
 /// Phases of a request. A phase whose bounds can't be seen is None: a response that is not streamed does not show
@@ -49,13 +58,23 @@ impl HostShare {
     pub fn between(from: &Snapshot, to: &Snapshot) -> Self {
         let seconds = |state: usize| state_ns_between(from.state_ns[state], to.state_ns[state]).max(0) as f64 / 1e9;
         Self {
+            wall_s: to.at_ns.saturating_sub(from.at_ns) as f64 / 1e9,
             oncpu_s: seconds(STATE_ONCPU),
             runqueue_s: seconds(STATE_RUNQUEUE),
             offcpu_s: std::array::from_fn(|reason| seconds(FIRST_OFFCPU_STATE + reason)),
             major_faults: to.major_faults.saturating_sub(from.major_faults),
             block_io_s: seconds(STATE_BLOCK_IO),
             block_io_bytes: to.block_bytes.saturating_sub(from.block_bytes),
+            reclaim_s: state_ns_between(from.reclaim_ns, to.reclaim_ns).max(0) as f64 / 1e9,
+            reclaims: to.reclaims.saturating_sub(from.reclaims),
+            own_wait_s: to.own_wait_ns.saturating_sub(from.own_wait_ns) as f64 / 1e9,
+            interpreter_wait_s: to.interpreter_wait_ns.saturating_sub(from.interpreter_wait_ns) as f64 / 1e9,
         }
+    }
+
+    /// Thread-seconds in an off-CPU state, by `STATE_*`.
+    pub fn state_s(&self, state: usize) -> f64 {
+        self.offcpu_s.get(state - FIRST_OFFCPU_STATE).copied().unwrap_or(0.0)
     }
 }
 

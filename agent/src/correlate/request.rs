@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::host::HostPhases;
-use crate::session::exchange::{Ending, Exchange, GapCounts, LlmExchange, Mark, Role};
+use super::{host::HostPhases, verdict::Finding};
+use crate::session::exchange::{Ending, Exchange, GapCounts, LlmExchange, Mark, Role, Sending};
 
 /// One finished request. Times in seconds, sizes in bytes; definitions in the README.
 #[derive(Debug, Clone, Serialize)]
@@ -51,11 +51,43 @@ pub struct Request {
     /// Pieces of the bodies that did not parse.
     pub parse_failures: u32,
     pub host: HostPhases,
+    /// LLM requests of the service that were in flight already when this one began.
+    pub others_in_flight: u32,
+    pub network: NetworkShare,
+    #[serde(flatten)]
+    pub finding: Finding,
     /// What went wrong with the HTTP exchange, whatever its bodies say; in the words of `error_type`.
     #[serde(skip)]
     pub http_error: Option<String>,
     #[serde(skip)]
     pub chunk_gaps: GapCounts,
+}
+
+/// What the connection showed of the way to the client. By phase: before the first content, and after it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct NetworkShare {
+    /// Inside calls that wrote the response.
+    pub write_s: [f64; 2],
+    /// A non-blocking socket had no room.
+    pub full_s: [f64; 2],
+    /// Segments that were sent again, and not in vain.
+    pub retransmits: u32,
+    /// The shortest round-trip time that was seen meanwhile; 0 if it is not TCP, or none was.
+    pub rtt_s: f64,
+    /// Part of the calls that wrote after which more waited to be sent than the client had room for, 0 to 1.
+    pub unread_ratio: f64,
+}
+
+impl NetworkShare {
+    fn of(sending: &Sending) -> Self {
+        Self {
+            write_s: sending.call_ns.map(|ns| ns as f64 / 1e9),
+            full_s: sending.full_ns.map(|ns| ns as f64 / 1e9),
+            retransmits: sending.retransmits,
+            rtt_s: f64::from(sending.rtt_us) / 1e6,
+            unread_ratio: f64::from(sending.calls_unread) / f64::from(sending.calls.max(1)),
+        }
+    }
 }
 
 /// What the request alone does not say.
@@ -160,6 +192,9 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
         traceparent: exchange.traceparent,
         parse_failures: llm.parse_failures,
         host,
+        others_in_flight: exchange.others_in_flight,
+        network: NetworkShare::of(&exchange.sending),
+        finding: Finding::default(),
         http_error,
         chunk_gaps: exchange.chunk_gaps,
     }
@@ -194,6 +229,8 @@ mod tests {
             content_chunks: 5,
             gap: false,
             chunk_gaps: GapCounts::default(),
+            others_in_flight: 0,
+            sending: Sending::default(),
             traceparent: None,
             request_id: None,
             llm: Some(LlmExchange {

@@ -96,6 +96,12 @@ metrics! {
     HTTP_DURATION = "http_server_request_duration_seconds", Histogram, "s",
         &["service", "http_request_method", "http_route", "http_response_status_code", "server_port", "error_type"], HTTP, "socket payload",
         "Duration of every HTTP request to a watched server, LLM or not; error_type is empty for those without an error.";
+    PHASE_SECONDS = "inferscope_phase_seconds_total", Counter, "s", &["service", "phase", "cause"], &[], "all sources",
+        "Time of the phases of LLM requests by what it went to (README, The verdict); overlapping requests each count theirs.";
+    VERDICT = "inferscope_verdict_total", Counter, "{request}", &["service", "verdict"], &[], "all sources",
+        "LLM requests by the verdict on what made them slow; host_ok: nothing of the host did.";
+    SERVICE_VERDICT = "inferscope_service_verdict_ratio", Gauge, "1", &["service", "verdict"], &[], "all sources",
+        "Part of the time of the last minute's LLM requests by verdict.";
     HTTP_ACTIVE = "http_server_active_requests", Gauge, "{request}", &["service", "server_port"], &[], "socket payload",
         "Requests of watched servers whose response is not complete.";
     SERVICE_INFO = "inferscope_service_info", Gauge, "1",

@@ -32,7 +32,7 @@ pub struct Sources {
     pub requests: Arc<RequestMetrics>,
     pub records_lost: Option<Arc<AtomicU64>>,
     pub otlp: Option<Arc<otlp::Counts>>,
-    pub nvml: Option<NvmlHandle>,
+    pub nvml: Option<Arc<NvmlHandle>>,
     pub procfs: ProcPoller,
     /// Series with the labels pid and comm too.
     pub per_process: bool,

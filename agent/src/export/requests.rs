@@ -6,15 +6,17 @@ mod http;
 mod llm;
 #[cfg(test)]
 mod tests;
+mod verdicts;
 
 use std::sync::{Mutex, PoisonError};
 
 use ::prometheus::proto::MetricFamily;
 
 use super::routes::Routes;
-use crate::correlate::Request;
+use crate::{clock::monotonic_ns, correlate::Request};
 use http::HttpRequests;
 use llm::LlmRequests;
+use verdicts::Verdicts;
 
 /// The label value of what went over a cap.
 pub const OTHER: &str = "_other";
@@ -25,6 +27,7 @@ const LABEL_CHARS: usize = 128;
 struct State {
     llm: LlmRequests,
     http: HttpRequests,
+    verdicts: Verdicts,
 }
 
 /// Written by the pipeline once per request, read by scrapes.
@@ -41,7 +44,8 @@ fn label(text: &str) -> String {
 impl RequestMetrics {
     /// `series_cap`: label sets per family; what is over it is counted under `_other`.
     pub fn new(series_cap: usize, routes: Routes) -> Self {
-        let state = State { llm: LlmRequests::default(), http: HttpRequests::new(routes) };
+        let state =
+            State { llm: LlmRequests::default(), http: HttpRequests::new(routes), verdicts: Verdicts::default() };
         Self { series_cap, state: Mutex::new(state) }
     }
 
@@ -55,6 +59,7 @@ impl RequestMetrics {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if request.operation.is_some() {
             state.llm.observe(request, self.series_cap);
+            state.verdicts.observe(request, self.series_cap);
         }
         if request.role != "client" {
             state.http.observe(request, self.series_cap);
@@ -66,24 +71,32 @@ impl RequestMetrics {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.llm.forget(service);
         state.http.forget(service);
+        state.verdicts.forget(service);
     }
 
-    /// All families of finished requests.
+    /// All families of finished requests, as of now.
     pub fn families(&self) -> Vec<MetricFamily> {
+        self.families_at(monotonic_ns())
+    }
+
+    /// The same as of an instant: some are of the last minute.
+    pub fn families_at(&self, now_ns: u64) -> Vec<MetricFamily> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut families = state.llm.families();
         families.extend(state.http.families());
+        families.extend(state.verdicts.families(now_ns));
         families
     }
 
     /// Requests counted under `_other`, by what was one too many.
-    pub fn overflow(&self) -> [(&'static str, u64); 4] {
+    pub fn overflow(&self) -> [(&'static str, u64); 5] {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         [
             ("gen_ai", state.llm.overflow),
             ("error_type", state.llm.overflow_errors),
             ("http", state.http.overflow),
             ("http_route", state.http.overflow_routes),
+            ("verdict", state.verdicts.overflow),
         ]
     }
 }

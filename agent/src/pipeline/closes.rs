@@ -21,8 +21,8 @@ impl Pipeline {
             let processes = self.registry.processes(service);
             let open = open.entry(service).or_insert_with(|| all_open(&processes));
             if open.as_ref().is_some_and(|open| !open.contains(&socket)) {
-                let Self { sessions, registry, sinks, live, .. } = self;
-                sessions.closed_unseen(socket, &mut |exchange| finish(registry, sinks, live, exchange));
+                let Self { sessions, registry, judging, sinks, live, .. } = self;
+                sessions.closed_unseen(socket, &mut |exchange| finish(registry, judging, sinks, live, exchange));
             }
         }
     }

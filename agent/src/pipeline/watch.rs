@@ -91,9 +91,9 @@ impl Pipeline {
 
     /// Requests that candidates answered go to the services that discovery has made of them meanwhile.
     fn settle(&mut self) {
-        let Self { candidates, registry, sinks, live, .. } = self;
+        let Self { candidates, registry, judging, sinks, live, .. } = self;
         for exchange in candidates.settle(|pid| registry.service_of(pid)) {
-            finish(registry, sinks, live, exchange);
+            finish(registry, judging, sinks, live, exchange);
         }
     }
 
@@ -132,12 +132,12 @@ impl Pipeline {
 
     /// What comes due with time: idle connections, processes that are gone, refusals, series of ended services.
     pub(super) fn tick(&mut self, now: u64) {
-        let Self { sessions, registry, sinks, live, watcher, exits, .. } = self;
-        sessions.tick(now, &mut |exchange| finish(registry, sinks, live, exchange));
+        let Self { sessions, registry, judging, sinks, live, watcher, exits, .. } = self;
+        sessions.tick(now, &mut |exchange| finish(registry, judging, sinks, live, exchange));
         for pid in registry.vanished() {
             // The kernel side still watches what ended before it was watched: its id may be another process next.
             watcher.unwatch(pid);
-            sessions.process_exit(pid, now, &mut |exchange| finish(registry, sinks, live, exchange));
+            sessions.process_exit(pid, now, &mut |exchange| finish(registry, judging, sinks, live, exchange));
             registry.remove_process(pid, now);
         }
         for pid in self.candidates.given_up() {

@@ -14,7 +14,7 @@ use super::{
 /// Where the running kernel shows its types.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
-const STRUCTS: [&str; 14] = [
+const STRUCTS: [&str; 17] = [
     "task_struct",
     "signal_struct",
     "files_struct",
@@ -23,6 +23,9 @@ const STRUCTS: [&str; 14] = [
     "inode",
     "socket",
     "sock",
+    "tcp_sock",
+    "sched_entity",
+    "cfs_rq",
     "linux_binprm",
     "request",
     "pt_regs",
@@ -55,6 +58,8 @@ impl Layout {
         )?;
         let byte = |structure: &str, path: &[&str]| field(&btf, structure, path).map(|f| f.byte());
         let iowait = field(&btf, "task_struct", &["in_iowait"])?;
+        let memstall = btf.field("task_struct", &["in_memstall"])?;
+        let quota = btf.field("task_struct", &["se", "cfs_rq"])?.zip(btf.field("cfs_rq", &["throttle_count"])?);
         let state = btf
             .field("task_struct", &["__state"])?
             .map_or_else(|| byte("task_struct", &["state"]), |f| Ok(f.byte()))?;
@@ -72,6 +77,10 @@ impl Layout {
             task_files: byte("task_struct", &["files"])?,
             task_in_iowait: iowait.byte(),
             task_in_iowait_mask: 1 << (iowait.bit_offset % 8),
+            task_in_memstall: memstall.map_or(NO_OFFSET, |f| f.byte()),
+            task_in_memstall_mask: memstall.map_or(0, |f| 1 << (f.bit_offset % 8)),
+            task_cfs_rq: quota.map_or(NO_OFFSET, |(queue, _)| queue.byte()),
+            cfs_rq_throttle_count: quota.map_or(NO_OFFSET, |(_, count)| count.byte()),
             signal_live: byte("signal_struct", &["live"])?,
             files_fdt: byte("files_struct", &["fdt"])?,
             fdt_max_fds: byte("fdtable", &["max_fds"])?,
@@ -89,6 +98,13 @@ impl Layout {
             sock_num: byte("sock", &["__sk_common", "skc_num"])?,
             sock_daddr: byte("sock", &["__sk_common", "skc_daddr"])?,
             sock_v6_daddr: btf.field("sock", &["__sk_common", "skc_v6_daddr"])?.map_or(NO_OFFSET, |f| f.byte()),
+            sock_sndbuf: byte("sock", &["sk_sndbuf"])?,
+            sock_wmem_queued: byte("sock", &["sk_wmem_queued"])?,
+            sock_protocol: byte("sock", &["sk_protocol"])?,
+            tcp_rtt_us: byte("tcp_sock", &["rack", "rtt_us"])?,
+            tcp_window: byte("tcp_sock", &["snd_wnd"])?,
+            tcp_dsack_dups: byte("tcp_sock", &["dsack_dups"])?,
+            tcp_total_retrans: byte("tcp_sock", &["total_retrans"])?,
             binprm_filename: byte("linux_binprm", &["filename"])?,
             request_data_len: byte("request", &["__data_len"])?,
             regs_args,

@@ -98,6 +98,18 @@ pub const PROBES: &[Probe] = &[
         attachments: &[Attachment::Tracepoint { name: "block_issue", tracepoint: "block_rq_issue" }],
     },
     Probe {
+        name: "reclaim",
+        gives: "time spent making room in memory",
+        required: false,
+        since: "4.19",
+        attachments: &[
+            Attachment::Tracepoint { name: "reclaim_end", tracepoint: "mm_vmscan_direct_reclaim_end" },
+            Attachment::Tracepoint { name: "reclaim_mend", tracepoint: "mm_vmscan_memcg_reclaim_end" },
+            Attachment::Tracepoint { name: "reclaim_begin", tracepoint: "mm_vmscan_direct_reclaim_begin" },
+            Attachment::Tracepoint { name: "reclaim_mbegin", tracepoint: "mm_vmscan_memcg_reclaim_begin" },
+        ],
+    },
+    Probe {
         name: "fault",
         gives: "major page faults per request phase",
         required: false,

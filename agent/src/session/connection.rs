@@ -2,9 +2,14 @@
 //! `response.rs` follow the two directions, `closing.rs` ends what is left. A place in the stream that is not certain
 //! any more gives up what is in flight: no record at all rather than a wrong one.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::AtomicU32},
+};
 
-use inferscope_abi::{DIR_RX, FAMILY_UNIX, PAYLOAD_FIRST, PayloadHeader, Snapshot};
+use inferscope_abi::{DIR_RX, FAMILY_UNIX, Network, PAYLOAD_FIRST, PayloadHeader, Snapshot};
+
+use rustc_hash::FxHashMap;
 
 use super::Limits;
 use super::closing::Gone;
@@ -25,6 +30,7 @@ pub(super) struct Context<'a> {
     pub stats: &'a mut Stats,
     /// Sockets whose payload is of no more use.
     pub useless: &'a mut Useless,
+    pub in_flight: &'a mut InFlightCounts,
     pub out: &'a mut dyn FnMut(Exchange),
 }
 
@@ -43,6 +49,16 @@ impl Useless {
     }
 }
 
+/// LLM requests in flight by service. The server role's only: a caller's own requests are not what it serves.
+#[derive(Default)]
+pub(super) struct InFlightCounts(FxHashMap<u32, Arc<AtomicU32>>);
+
+impl InFlightCounts {
+    pub fn of(&mut self, service: u32) -> &Arc<AtomicU32> {
+        self.0.entry(service).or_default()
+    }
+}
+
 /// When and by whom the bytes of one record were moved.
 pub(super) struct Moment<'a> {
     /// Bytes that are written exist when the call begins, bytes that are read when it returns.
@@ -50,6 +66,7 @@ pub(super) struct Moment<'a> {
     pub end_ns: u64,
     pub tgid: u32,
     pub service: u32,
+    pub network: &'a Network,
     snapshot: &'a Snapshot,
 }
 
@@ -57,7 +74,8 @@ impl<'a> Moment<'a> {
     fn of(head: &'a PayloadHeader) -> Self {
         let end_ns = head.header.at_ns;
         let begin_ns = if head.direction == DIR_RX { end_ns } else { head.enter_ns };
-        Moment { begin_ns, end_ns, tgid: head.header.tgid, service: head.service, snapshot: &head.snapshot }
+        let (network, snapshot) = (&head.network, &head.snapshot);
+        Moment { begin_ns, end_ns, tgid: head.header.tgid, service: head.service, network, snapshot }
     }
 
     pub fn begin(&self) -> Mark {
@@ -162,8 +180,18 @@ impl Connection {
             }
             return;
         }
+        self.note_sending(p, is_request);
         if let Err(fault) = self.follow(p, is_request, &moment, cx) {
             self.lose(fault, is_request, cx);
+        }
+    }
+
+    fn note_sending(&mut self, p: &Payload<'_>, is_request: bool) {
+        if is_request || self.role != Role::Server {
+            return;
+        }
+        if let Some(open) = self.in_flight.front_mut() {
+            open.sent(&p.head);
         }
     }
 

@@ -70,11 +70,31 @@ pub struct Exchange {
     /// between two records with content, however many chunks each holds; gaps of 0 (records of one call) are left out,
     /// and so are those in which bytes were lost.
     pub chunk_gaps: GapCounts,
+    /// LLM requests of the service that were in flight already when this one began.
+    pub others_in_flight: u32,
+    pub sending: Sending,
     /// `traceparent` header of the request, if valid.
     pub traceparent: Option<String>,
     /// `x-request-id` header of the request or of the response.
     pub request_id: Option<String>,
     pub llm: Option<LlmExchange>,
+}
+
+/// What the connection showed of the way to the client while a response went out. Index 0 is before the first content,
+/// 1 after it; a response that is not streamed has all of it in 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sending {
+    /// Time inside calls that wrote. Little, unless a blocking call waited for room.
+    pub call_ns: [u64; 2],
+    /// Time in which a non-blocking socket was known to have no room.
+    pub full_ns: [u64; 2],
+    /// Segments that were sent again since the request began, and not in vain.
+    pub retransmits: u32,
+    /// The shortest round-trip time that was seen; 0 if it is not TCP, or was not seen.
+    pub rtt_us: u32,
+    /// Calls that wrote, and those after which more waited to be sent than the client had room for.
+    pub calls: u32,
+    pub calls_unread: u32,
 }
 
 /// What the dialect's parser took out of the two bodies.

@@ -22,7 +22,7 @@ use inferscope_abi::{CloseEvent, PAYLOAD_FIRST};
 use rustc_hash::FxHashMap;
 
 use crate::decode::Payload;
-use connection::{Connection, Context, Useless};
+use connection::{Connection, Context, InFlightCounts, Useless};
 use exchange::{Exchange, Role};
 pub use stats::{FAULTS, Fault, Stats};
 
@@ -64,18 +64,31 @@ pub struct Sessions {
     limits: Limits,
     stats: Stats,
     useless: Useless,
+    llm_in_flight: InFlightCounts,
     connections: FxHashMap<u64, Connection>,
 }
 
 impl Sessions {
     /// Nothing open yet.
     pub fn new(limits: Limits) -> Self {
-        Sessions { limits, stats: Stats::default(), useless: Useless::default(), connections: FxHashMap::default() }
+        Sessions {
+            limits,
+            stats: Stats::default(),
+            useless: Useless::default(),
+            llm_in_flight: InFlightCounts::default(),
+            connections: FxHashMap::default(),
+        }
     }
 
     /// One record of the ring; exchanges that it ends go to `out`.
     pub fn payload(&mut self, p: &Payload<'_>, out: &mut impl FnMut(Exchange)) {
-        let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };
+        let mut cx = Context {
+            limits: &self.limits,
+            stats: &mut self.stats,
+            useless: &mut self.useless,
+            in_flight: &mut self.llm_in_flight,
+            out,
+        };
         if let Some(known) = self.connections.get_mut(&p.head.socket) {
             if p.head.flags & PAYLOAD_FIRST == 0 {
                 return known.payload(p, &mut cx);
@@ -97,7 +110,13 @@ impl Sessions {
 
     /// A connection ended or was shut down; exchanges that this ends go to `out`.
     pub fn close(&mut self, event: &CloseEvent, out: &mut impl FnMut(Exchange)) {
-        let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };
+        let mut cx = Context {
+            limits: &self.limits,
+            stats: &mut self.stats,
+            useless: &mut self.useless,
+            in_flight: &mut self.llm_in_flight,
+            out,
+        };
         let over = self.connections.get_mut(&event.socket).is_some_and(|known| known.close(event, &mut cx));
         if over {
             self.connections.remove(&event.socket);
@@ -106,7 +125,13 @@ impl Sessions {
 
     /// A watched process ended at `at_ns`: what it had not answered goes to `out`.
     pub fn process_exit(&mut self, tgid: u32, at_ns: u64, out: &mut impl FnMut(Exchange)) {
-        let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };
+        let mut cx = Context {
+            limits: &self.limits,
+            stats: &mut self.stats,
+            useless: &mut self.useless,
+            in_flight: &mut self.llm_in_flight,
+            out,
+        };
         self.connections.retain(|_, connection| {
             let theirs = connection.tgid == tgid || connection.in_flight.iter().any(|open| open.exchange.tgid == tgid);
             if theirs {
@@ -119,7 +144,13 @@ impl Sessions {
     /// These processes are not watched any more, though they run: what they have not answered is given up.
     pub fn forget(&mut self, tgids: &[u32]) {
         let out = &mut |_| {};
-        let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };
+        let mut cx = Context {
+            limits: &self.limits,
+            stats: &mut self.stats,
+            useless: &mut self.useless,
+            in_flight: &mut self.llm_in_flight,
+            out,
+        };
         self.connections.retain(|_, connection| {
             let theirs = |tgid: u32| tgids.contains(&tgid);
             let over = theirs(connection.tgid) || connection.in_flight.iter().any(|open| theirs(open.exchange.tgid));
@@ -132,7 +163,13 @@ impl Sessions {
 
     /// Forgets connections that have been idle for too long. A request on one of them later is taken up again.
     pub fn tick(&mut self, now_ns: u64, out: &mut impl FnMut(Exchange)) {
-        let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };
+        let mut cx = Context {
+            limits: &self.limits,
+            stats: &mut self.stats,
+            useless: &mut self.useless,
+            in_flight: &mut self.llm_in_flight,
+            out,
+        };
         self.connections.retain(|_, connection| {
             connection.tick(now_ns, &mut cx);
             let keep = now_ns.saturating_sub(connection.last_ns) <= cx.limits.idle_ns;
@@ -158,7 +195,13 @@ impl Sessions {
         }
         let count = (order.len() / 16).max(1);
         order.select_nth_unstable(count - 1);
-        let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };
+        let mut cx = Context {
+            limits: &self.limits,
+            stats: &mut self.stats,
+            useless: &mut self.useless,
+            in_flight: &mut self.llm_in_flight,
+            out,
+        };
         for (_, _, socket) in &order[..count] {
             if let Some(mut connection) = self.connections.remove(socket) {
                 connection.evict(&mut cx);
@@ -181,7 +224,13 @@ impl Sessions {
 
     /// Nobody has this connection open any more, and its close was not seen: it ended with its last byte.
     pub fn closed_unseen(&mut self, socket: u64, out: &mut impl FnMut(Exchange)) {
-        let mut cx = Context { limits: &self.limits, stats: &mut self.stats, useless: &mut self.useless, out };
+        let mut cx = Context {
+            limits: &self.limits,
+            stats: &mut self.stats,
+            useless: &mut self.useless,
+            in_flight: &mut self.llm_in_flight,
+            out,
+        };
         if let Some(mut known) = self.connections.remove(&socket) {
             known.closed_unseen(&mut cx);
         }

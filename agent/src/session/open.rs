@@ -1,6 +1,13 @@
 //! A request that has not ended: the exchange as it fills up, and the dialect's parser that its bodies are fed to.
 
-use super::exchange::{Ending, Exchange, GapCounts, Mark, Role};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use inferscope_abi::{Network, PayloadHeader};
+
+use super::exchange::{Ending, Exchange, GapCounts, Mark, Role, Sending};
 use super::http1::{RequestHead, ResponseHead};
 use super::llm::{LlmParser, Piece};
 
@@ -14,6 +21,20 @@ pub(super) struct Open {
     pub body_seen: bool,
     /// Bytes of the response were lost since its last chunk with content.
     lost_since_content: bool,
+    /// Of the connection, when the request began.
+    retransmits_before: u32,
+    /// When the last call that wrote returned.
+    sent_ns: u64,
+    _counted: Option<Counted>,
+}
+
+/// Stands for one request in flight of its service.
+struct Counted(Arc<AtomicU32>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Open {
@@ -40,6 +61,8 @@ impl Open {
             content_chunks: 0,
             gap: false,
             chunk_gaps: GapCounts::default(),
+            others_in_flight: 0,
+            sending: Sending::default(),
             traceparent: head.traceparent,
             request_id: head.request_id,
             llm: None,
@@ -51,7 +74,37 @@ impl Open {
             feed_response: true,
             body_seen: false,
             lost_since_content: false,
+            retransmits_before: 0,
+            sent_ns: 0,
+            _counted: None,
         }
+    }
+
+    /// Where the connection stands, and how many LLM requests of the service are in flight: counts this one if it is one.
+    pub fn began(&mut self, network: &Network, in_flight: &Arc<AtomicU32>) {
+        self.retransmits_before = network.retransmits;
+        if self.is_llm() {
+            self.exchange.others_in_flight = in_flight.fetch_add(1, Ordering::Relaxed);
+            self._counted = Some(Counted(Arc::clone(in_flight)));
+        }
+    }
+
+    /// A call wrote bytes of the response; its first record stands for it.
+    pub fn sent(&mut self, head: &PayloadHeader) {
+        if std::mem::replace(&mut self.sent_ns, head.header.at_ns) == head.header.at_ns {
+            return;
+        }
+        let phase = usize::from(self.exchange.first_content.is_some());
+        let sending = &mut self.exchange.sending;
+        sending.call_ns[phase] += head.header.at_ns.saturating_sub(head.enter_ns);
+        sending.full_ns[phase] += head.network.full_ns;
+        sending.retransmits = head.network.retransmits.saturating_sub(self.retransmits_before);
+        let rtt_us = head.network.rtt_us;
+        if rtt_us != 0 && (sending.rtt_us == 0 || rtt_us < sending.rtt_us) {
+            sending.rtt_us = rtt_us;
+        }
+        sending.calls += 1;
+        sending.calls_unread += u32::from(head.network.send_queue > head.network.window.saturating_mul(2));
     }
 
     pub fn is_llm(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use super::body::Body;
 use super::connection::{Connection, Context, Moment};
+use super::exchange::Role;
 use super::head::{self, Partial, Shape};
 use super::http1::{self, Begins, Request, RequestHead};
 use super::llm::Piece;
@@ -89,7 +90,7 @@ impl Connection {
             }
             Request::Http1(head) => {
                 let bytes = found.bytes().len() as u64;
-                self.open_exchange(head, bytes, &found, moment);
+                self.open_exchange(head, bytes, &found, moment, cx);
                 // Another thread's record of the response can come before that of the request.
                 if found.start().at_ns <= self.unasked_ns {
                     return Err(Fault::ResponseUnasked);
@@ -99,10 +100,20 @@ impl Connection {
         Ok(rest)
     }
 
-    fn open_exchange(&mut self, mut head: RequestHead, bytes: u64, found: &head::Head<'_>, moment: &Moment<'_>) {
+    fn open_exchange(
+        &mut self,
+        mut head: RequestHead,
+        bytes: u64,
+        found: &head::Head<'_>,
+        moment: &Moment<'_>,
+        cx: &mut Context<'_>,
+    ) {
         let (body, awaited) = (head.body.take(), head.expect);
         let mut open =
             Box::new(Open::new(self.role, self.server_port, moment.tgid, moment.service, found.start(), head));
+        if self.role == Role::Server {
+            open.began(moment.network, cx.in_flight.of(moment.service));
+        }
         open.exchange.request_bytes = bytes;
         open.exchange.end = moment.end();
         match body {

@@ -2,8 +2,8 @@
 //! that run evenly.
 
 use inferscope_abi::{
-    CloseEvent, DIR_RX, DIR_TX, ExitEvent, FAMILY_INET, Header, Kind, PAYLOAD_BYTES, PAYLOAD_FIRST, PAYLOAD_MORE,
-    PayloadHeader, Process, STATE_BLOCK_IO, STATE_FUTEX, STATE_ONCPU, STATE_RUNQUEUE, Snapshot,
+    CloseEvent, DIR_RX, DIR_TX, ExitEvent, FAMILY_INET, Header, Kind, Network, PAYLOAD_BYTES, PAYLOAD_FIRST,
+    PAYLOAD_MORE, PayloadHeader, Process, STATE_BLOCK_IO, STATE_FUTEX, STATE_ONCPU, STATE_RUNQUEUE, Snapshot,
 };
 
 pub const MS: u64 = 1_000_000;
@@ -119,6 +119,7 @@ impl Ring {
             local_port: if c.server { PORT } else { 50_000 },
             remote_port: if c.server { 50_000 } else { PORT },
             remote_address: [0; 16],
+            network: Network::default(),
             snapshot: counters(self.now),
         };
         *offset += length;

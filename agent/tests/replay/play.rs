@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use agent::correlate::{self, Labels};
+use agent::correlate::{self, Judge, Labels};
 use agent::decode::{Event, decode};
 use agent::export::requests::RequestMetrics;
 use agent::export::routes::Routes;
@@ -12,7 +12,10 @@ use serde_json::Value;
 
 pub struct Replay {
     sessions: Sessions,
+    judge: Judge,
     metrics: RequestMetrics,
+    /// When the last request ended.
+    last_ns: u64,
     /// One JSON line per finished request.
     lines: String,
     undecodable: u64,
@@ -22,16 +25,19 @@ impl Default for Replay {
     fn default() -> Self {
         Replay {
             sessions: Sessions::new(Limits::default()),
+            judge: Judge::default(),
             metrics: RequestMetrics::new(100, Routes::default()),
+            last_ns: 0,
             lines: String::new(),
             undecodable: 0,
         }
     }
 }
 
-fn finish(metrics: &RequestMetrics, lines: &mut String, exchange: Exchange) {
+fn finish(judge: &mut Judge, metrics: &RequestMetrics, lines: &mut String, exchange: Exchange) {
     let service = format!("service-{}", exchange.service);
-    let request = correlate::request(exchange, &Labels { service: &service, engine: "unknown", model: None });
+    let mut request = correlate::request(exchange, &Labels { service: &service, engine: "unknown", model: None });
+    judge.judge(&mut request, None);
     metrics.observe(&request);
     let line = serde_json::to_string(&request).unwrap();
     // Prompts, completions, error messages and keys of the samples hold these words.
@@ -41,15 +47,18 @@ fn finish(metrics: &RequestMetrics, lines: &mut String, exchange: Exchange) {
 
 impl Replay {
     pub fn record(&mut self, bytes: &[u8]) {
-        let Self { sessions, metrics, lines, undecodable } = self;
-        let mut out = |exchange| finish(metrics, lines, exchange);
+        let Self { sessions, judge, metrics, last_ns, lines, undecodable } = self;
+        let mut out = |exchange: Exchange| {
+            *last_ns = exchange.end.at_ns;
+            finish(judge, metrics, lines, exchange);
+        };
         match decode(bytes) {
             Ok(Event::Payload(payload)) => sessions.payload(&payload, &mut out),
             Ok(Event::Close(close)) => sessions.close(&close, &mut out),
             Ok(Event::Exit(exit)) => {
                 // The order in which a process's connections end is that of a hash table.
                 let mut last_words = String::new();
-                let mut out = |exchange| finish(metrics, &mut last_words, exchange);
+                let mut out = |exchange| finish(judge, metrics, &mut last_words, exchange);
                 sessions.process_exit(exit.header.tgid, exit.header.at_ns, &mut out);
                 let mut sorted: Vec<_> = last_words.lines().collect();
                 sorted.sort_unstable();
@@ -83,7 +92,7 @@ impl Replay {
     }
 
     pub fn metrics(&self) -> String {
-        let mut families = self.metrics.families();
+        let mut families = self.metrics.families_at(self.last_ns);
         families.sort_by(|a, b| a.name().cmp(b.name()));
         prometheus::TextEncoder::new().encode_to_string(&families).unwrap()
     }

@@ -8,7 +8,7 @@ pub const STATE_RUNQUEUE: usize = 1;
 pub const STATE_FUTEX: usize = 2;
 /// Blocked in epoll_wait, poll or select.
 pub const STATE_POLL: usize = 3;
-/// Blocked in a socket read, write, accept or connect.
+/// Blocked in a socket read, accept or connect.
 pub const STATE_SOCKET: usize = 4;
 /// Blocked in a file call without waiting for a block device (pipes, eventfds, terminals, locks of the file system).
 pub const STATE_FILE: usize = 5;
@@ -20,12 +20,34 @@ pub const STATE_SLEEP: usize = 7;
 pub const STATE_FAULT: usize = 8;
 /// Blocked in any other call.
 pub const STATE_OTHER: usize = 9;
+/// Runnable, but its control group has used up its CPU quota for now.
+pub const STATE_THROTTLED: usize = 10;
+/// Blocked in futex(2) on a lock that somebody holds, as far as the call tells: see `sched` of the kernel programs.
+pub const STATE_LOCK: usize = 11;
+/// Blocked while the kernel makes room in memory for it.
+pub const STATE_MEMORY: usize = 12;
+/// Blocked in a socket write: whoever is to read does not.
+pub const STATE_SEND: usize = 13;
 /// Number of states.
-pub const STATES: usize = 10;
+pub const STATES: usize = 14;
 
 /// Names of the states, in order; those from index 2 on are the off-CPU reasons.
-pub const STATE_NAMES: [&str; STATES] =
-    ["oncpu", "runqueue", "futex", "poll", "socket", "file", "block_io", "sleep", "fault", "other"];
+pub const STATE_NAMES: [&str; STATES] = [
+    "oncpu",
+    "runqueue",
+    "futex",
+    "poll",
+    "socket",
+    "file",
+    "block_io",
+    "sleep",
+    "fault",
+    "other",
+    "throttled",
+    "lock",
+    "memory",
+    "send",
+];
 /// The states from here on are reasons to be off the CPU.
 pub const FIRST_OFFCPU_STATE: usize = STATE_FUTEX;
 
@@ -105,9 +127,22 @@ pub struct Counters {
     pub block_ios: u64,
     /// Bytes of those requests.
     pub block_bytes: u64,
+    /// Threads on the CPU that make room in memory before they get what they asked for: part of [`STATE_ONCPU`].
+    pub reclaim: StateSum,
+    /// Times that they had to.
+    pub reclaims: u64,
+    /// Time of futex calls that ended by a timeout of [`INTERPRETER_WAIT_NS`].
+    pub interpreter_wait_ns: u64,
+    /// Time in [`STATE_RUNQUEUE`] behind threads of the same service: of waits that are over, each put down to whoever had
+    /// the CPU last.
+    pub own_wait_ns: u64,
     /// Fills the struct up to whole cache lines: services are written by different CPUs.
-    pub reserved: [u64; 7],
+    pub reserved: [u64; 2],
 }
+
+/// CPython waits for its interpreter lock 5 ms at a time (`sys.getswitchinterval()`), each a futex call that times out
+/// while another thread holds the lock. A call in this range, with room for waking up late, is taken for one: an estimate.
+pub const INTERPRETER_WAIT_NS: core::ops::Range<u64> = 4_900_000..9_000_000;
 
 /// Buckets of the run-queue delay: bucket `i` counts delays below `2^(i + RUNQ_SHIFT)` ns that no earlier bucket took;
 /// the last one takes all the rest.
@@ -147,6 +182,11 @@ pub struct Snapshot {
     pub state_ns: [u64; STATES],
     pub major_faults: u64,
     pub block_bytes: u64,
+    /// [`Counters::reclaim`], like `state_ns`.
+    pub reclaim_ns: u64,
+    pub reclaims: u64,
+    pub interpreter_wait_ns: u64,
+    pub own_wait_ns: u64,
 }
 
 impl Counters {
@@ -156,7 +196,16 @@ impl Counters {
         for (out, sum) in state_ns.iter_mut().zip(&self.states) {
             *out = sum.at(now_ns);
         }
-        Snapshot { at_ns: now_ns, state_ns, major_faults: self.major_faults, block_bytes: self.block_bytes }
+        Snapshot {
+            at_ns: now_ns,
+            state_ns,
+            major_faults: self.major_faults,
+            block_bytes: self.block_bytes,
+            reclaim_ns: self.reclaim.at(now_ns),
+            reclaims: self.reclaims,
+            interpreter_wait_ns: self.interpreter_wait_ns,
+            own_wait_ns: self.own_wait_ns,
+        }
     }
 }
 
@@ -171,7 +220,7 @@ pub struct Thread {
     pub since_ns: u64,
     /// The system call it is in, or [`NO_SYSCALL`].
     pub syscall: u32,
-    /// [`THREAD_EXITED`] or 0.
+    /// `THREAD_*` bits.
     pub flags: u32,
     pub syscall_since_ns: u64,
     /// First four arguments of that call.
@@ -182,6 +231,8 @@ pub struct Thread {
 }
 /// The thread has gone through its exit: its time is closed, only its last switch is still to come.
 pub const THREAD_EXITED: u32 = 1;
+/// The thread makes room in memory: between the two tracepoints of direct reclaim.
+pub const THREAD_RECLAIMS: u32 = 2;
 /// Outside any system call.
 pub const NO_SYSCALL: u32 = u32::MAX;
 /// Not known yet.
@@ -209,9 +260,9 @@ pub struct SyscallStats {
 
 const _: () = {
     assert!(size_of::<StateSum>() == 16);
-    assert!(size_of::<Counters>() == 256);
-    assert!(size_of::<Process>() == 512);
-    assert!(size_of::<Snapshot>() == 8 + 8 * STATES + 16);
+    assert!(size_of::<Counters>() == 320);
+    assert!(size_of::<Process>() == 576);
+    assert!(size_of::<Snapshot>() == 8 + 8 * STATES + 48);
     assert!(size_of::<Thread>() == 72);
     assert!(size_of::<SyscallKey>() == 8 && size_of::<SyscallStats>() == 32);
 };

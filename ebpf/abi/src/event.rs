@@ -139,8 +139,26 @@ pub struct PayloadHeader {
     pub local_port: u16,
     pub remote_port: u16,
     pub remote_address: [u8; 16],
+    pub network: Network,
     /// The service's counters when the call returned.
     pub snapshot: Snapshot,
+}
+
+/// How a connection's way to its peer stands; zeroes where it is not TCP.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Network {
+    /// For how long before this call the socket had no room for more, as far as calls showed it: from a write that was
+    /// refused, or that left the buffer full, to this one. Of non-blocking sockets; a blocking call shows it by its time.
+    pub full_ns: u64,
+    /// Bytes in the send buffer that the peer has not acknowledged, with the kernel's own overhead.
+    pub send_queue: u32,
+    /// Bytes that the peer has room for.
+    pub window: u32,
+    /// Segments sent again since the connection began, without those of which the peer said that it had them.
+    pub retransmits: u32,
+    /// Round-trip time of the segment that was acknowledged last.
+    pub rtt_us: u32,
 }
 
 /// Record of [`Kind::Close`].
@@ -201,7 +219,17 @@ pub struct Connection {
     pub reserved_end: u32,
     /// Bytes of requests since the last byte of a response: the request so far.
     pub request_bytes: u64,
+    /// Address of the kernel's `struct sock` of a TCP connection; 0 for others.
+    pub sock: u64,
+    /// Since when the socket has had no room, or 0.
+    pub full_since_ns: u64,
+    /// When `network` was read last.
+    pub network_at_ns: u64,
+    pub network: Network,
 }
+
+/// A connection's [`Network`] is read again when it is so old.
+pub const NETWORK_AGE_NS: u64 = 1_000_000;
 /// Seen, and nothing captured of it yet.
 pub const CONNECTION_NEW: u32 = 0;
 /// It began as HTTP: its payload goes to the ring.
@@ -210,12 +238,12 @@ pub const CONNECTION_CAPTURED: u32 = 1;
 pub const CONNECTION_IGNORED: u32 = 2;
 
 const _: () = {
-    assert!(size_of::<Connection>() == 56);
+    assert!(size_of::<Connection>() == 104);
     assert!(size_of::<Header>() == 24 && align_of::<Header>() == 8);
     assert!(size_of::<ExecEvent>() == 136);
     assert!(size_of::<ForkEvent>() == 32);
     assert!(size_of::<ExitEvent>() == 32 + size_of::<crate::Process>());
-    assert!(size_of::<PayloadHeader>() == 88 + size_of::<Snapshot>() && size_of::<PayloadHeader>().is_multiple_of(8));
+    assert!(size_of::<PayloadHeader>() == 112 + size_of::<Snapshot>() && size_of::<PayloadHeader>().is_multiple_of(8));
     assert!(size_of::<CloseEvent>() == 56);
     assert!(size_of::<SchedEvent>() == 40);
 };

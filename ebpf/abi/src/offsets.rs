@@ -15,6 +15,12 @@ pub struct Offsets {
     /// Byte that holds the bit-field `in_iowait`, and its mask in that byte.
     pub task_in_iowait: u32,
     pub task_in_iowait_mask: u32,
+    /// Byte of the bit-field `in_memstall` and its mask in it; [`NO_OFFSET`] without CONFIG_PSI.
+    pub task_in_memstall: u32,
+    pub task_in_memstall_mask: u32,
+    /// `se.cfs_rq`, and how many of a run queue's control groups are out of quota; [`NO_OFFSET`] without quotas.
+    pub task_cfs_rq: u32,
+    pub cfs_rq_throttle_count: u32,
     /// `signal_struct.live`, an atomic_t.
     pub signal_live: u32,
     pub files_fdt: u32,
@@ -34,6 +40,14 @@ pub struct Offsets {
     pub sock_num: u32,
     pub sock_daddr: u32,
     pub sock_v6_daddr: u32,
+    pub sock_sndbuf: u32,
+    pub sock_wmem_queued: u32,
+    pub sock_protocol: u32,
+    /// `rack.rtt_us`
+    pub tcp_rtt_us: u32,
+    pub tcp_window: u32,
+    pub tcp_total_retrans: u32,
+    pub tcp_dsack_dups: u32,
     pub binprm_filename: u32,
     pub request_data_len: u32,
     /// pt_regs: the first six arguments of a system call.
@@ -71,7 +85,7 @@ pub struct Config {
     pub syscall_class: [u8; crate::SYSCALL_NUMBERS],
 }
 
-const _: () = assert!(size_of::<Offsets>() == 4 * 33);
+const _: () = assert!(size_of::<Offsets>() == 4 * 44);
 
 /// Slots of the tgids in a row: value of the array WATCHED, index `tgid / WATCH_ROW`. 0 is "not watched", `s` is slot
 /// `s - 1` of the array PROCESS. Array look-ups are inlined by the kernel, so an unwatched process pays two nanoseconds.

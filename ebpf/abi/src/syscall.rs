@@ -53,8 +53,8 @@ classes! {
 pub const fn blocking_state(class: u8) -> usize {
     match class {
         SYS_READ | SYS_WRITE | SYS_READV | SYS_WRITEV | SYS_FILE | SYS_UNSEEN => crate::STATE_FILE,
-        SYS_RECVFROM | SYS_SENDTO | SYS_RECVMSG | SYS_SENDMSG | SYS_RECVMMSG | SYS_SENDMMSG | SYS_SHUTDOWN
-        | SYS_SOCKET_WAIT => crate::STATE_SOCKET,
+        SYS_RECVFROM | SYS_RECVMSG | SYS_RECVMMSG | SYS_SHUTDOWN | SYS_SOCKET_WAIT => crate::STATE_SOCKET,
+        SYS_SENDTO | SYS_SENDMSG | SYS_SENDMMSG => crate::STATE_SEND,
         SYS_FUTEX => crate::STATE_FUTEX,
         SYS_POLL | SYS_IO_URING => crate::STATE_POLL,
         SYS_SLEEP => crate::STATE_SLEEP,

@@ -2,9 +2,10 @@
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_get_smp_processor_id};
 use inferscope_abi::{
-    Kind, Lost, NO_OFFSET, NO_SYSCALL, RUNQ_BUCKETS, STATE_BLOCK_IO, STATE_FAULT, STATE_FILE, STATE_ONCPU, STATE_OTHER,
-    STATE_RUNQUEUE, STATE_SOCKET, SYS_IO_URING, SYS_READ, SYS_READV, SYS_WRITE, SYS_WRITEV, SYSCALL_NUMBERS,
-    SchedEvent, THREAD_EXITED, Thread, blocking_state, runq_bucket,
+    Kind, Lost, NO_OFFSET, NO_SYSCALL, RUNQ_BUCKETS, STATE_BLOCK_IO, STATE_FAULT, STATE_FILE, STATE_LOCK, STATE_MEMORY,
+    STATE_ONCPU, STATE_OTHER, STATE_RUNQUEUE, STATE_SEND, STATE_SOCKET, STATE_THROTTLED, SYS_FUTEX, SYS_IO_URING,
+    SYS_READ, SYS_READV, SYS_WRITE, SYS_WRITEV, SYSCALL_NUMBERS, SchedEvent, THREAD_EXITED, THREAD_RECLAIMS, Thread,
+    blocking_state, runq_bucket,
 };
 
 use crate::{
@@ -59,7 +60,7 @@ fn switched<R: Read>(preempt: bool, prev: *const u8, next: *const u8, state: u32
         }
         if next_mark != 0 {
             let tid = R::u32(next, config!(offsets.task_pid));
-            enter_cpu(tid, next_tgid, next_mark, now);
+            enter_cpu(tid, next_tgid, next_mark, prev_mark, now);
         }
     }
 }
@@ -83,7 +84,7 @@ unsafe fn leave_cpu<R: Read>(prev: *const u8, tgid: u32, mark: u16, task_state: 
         let to = if task_state == TASK_RUNNING {
             state::add(&raw mut (*sums.process).counters.involuntary_switches, 1);
             state::add(&raw mut (*sums.service).involuntary_switches, 1);
-            STATE_RUNQUEUE
+            runnable::<R>(prev)
         } else {
             state::add(&raw mut (*sums.process).counters.voluntary_switches, 1);
             state::add(&raw mut (*sums.service).voluntary_switches, 1);
@@ -91,7 +92,28 @@ unsafe fn leave_cpu<R: Read>(prev: *const u8, tgid: u32, mark: u16, task_state: 
         };
         state::close(thread, sums, now);
         state::open(thread, sums, to, now);
+        if (*thread).flags & THREAD_RECLAIMS != 0 {
+            state::reclaim_ends(sums, now);
+        }
         told(tgid, tid, to as u32, 0, now);
+    }
+}
+
+/// What keeps a runnable thread from its CPU: others that run there, or its control group's quota. Of threads that wait
+/// already when the quota runs out only those of kernels from 6.18 on are seen to: the earlier ones take the whole queue
+/// away without a switch.
+///
+/// # Safety
+/// `task` is the hook's.
+#[inline(always)]
+unsafe fn runnable<R: Read>(task: *const u8) -> usize {
+    if config!(offsets.task_cfs_rq) == NO_OFFSET {
+        return STATE_RUNQUEUE;
+    }
+    // SAFETY: by contract, and a constant offset.
+    unsafe {
+        let queue = R::u64(task, config!(offsets.task_cfs_rq)) as *const u8;
+        if R::u32(queue, config!(offsets.cfs_rq_throttle_count)) != 0 { STATE_THROTTLED } else { STATE_RUNQUEUE }
     }
 }
 
@@ -114,6 +136,13 @@ unsafe fn reason<R: Read>(prev: *const u8, thread: *const Thread, state: u32) ->
     unsafe {
         let number = (*thread).syscall;
         let class = class_of(number);
+        // The bit of pressure stall information is set around all waits for memory, also for pages that were taken away
+        // too early and are read again.
+        let stalled = config!(offsets.task_in_memstall) != NO_OFFSET
+            && R::u8(prev, config!(offsets.task_in_memstall)) & config!(offsets.task_in_memstall_mask) as u8 != 0;
+        if stalled || (*thread).flags & THREAD_RECLAIMS != 0 {
+            return STATE_MEMORY;
+        }
         // The bit is set by io_schedule(); io_uring also sets it while it waits for sockets.
         if class != SYS_IO_URING
             && R::u8(prev, config!(offsets.task_in_iowait)) & config!(offsets.task_in_iowait_mask) as u8 != 0
@@ -126,15 +155,39 @@ unsafe fn reason<R: Read>(prev: *const u8, thread: *const Thread, state: u32) ->
         match class {
             SYS_READ | SYS_WRITE | SYS_READV | SYS_WRITEV => {
                 // The same call serves files and sockets.
-                if (*thread).socket != 0 { STATE_SOCKET } else { STATE_FILE }
+                if (*thread).socket == 0 {
+                    STATE_FILE
+                } else if class == SYS_READ || class == SYS_READV {
+                    STATE_SOCKET
+                } else {
+                    STATE_SEND
+                }
             }
+            SYS_FUTEX if waits_for_lock((*thread).args[1], (*thread).args[2]) => STATE_LOCK,
             class => blocking_state(class),
         }
     }
 }
 
+/// Whether futex(2) with this operation and value waits for a lock, and not for work: the mutexes of glibc, musl, Go and
+/// Rust all write 2 for "held, and somebody waits", which is what a waiter then expects there.
 #[inline(always)]
-fn enter_cpu(tid: u32, tgid: u32, mark: u16, now: u64) {
+fn waits_for_lock(operation: u64, value: u64) -> bool {
+    const COMMAND: u64 = 0x7f;
+    const WAIT: u64 = 0;
+    const LOCK_PI: u64 = 6;
+    const WAIT_BITSET: u64 = 9;
+    const LOCK_PI2: u64 = 13;
+    const HELD_AND_AWAITED: u32 = 2;
+    match operation & COMMAND {
+        WAIT | WAIT_BITSET => value as u32 == HELD_AND_AWAITED,
+        LOCK_PI | LOCK_PI2 => true,
+        _ => false,
+    }
+}
+
+#[inline(always)]
+fn enter_cpu(tid: u32, tgid: u32, mark: u16, before: u16, now: u64) {
     let Some(sums) = watch::sums(mark) else { return };
     let Some(thread) = state::thread(tid, tgid) else { return };
     // SAFETY: map values.
@@ -146,11 +199,21 @@ fn enter_cpu(tid: u32, tgid: u32, mark: u16, now: u64) {
         let delay = now.wrapping_sub((*thread).since_ns);
         state::close(thread, sums, now);
         state::open(thread, sums, STATE_ONCPU, now);
+        if (*thread).flags & THREAD_RECLAIMS != 0 {
+            state::reclaim_begins(sums, now);
+        }
         told(tgid, tid, STATE_ONCPU as u32, 0, now);
         if waited {
             let bucket = opaque(runq_bucket(delay));
             if bucket < RUNQ_BUCKETS {
                 state::add((&raw mut (*sums.process).runq_delay).cast::<u64>().add(bucket), 1);
+            }
+            // Who had the CPU last is who was waited for.
+            if let Some(others) = watch::sums(before)
+                && others.service_index == sums.service_index
+            {
+                state::add(&raw mut (*sums.process).counters.own_wait_ns, delay);
+                state::add(&raw mut (*sums.service).own_wait_ns, delay);
             }
         }
     }
@@ -179,13 +242,14 @@ fn woken<R: Read>(task: *const u8, new: bool) {
         }
         let from = (*thread).state;
         // A thread that had not left the CPU yet is woken without having waited.
-        if from == STATE_ONCPU as u32 || from == STATE_RUNQUEUE as u32 {
+        if from == STATE_ONCPU as u32 || from == STATE_RUNQUEUE as u32 || from == STATE_THROTTLED as u32 {
             return;
         }
+        let to = runnable::<R>(task);
         let now = now_ns();
         state::close(thread, sums, now);
-        state::open(thread, sums, STATE_RUNQUEUE, now);
-        told(tgid, tid, STATE_RUNQUEUE as u32, bpf_get_current_pid_tgid() as u32, now);
+        state::open(thread, sums, to, now);
+        told(tgid, tid, to as u32, bpf_get_current_pid_tgid() as u32, now);
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
 
 mod address;
 mod capture;
+mod network;
 mod sniff;
 mod walk;
 
@@ -33,6 +34,7 @@ const MSG_PEEK: u64 = 0x2;
 const MSG_TRUNC: u64 = 0x20;
 const MSG_ERRQUEUE: u64 = 0x2000;
 
+const EAGAIN: i64 = -11;
 const EPIPE: i64 = -32;
 const ECONNABORTED: i64 = -103;
 const ECONNRESET: i64 = -104;
@@ -186,6 +188,7 @@ pub unsafe fn returned<R: Read>(
             // A read of no bytes is no end of the stream if none were asked for; that is rare enough to leave to
             // the agent, which keeps a connection on which more arrives.
             0 if reads(class) => ended(pid_tgid, mark, thread.socket, CLOSE_EOF, at_ns),
+            EAGAIN if !reads(class) => network::refused(thread.socket, at_ns),
             EPIPE | ECONNABORTED | ECONNRESET | ETIMEDOUT => ended(pid_tgid, mark, thread.socket, CLOSE_RESET, at_ns),
             _ => {}
         }

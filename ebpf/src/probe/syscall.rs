@@ -2,8 +2,8 @@
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use inferscope_abi::{
-    Lost, NO_SYSCALL, SYS_CLOSE, SYS_DUP, SYS_OTHER, SYS_READ, SYS_SENDMMSG, SYS_SHUTDOWN, SYSCALL_NUMBERS, SyscallKey,
-    SyscallStats,
+    INTERPRETER_WAIT_NS, Lost, NO_SYSCALL, SYS_CLOSE, SYS_DUP, SYS_FUTEX, SYS_OTHER, SYS_READ, SYS_SENDMMSG,
+    SYS_SHUTDOWN, SYSCALL_NUMBERS, SyscallKey, SyscallStats,
 };
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
 
 /// The highest error number that a system call returns, negated.
 const MAX_ERRNO: i64 = 4095;
+const ETIMEDOUT: i64 = -110;
 
 /// Where a hook finds the arguments of the call that begins.
 trait Arguments {
@@ -119,6 +120,10 @@ fn entered<R: Read>(current: u64, mark: u16, number: u32, arguments: impl Argume
             (*thread).args[2] = arguments.get(2);
             (*thread).args[3] = arguments.get(3);
         }
+        if class == SYS_FUTEX {
+            (*thread).args[1] = arguments.get(1);
+            (*thread).args[2] = arguments.get(2);
+        }
         // close(2) looks at the file itself.
         if (SYS_READ..=SYS_SENDMMSG).contains(&class) || class == SYS_SHUTDOWN {
             (*thread).socket = socket::inode_of::<R>((*thread).args[0]);
@@ -144,14 +149,32 @@ fn returned<R: Read>(current: u64, mark: u16, result: i64) {
         (*thread).syscall = NO_SYSCALL;
         let now = now_ns();
         let failed = (-MAX_ERRNO..0).contains(&result);
-        let stats = count(tgid, number, now.wrapping_sub((*thread).syscall_since_ns), failed);
+        let took = now.wrapping_sub((*thread).syscall_since_ns);
+        let stats = count(tgid, number, took, failed);
         let class = class_of(number);
+        if class == SYS_FUTEX && result == ETIMEDOUT {
+            timed_out(mark, took);
+        }
         if (SYS_READ..=SYS_SENDMMSG).contains(&class) || class == SYS_SHUTDOWN {
             let moved = socket::returned::<R>(current, mark, thread, class, result, now);
             if !stats.is_null() {
                 (*stats).socket_bytes += moved;
             }
         }
+    }
+}
+
+/// A futex call ended by its timeout: if that was the interpreter's, its lock is what was waited for.
+#[inline(always)]
+fn timed_out(mark: u16, took_ns: u64) {
+    if took_ns < INTERPRETER_WAIT_NS.start || took_ns >= INTERPRETER_WAIT_NS.end {
+        return;
+    }
+    let Some(sums) = watch::sums(mark) else { return };
+    // SAFETY: map values.
+    unsafe {
+        state::add(&raw mut (*sums.process).counters.interpreter_wait_ns, took_ns);
+        state::add(&raw mut (*sums.service).interpreter_wait_ns, took_ns);
     }
 }
 

@@ -22,6 +22,10 @@ pub const STATES: [&str; inferscope_abi::STATES] = [
     "asleep",
     "blocked: page fault",
     "blocked",
+    "runnable: throttled",
+    "blocked: lock",
+    "blocked: memory",
+    "blocked: send",
 ];
 /// Names of what stands beside a slice.
 pub const ANNOTATIONS: [&str; 3] = ["cpu", "woken by", "woken on cpu"];

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::correlate::{self, Labels};
-use crate::session::exchange::{Ending, Exchange, GapCounts, LlmExchange, Mark, Role};
+use crate::session::exchange::{Ending, Exchange, GapCounts, LlmExchange, Mark, Role, Sending};
 
 fn exchange(path: &str, status: u16, llm: Option<LlmExchange>) -> Exchange {
     let mark = Mark::default();
@@ -26,6 +26,8 @@ fn exchange(path: &str, status: u16, llm: Option<LlmExchange>) -> Exchange {
         content_chunks: 0,
         gap: false,
         chunk_gaps: GapCounts::default(),
+        others_in_flight: 0,
+        sending: Sending::default(),
         traceparent: None,
         request_id: None,
         llm,

@@ -33,7 +33,8 @@ pub struct GpuSnapshot {
 }
 
 impl GpuSnapshot {
-    pub(super) fn empty() -> GpuSnapshot {
+    /// Before the first round.
+    pub fn empty() -> GpuSnapshot {
         GpuSnapshot {
             at_ns: 0,
             at: None,

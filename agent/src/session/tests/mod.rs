@@ -9,7 +9,8 @@ mod messages;
 mod never_wrong;
 
 use inferscope_abi::{
-    CloseEvent, DIR_RX, DIR_TX, FAMILY_INET, Header, Kind, PAYLOAD_FIRST, PAYLOAD_MORE, PayloadHeader, Snapshot,
+    CloseEvent, DIR_RX, DIR_TX, FAMILY_INET, Header, Kind, Network, PAYLOAD_FIRST, PAYLOAD_MORE, PayloadHeader,
+    Snapshot,
 };
 
 use super::exchange::{Exchange, Role};
@@ -131,6 +132,7 @@ impl Wire {
             local_port: if server { PORT } else { 50_000 },
             remote_port: if server { 50_000 } else { PORT },
             remote_address: [0; 16],
+            network: Network::default(),
             snapshot: Snapshot { at_ns: self.now, ..Snapshot::default() },
         };
         self.offsets[usize::from(request)] += length;

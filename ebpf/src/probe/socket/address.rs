@@ -5,6 +5,8 @@ use inferscope_abi::{Connection, FAMILY_INET, FAMILY_INET6, Lost};
 
 use crate::{config, emit::lost, kernel::read};
 
+const IPPROTO_TCP: u16 = 6;
+
 /// Leaves what can't be read at 0.
 #[inline(always)]
 pub fn fill(connection: &mut Connection, file: u64) {
@@ -24,6 +26,10 @@ fn read_into(connection: &mut Connection, file: u64) -> Option<()> {
         FAMILY_INET6 => (config!(offsets.sock_v6_daddr), 16),
         _ => return Some(()),
     };
+    // 16 bits since 5.6. MPTCP is 262 and has another struct; peers that do not speak it get a socket of plain TCP.
+    if read::<u16>(sock, config!(offsets.sock_protocol))? == IPPROTO_TCP {
+        connection.sock = sock;
+    }
     // skc_dport is in network order, skc_num in the host's.
     connection.remote_port = u16::from_be(read(sock, config!(offsets.sock_dport))?);
     connection.local_port = read(sock, config!(offsets.sock_num))?;

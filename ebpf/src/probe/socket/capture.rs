@@ -11,7 +11,7 @@ use inferscope_abi::{
     PAYLOAD_MORE, PayloadHeader, STATES,
 };
 
-use super::{Call, walk::Walk};
+use super::{Call, network, walk::Walk};
 use crate::{
     config,
     emit::{self, header, lost},
@@ -39,6 +39,11 @@ pub fn emit(scratch: *mut Scratch, sums: Sums, inode: u64, connection: *mut Conn
         *moved = offset + total;
         fill_head(&mut (*scratch).head, call, inode, &*connection);
         (*scratch).head.offset = offset;
+        (*scratch).head.network = if call.direction == DIR_RX {
+            (*connection).network
+        } else {
+            network::sent(connection, call.enter_ns, call.at_ns)
+        };
         (*scratch).head.service = sums.service_index;
         (*scratch).head.flags = if first { PAYLOAD_FIRST } else { 0 };
         snapshot(&mut (*scratch).head, sums.service, call.at_ns);
@@ -76,6 +81,10 @@ unsafe fn snapshot(head: &mut PayloadHeader, service: *const Counters, now: u64)
         }
         head.snapshot.major_faults = (*service).major_faults;
         head.snapshot.block_bytes = (*service).block_bytes;
+        head.snapshot.reclaim_ns = (*service).reclaim.at(now);
+        head.snapshot.reclaims = (*service).reclaims;
+        head.snapshot.interpreter_wait_ns = (*service).interpreter_wait_ns;
+        head.snapshot.own_wait_ns = (*service).own_wait_ns;
     }
 }
 

@@ -1,0 +1,227 @@
+//! What a service is like when nothing is wrong: its last sound requests, and what a request like one of them would have
+//! taken. Bounded; medians, so that one odd request changes nothing.
+
+use std::collections::VecDeque;
+
+use super::{
+    causes::{CAUSES, Cause, Causes},
+    request::Request,
+};
+
+/// Requests that are kept.
+const KEPT: usize = 128;
+/// Fewer than this are no usual.
+const LEAST: usize = 5;
+/// Weight of a new request in the usual shares.
+const WEIGHT: f64 = 0.05;
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    ttft_s: Option<f64>,
+    tpot_s: Option<f64>,
+    duration_s: f64,
+    input: Option<u64>,
+    output: Option<u64>,
+    others: u32,
+    rtt_s: f64,
+}
+
+/// What a request would have taken.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Expected {
+    pub ttft_s: Option<f64>,
+    pub duration_s: f64,
+}
+
+/// The usual of one service.
+#[derive(Clone, Debug, Default)]
+pub struct Baseline {
+    seen: VecDeque<Seen>,
+    /// Share of each cause, and how far a request's is from it, both as running means.
+    shares: [(f64, f64); CAUSES],
+    learned: u64,
+}
+
+fn median(values: &mut [f64]) -> Option<f64> {
+    let middle = values.len() / 2;
+    (values.len() >= LEAST).then(|| *values.select_nth_unstable_by(middle, f64::total_cmp).1)
+}
+
+/// Whether two counts are within a factor of two; what is not known is like anything.
+fn alike(a: Option<u64>, b: Option<u64>) -> bool {
+    let (Some(a), Some(b)) = (a, b) else { return true };
+    a.max(8) <= 2 * b.max(8) && b.max(8) <= 2 * a.max(8)
+}
+
+impl Seen {
+    fn of(request: &Request) -> Self {
+        Self {
+            ttft_s: request.ttft_s,
+            tpot_s: request.tpot_s,
+            duration_s: request.duration_s,
+            input: request.input_tokens,
+            output: request.output_tokens,
+            others: request.others_in_flight,
+            rtt_s: request.network.rtt_s,
+        }
+    }
+}
+
+impl Baseline {
+    /// Whether enough was seen to say what is usual.
+    pub fn is_known(&self) -> bool {
+        self.seen.len() >= LEAST
+    }
+
+    /// How much more of a request than usual went to a cause, 0 to 1: what lies within the usual spread is nothing.
+    pub fn excess(&self, causes: &Causes, cause: Cause) -> f64 {
+        let (usual, spread) = self.shares[cause as usize];
+        (causes.share(cause) - usual - 2.0 * spread).max(0.0)
+    }
+
+    /// Requests in flight beside one, as of nine in ten.
+    pub fn usual_others(&self) -> Option<u32> {
+        if !self.is_known() {
+            return None;
+        }
+        let mut others: Vec<u32> = self.seen.iter().map(|seen| seen.others).collect();
+        let at = (others.len() * 9 / 10).min(others.len() - 1);
+        Some(*others.select_nth_unstable(at).1)
+    }
+
+    /// The usual round-trip time.
+    pub fn usual_rtt_s(&self) -> Option<f64> {
+        median(&mut self.seen.iter().map(|seen| seen.rtt_s).collect::<Vec<_>>())
+    }
+
+    /// The median of a figure over the sound requests that are like this one: `fits` says which those are beside the
+    /// number of others in flight, which may be no more than a little above this one's.
+    fn usual(
+        &self,
+        request: &Request,
+        figure: impl Fn(&Seen) -> Option<f64>,
+        fits: impl Fn(&Seen) -> bool,
+    ) -> Option<f64> {
+        let others = request.others_in_flight;
+        let of = |least: u32, most: u32| {
+            let near = self.seen.iter().filter(|seen| (least..=most).contains(&seen.others) && fits(seen));
+            median(&mut near.filter_map(&figure).collect::<Vec<_>>())
+        };
+        // A batch is slower for each of its requests: best compare with as full a one.
+        of(others.saturating_sub(1), others + 1).or_else(|| of(0, others + 1))
+    }
+
+    /// What a request like this one takes when nothing is wrong; None if too few like it were seen.
+    pub fn expected(&self, request: &Request) -> Option<Expected> {
+        let like = |seen: &Seen| alike(seen.input, request.input_tokens);
+        let any = |_: &Seen| true;
+        let figure = |seen: &Seen| seen.ttft_s;
+        let ttft_s = self.usual(request, figure, like).or_else(|| self.usual(request, figure, any));
+        let tpot_s = self.usual(request, |seen| seen.tpot_s, any);
+        let output = request.output_tokens.unwrap_or(1).max(1);
+        let streamed = request.ttft_s.and(ttft_s).zip(tpot_s.or((output == 1).then_some(0.0)));
+        let duration_s = match streamed {
+            Some((ttft_s, tpot_s)) => ttft_s + tpot_s * (output - 1) as f64,
+            None => self.usual(
+                request,
+                |seen| Some(seen.duration_s * output as f64 / seen.output?.max(1) as f64),
+                |seen| like(seen) && alike(seen.output, request.output_tokens),
+            )?,
+        };
+        (duration_s > 0.0).then_some(Expected { ttft_s, duration_s })
+    }
+
+    /// Takes a request for usual.
+    pub fn learn(&mut self, request: &Request, causes: &Causes) {
+        self.learn_times(request);
+        self.learned += 1;
+        let weight = WEIGHT.max(1.0 / self.learned as f64);
+        for (cause, (usual, spread)) in self.shares.iter_mut().enumerate() {
+            let sum = causes.sum();
+            let share = if sum > 0.0 { causes.0[cause] / sum } else { 0.0 };
+            *spread += weight * ((share - *usual).abs().min(0.25) - *spread);
+            *usual += weight * (share - *usual);
+        }
+    }
+
+    /// Takes its times for usual, and not what kept it: the service does other work by now.
+    pub fn learn_times(&mut self, request: &Request) {
+        if self.seen.len() == KEPT {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(Seen::of(request));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(ttft: f64, tpot: f64, output: u64, others: u32) -> Request {
+        Request {
+            ttft_s: Some(ttft),
+            tpot_s: Some(tpot),
+            duration_s: ttft + tpot * (output - 1) as f64,
+            input_tokens: Some(100),
+            output_tokens: Some(output),
+            others_in_flight: others,
+            stream: true,
+            ..Request::default()
+        }
+    }
+
+    #[test]
+    fn a_request_is_compared_with_its_like() {
+        let mut baseline = Baseline::default();
+        assert_eq!(baseline.expected(&request(0.1, 0.01, 11, 0)), None);
+        for i in 0..20 {
+            baseline.learn(&request(0.1, 0.01, 11, 0), &Causes::default());
+            let long = Request { input_tokens: Some(10_000), ..request(2.0, 0.01, 11, 0) };
+            baseline.learn(&long, &Causes::default());
+            baseline.learn(&request(0.3, 0.05, 11, 7 + i % 2), &Causes::default());
+        }
+        let duration = |request: &Request| baseline.expected(request).expect("like others").duration_s;
+        assert!((duration(&request(9.0, 9.0, 101, 0)) - 1.1).abs() < 1e-9, "alone");
+        assert!((duration(&request(9.0, 9.0, 101, 7)) - 5.3).abs() < 1e-9, "in a batch");
+        let long = Request { input_tokens: Some(12_000), ..request(9.0, 9.0, 101, 0) };
+        assert!((duration(&long) - 3.0).abs() < 1e-9, "long prompt");
+        // More in flight than ever: as if they were as many as there ever were.
+        assert!(duration(&request(9.0, 9.0, 101, 99)) < 5.4);
+    }
+
+    #[test]
+    fn whole_responses_are_compared_by_their_tokens() {
+        let mut baseline = Baseline::default();
+        for _ in 0..8 {
+            let whole = Request { ttft_s: None, tpot_s: None, stream: false, ..request(0.1, 0.01, 41, 0) };
+            baseline.learn(&whole, &Causes::default());
+        }
+        let whole = |output| Request { ttft_s: None, tpot_s: None, ..request(0.0, 0.0, output, 0) };
+        assert!((baseline.expected(&whole(82)).expect("like others").duration_s - 1.0).abs() < 1e-9);
+        assert_eq!(baseline.expected(&whole(1_000)), None);
+    }
+
+    #[test]
+    fn the_usual_spread_is_no_excess() {
+        let mut baseline = Baseline::default();
+        let causes = |run_queue: f64| {
+            let mut causes = Causes::default();
+            causes.0[Cause::RunQueue as usize] = run_queue;
+            causes.0[Cause::OnCpu as usize] = 1.0 - run_queue;
+            causes
+        };
+        for i in 0..50 {
+            baseline.learn(&request(0.1, 0.01, 11, 0), &causes(if i % 2 == 0 { 0.1 } else { 0.2 }));
+        }
+        assert_eq!(baseline.excess(&causes(0.2), Cause::RunQueue), 0.0);
+        assert!(baseline.excess(&causes(0.6), Cause::RunQueue) > 0.3);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut baseline = Baseline::default();
+        (0..10_000).for_each(|_| baseline.learn(&request(0.1, 0.01, 11, 3), &Causes::default()));
+        assert_eq!(baseline.seen.len(), KEPT);
+        assert_eq!(baseline.usual_others(), Some(3));
+    }
+}

@@ -1,0 +1,185 @@
+//! One made-up service, its usual requests, and each thing that can go wrong with it.
+
+use inferscope_abi::{FIRST_OFFCPU_STATE, STATE_BLOCK_IO, STATE_LOCK, STATE_MEMORY, STATE_SEND, STATE_THROTTLED};
+
+use super::*;
+use crate::correlate::{HostPhases, NetworkShare};
+
+/// A request that prefills for 100 ms and decodes 20 tokens in 400 ms, each slowed down `slow` times; what its threads
+/// did is a part of its time.
+fn request(slow: f64, oncpu: f64, runqueue: f64, states: &[(usize, f64)]) -> Request {
+    let share = |wall_s: f64| {
+        let mut host =
+            HostShare { wall_s, oncpu_s: oncpu * wall_s, runqueue_s: runqueue * wall_s, ..HostShare::default() };
+        states.iter().for_each(|(state, part)| host.offcpu_s[state - FIRST_OFFCPU_STATE] = part * wall_s);
+        Some(host)
+    };
+    Request {
+        service: "s".into(),
+        role: "server",
+        operation: Some("chat"),
+        stream: true,
+        status: 200,
+        input_tokens: Some(50),
+        output_tokens: Some(21),
+        ttft_s: Some(0.1 * slow),
+        tpot_s: Some(0.02 * slow),
+        duration_s: 0.5 * slow,
+        host: HostPhases { prefill: share(0.1 * slow), decode: share(0.4 * slow), total: share(0.5 * slow) },
+        ..Request::default()
+    }
+}
+
+fn quiet() -> Request {
+    request(1.0, 1.5, 0.05, &[(STATE_BLOCK_IO, 0.01)])
+}
+
+fn learned() -> Judge {
+    let mut judge = Judge::default();
+    for _ in 0..30 {
+        let mut request = quiet();
+        judge.judge(&mut request, None);
+        assert_eq!(request.finding.verdict, Some(Verdict::HostOk));
+    }
+    judge
+}
+
+#[track_caller]
+fn verdict(mut request: Request, gpu: Option<GpuWindow>) -> Verdict {
+    learned().judge(&mut request, gpu);
+    let Finding { verdict, verdict_confidence, .. } = request.finding;
+    let confidence = verdict_confidence.expect("given");
+    assert!((0.0..=1.0).contains(&confidence), "{verdict:?} {confidence}");
+    verdict.expect("given")
+}
+
+#[test]
+fn each_fault_is_called_by_its_name() {
+    assert_eq!(verdict(quiet(), None), Verdict::HostOk);
+    assert_eq!(verdict(request(2.0, 1.0, 0.9, &[]), None), Verdict::CpuContention);
+    assert_eq!(verdict(request(3.0, 0.6, 0.4, &[(STATE_THROTTLED, 0.9)]), None), Verdict::CpuThrottled);
+    assert_eq!(verdict(request(2.0, 0.5, 0.05, &[(STATE_LOCK, 0.5)]), None), Verdict::LockBound);
+    assert_eq!(verdict(request(2.0, 0.5, 0.05, &[(STATE_BLOCK_IO, 0.6)]), None), Verdict::IoBound);
+    assert_eq!(verdict(request(2.0, 0.5, 0.05, &[(STATE_MEMORY, 0.6)]), None), Verdict::MemoryPressure);
+    assert_eq!(verdict(request(2.0, 1.5, 0.05, &[]), None), Verdict::CpuBound);
+    assert_eq!(verdict(request(3.0, 0.1, 0.0, &[]), None), Verdict::Unknown);
+}
+
+#[test]
+fn threads_that_wait_for_each_other_are_no_contention() {
+    let mut crowded = request(1.0, 1.0, 0.9, &[]);
+    for host in [&mut crowded.host.prefill, &mut crowded.host.decode, &mut crowded.host.total].into_iter().flatten() {
+        host.own_wait_s = 0.85 * host.wall_s;
+    }
+    let mut judge = Judge::default();
+    judge.judge(&mut crowded, None);
+    assert_eq!(crowded.finding.verdict, Some(Verdict::HostOk));
+}
+
+#[test]
+fn pages_that_are_read_again_were_thrown_out_for_want_of_memory() {
+    let mut squeezed = request(2.0, 0.5, 0.05, &[(STATE_BLOCK_IO, 0.6)]);
+    squeezed.host.total = squeezed.host.total.map(|host| HostShare { major_faults: 400, reclaims: 300, ..host });
+    assert_eq!(verdict(squeezed, None), Verdict::MemoryPressure);
+}
+
+#[test]
+fn the_interpreters_lock_is_a_lock() {
+    let mut waits = request(2.0, 0.5, 0.05, &[]);
+    for host in [&mut waits.host.prefill, &mut waits.host.decode, &mut waits.host.total].into_iter().flatten() {
+        host.interpreter_wait_s = 0.5 * host.wall_s;
+    }
+    assert_eq!(verdict(waits, None), Verdict::LockBound);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_told_from_a_way_that_loses() {
+    let slow = Request {
+        network: NetworkShare { write_s: [0.0, 1.0], full_s: [0.0, 0.5], ..NetworkShare::default() },
+        ..request(4.0, 0.3, 0.0, &[(STATE_SEND, 0.5)])
+    };
+    assert_eq!(verdict(slow.clone(), None), Verdict::ClientSlow);
+    // The server did not wait, but what it wrote waits for the client.
+    let unread = NetworkShare { unread_ratio: 0.8, retransmits: 3, ..NetworkShare::default() };
+    assert_eq!(verdict(Request { network: unread, ..quiet() }, None), Verdict::ClientSlow);
+    let loses = NetworkShare { retransmits: 9, rtt_s: 0.05, ..slow.network };
+    assert_eq!(verdict(Request { network: loses, ..slow }, None), Verdict::NetworkBound);
+    // The server does not wait for the way; the client does.
+    let far = NetworkShare { rtt_s: 0.2, ..NetworkShare::default() };
+    assert_eq!(verdict(Request { network: far, ..quiet() }, None), Verdict::NetworkBound);
+    let near = NetworkShare { rtt_s: 0.004, ..NetworkShare::default() };
+    assert_eq!(verdict(Request { network: near, ..quiet() }, None), Verdict::HostOk);
+}
+
+#[test]
+fn a_first_token_that_comes_late_in_a_crowd_has_queued() {
+    let late = |others| {
+        let mut late = Request { ttft_s: Some(2.1), duration_s: 2.5, others_in_flight: others, ..quiet() };
+        late.host.prefill = late.host.prefill.map(|host| HostShare { wall_s: 2.1, oncpu_s: 3.0, ..host });
+        late
+    };
+    assert_eq!(verdict(late(30), None), Verdict::Queueing);
+    assert_ne!(verdict(late(0), None), Verdict::Queueing);
+}
+
+#[test]
+fn the_gpu_is_it_only_when_the_host_was_ready() {
+    let busy = |busy, throttled| Some(GpuWindow { busy, throttled });
+    assert_eq!(verdict(quiet(), busy(0.99, false)), Verdict::GpuBound);
+    assert_eq!(verdict(quiet(), busy(0.5, true)), Verdict::GpuBound);
+    assert_eq!(verdict(quiet(), busy(0.3, false)), Verdict::HostOk);
+    assert_eq!(verdict(request(2.0, 1.0, 0.9, &[]), busy(0.99, false)), Verdict::CpuContention);
+}
+
+#[test]
+fn what_a_service_always_loses_is_not_what_made_it_slow() {
+    let mut judge = Judge::default();
+    for _ in 0..50 {
+        judge.judge(&mut request(1.0, 1.0, 0.17, &[]), None);
+    }
+    let mut same = request(1.0, 1.0, 0.2, &[]);
+    judge.judge(&mut same, None);
+    assert_eq!(same.finding.verdict, Some(Verdict::HostOk));
+}
+
+#[test]
+fn a_fault_that_was_there_from_the_start_is_seen_without_a_usual() {
+    let mut judge = Judge::default();
+    let mut first = request(1.0, 1.0, 0.9, &[]);
+    judge.judge(&mut first, None);
+    assert_eq!((first.finding.verdict, first.finding.slowdown), (Some(Verdict::CpuContention), None));
+}
+
+#[test]
+fn a_fault_does_not_become_usual() {
+    let mut judge = learned();
+    for _ in 0..500 {
+        let mut request = request(2.0, 1.0, 0.9, &[]);
+        judge.judge(&mut request, None);
+        assert_eq!(request.finding.verdict, Some(Verdict::CpuContention));
+    }
+}
+
+#[test]
+fn other_work_becomes_usual_in_time() {
+    let mut judge = learned();
+    let mut last = None;
+    for _ in 0..1_500 {
+        let mut request = request(2.0, 1.5, 0.05, &[]);
+        judge.judge(&mut request, None);
+        last = request.finding.verdict;
+    }
+    assert_eq!(last, Some(Verdict::HostOk));
+}
+
+#[test]
+fn callers_and_other_requests_get_no_verdict() {
+    let mut judge = Judge::default();
+    for mut request in [Request { role: "client", ..quiet() }, Request { operation: None, ..quiet() }] {
+        judge.judge(&mut request, None);
+        assert_eq!(request.finding, Finding::default());
+    }
+    let mut unseen = Request { host: HostPhases::default(), ..quiet() };
+    judge.judge(&mut unseen, None);
+    assert_eq!(unseen.finding.verdict, Some(Verdict::Unknown));
+}

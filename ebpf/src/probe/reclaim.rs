@@ -1,0 +1,48 @@
+//! Direct reclaim: a watched thread has to make room in memory, of the host or of its control group, before it gets what
+//! it asked for. What it sleeps meanwhile is the state `memory` in `sched`.
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use inferscope_abi::{STATE_ONCPU, THREAD_RECLAIMS};
+
+use crate::{kernel::now_ns, state, watch};
+
+// TP_PROTO(int order, gfp_t gfp_flags) and more behind it by version; nothing of it is needed
+tracepoint!(reclaim_begin_btf, reclaim_begin_raw, "mm_vmscan_direct_reclaim_begin", |_ctx, _R| begins());
+tracepoint!(reclaim_mbegin_btf, reclaim_mbegin_raw, "mm_vmscan_memcg_reclaim_begin", |_ctx, _R| begins());
+// TP_PROTO(unsigned long nr_reclaimed) and more behind it by version
+tracepoint!(reclaim_end_btf, reclaim_end_raw, "mm_vmscan_direct_reclaim_end", |_ctx, _R| ends());
+tracepoint!(reclaim_mend_btf, reclaim_mend_raw, "mm_vmscan_memcg_reclaim_end", |_ctx, _R| ends());
+
+#[inline(always)]
+fn begins() {
+    let current = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((current >> 32) as u32, current as u32);
+    let Some(sums) = watch::sums(watch::mark(tgid)) else { return };
+    let Some(thread) = state::thread(tid, tgid) else { return };
+    // SAFETY: map values.
+    unsafe {
+        // A thread whose time on the CPU is not counted yet has none to be part of.
+        if (*thread).state != STATE_ONCPU as u32 || (*thread).flags & THREAD_RECLAIMS != 0 {
+            return;
+        }
+        (*thread).flags |= THREAD_RECLAIMS;
+        state::reclaim_begins(sums, now_ns());
+        state::add(&raw mut (*sums.process).counters.reclaims, 1);
+        state::add(&raw mut (*sums.service).reclaims, 1);
+    }
+}
+
+#[inline(always)]
+fn ends() {
+    let current = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((current >> 32) as u32, current as u32);
+    let Some(sums) = watch::sums(watch::mark(tgid)) else { return };
+    let Some(thread) = state::thread(tid, tgid) else { return };
+    // SAFETY: map values.
+    unsafe {
+        if (*thread).flags & THREAD_RECLAIMS != 0 {
+            (*thread).flags &= !THREAD_RECLAIMS;
+            state::reclaim_ends(sums, now_ns());
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! How a connection's way to its peer stands, as the kernel's TCP knows it: read with the payload that goes out, at most
+//! once a millisecond, for these are helper calls on the path of every chunk.
+
+use inferscope_abi::{Connection, NETWORK_AGE_NS, Network};
+
+use crate::{config, kernel::read, maps::CONNECTION};
+
+/// A write found no room.
+#[inline(always)]
+pub fn refused(inode: u64, at_ns: u64) {
+    let Some(connection) = CONNECTION.get_ptr_mut(inode) else { return };
+    // SAFETY: a map value.
+    unsafe {
+        if (*connection).full_since_ns == 0 {
+            (*connection).full_since_ns = at_ns;
+        }
+    }
+}
+
+/// Bytes went out by a call that began at `enter_ns` and has returned.
+///
+/// # Safety
+/// `connection` is a map value.
+#[inline(always)]
+pub unsafe fn sent(connection: *mut Connection, enter_ns: u64, at_ns: u64) -> Network {
+    // SAFETY: by contract.
+    unsafe {
+        let mut network = (*connection).network;
+        let full_since = (*connection).full_since_ns;
+        network.full_ns = if full_since != 0 && full_since < enter_ns { enter_ns - full_since } else { 0 };
+        (*connection).full_since_ns = 0;
+        let sock = (*connection).sock;
+        if sock != 0 && at_ns - (*connection).network_at_ns >= NETWORK_AGE_NS {
+            (*connection).network_at_ns = at_ns;
+            network.send_queue = read(sock, config!(offsets.sock_wmem_queued)).unwrap_or(0);
+            network.window = read(sock, config!(offsets.tcp_window)).unwrap_or(0);
+            network.rtt_us = read(sock, config!(offsets.tcp_rtt_us)).unwrap_or(0);
+            let again: u32 = read(sock, config!(offsets.tcp_total_retrans)).unwrap_or(0);
+            let in_vain: u32 = read(sock, config!(offsets.tcp_dsack_dups)).unwrap_or(0);
+            network.retransmits = again.saturating_sub(in_vain);
+            let room: u32 = read(sock, config!(offsets.sock_sndbuf)).unwrap_or(0);
+            // As sk_stream_is_writeable() has it: a third of the buffer must be free before poll(2) says so.
+            if network.send_queue + (network.send_queue >> 1) > room {
+                (*connection).full_since_ns = at_ns;
+            }
+            (*connection).network = network;
+        }
+        network
+    }
+}
