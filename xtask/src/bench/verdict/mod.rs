@@ -52,6 +52,9 @@ pub fn run(context: &super::Context) -> Result<Vec<Row>> {
         None => vec![Engine::Llama],
     };
     for engine in engines.iter().copied() {
+        if process::interrupted() {
+            break;
+        }
         // What one engine gave is not lost with the other.
         match measure(engine, &kinds, trials) {
             Ok(report) => reports.push(report),
@@ -97,10 +100,12 @@ fn measure(engine: Engine, kinds: &[&'static Kind], trials: u32) -> Result<Repor
     let began = Instant::now();
     for round in 0..trials {
         println!("{} round {} of {trials}", engine.name(), round + 1);
-        for (kind, fault) in &mut faults {
-            let done = trial::run(&rig, kind, fault.as_mut(), 1 + round as usize % 4, quiet_s)?;
-            println!("  {done}");
-            report.add(kind.name, done);
+        faults.retain_mut(|(kind, fault)| {
+            let done = trial::run(&rig, kind, fault.as_mut(), 1 + round as usize % 4, quiet_s);
+            done.map(|trial| report.add(kind.name, trial)).map_err(|error| report.broke(kind.name, &error)).is_ok()
+        });
+        if process::interrupted() {
+            bail!("interrupted");
         }
         let left = began.elapsed() / (round + 1) * (trials - round - 1);
         println!("  about {} left", step::seconds(left));

@@ -30,6 +30,7 @@ pub struct Report {
     effects: Vec<Vec<Effect>>,
     quiet: Line,
     skipped: Vec<(String, String)>,
+    broken: Vec<(String, String)>,
     busy: f64,
     slow_after: u64,
     /// Events that the agent lost.
@@ -40,8 +41,8 @@ impl Report {
     /// BUSY is the share of the CPUs that other programs use.
     pub fn new(engine: &'static str, busy: f64) -> Self {
         let quiet = Line::new("quiet control", QUIET);
-        let (lines, effects, skipped) = (Vec::new(), Vec::new(), Vec::new());
-        Self { engine, lines, effects, quiet, skipped, busy, slow_after: 0, lost: 0.0 }
+        let (lines, effects, skipped, broken) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { engine, lines, effects, quiet, skipped, broken, busy, slow_after: 0, lost: 0.0 }
     }
 
     pub fn begin(&mut self, fault: &str, expected: &'static str) {
@@ -53,7 +54,14 @@ impl Report {
         self.skipped.push((fault.to_owned(), why.to_owned()));
     }
 
+    /// A fault that could not be put in or taken away; it is not tried again.
+    pub fn broke(&mut self, fault: &str, error: &anyhow::Error) {
+        println!("  {fault}: {error:#}");
+        self.broken.push((fault.to_owned(), format!("{error:#}")));
+    }
+
     pub fn add(&mut self, fault: &str, trial: Trial) {
+        println!("  {trial}");
         let Some(place) = self.lines.iter().position(|line| line.what == fault) else { return };
         self.quiet.add(&trial.quiet);
         self.lines[place].add(&trial.faulty);
@@ -65,6 +73,10 @@ impl Report {
         let mut rows: Vec<Row> = self.lines.iter().zip(&self.effects).map(|(line, all)| self.row(line, all)).collect();
         let skipped = |(fault, why): &(String, String)| Row::skipped(format!("{}: {fault}", self.engine), why);
         rows.extend(self.skipped.iter().map(skipped));
+        let broken = |(fault, why): &(String, String)| {
+            Row::held(format!("{}: {fault}, put in", self.engine), why, "it can be", false)
+        };
+        rows.extend(self.broken.iter().map(broken));
         let (alarms, controls) = (self.quiet.alarms(), self.quiet.count());
         let measured = format!(
             "{alarms} of {controls}, {} of them `host_ok`; {} trials still slow after their fault; {} events lost; others \
@@ -142,6 +154,9 @@ fn middle_times(effects: &[Effect]) -> Seen {
 
 /// Prints the matrices, writes them to target/verdict.md and target/verdict.json; the rows.
 pub fn publish(reports: &[Report], as_json: bool) -> Result<Vec<Row>> {
+    if reports.is_empty() {
+        return Ok(Vec::new());
+    }
     let markdown: String = reports.iter().map(|report| report.markdown() + "\n").collect();
     let json = serde_json::Value::from(reports.iter().map(Report::json).collect::<Vec<_>>()).to_string();
     for (name, text) in [("verdict.md", &markdown), ("verdict.json", &json)] {
