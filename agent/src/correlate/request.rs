@@ -56,6 +56,9 @@ pub struct Request {
     pub http_error: Option<String>,
     #[serde(skip)]
     pub chunk_gaps: GapCounts,
+    /// When chunks with content went out, the first ones; only kept for a timeline.
+    #[serde(skip)]
+    pub chunk_times_ns: Vec<u64>,
 }
 
 /// What the request alone does not say.
@@ -162,6 +165,7 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
         host,
         http_error,
         chunk_gaps: exchange.chunk_gaps,
+        chunk_times_ns: exchange.chunk_times_ns,
     }
 }
 
@@ -194,6 +198,7 @@ mod tests {
             content_chunks: 5,
             gap: false,
             chunk_gaps: GapCounts::default(),
+            chunk_times_ns: Vec::new(),
             traceparent: None,
             request_id: None,
             llm: Some(LlmExchange {

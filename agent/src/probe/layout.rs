@@ -14,7 +14,7 @@ use super::{
 /// Where the running kernel shows its types.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
-const STRUCTS: [&str; 14] = [
+const STRUCTS: [&str; 16] = [
     "task_struct",
     "signal_struct",
     "files_struct",
@@ -25,6 +25,8 @@ const STRUCTS: [&str; 14] = [
     "sock",
     "linux_binprm",
     "request",
+    "request_queue",
+    "gendisk",
     "pt_regs",
     "atomic_t",
     "btf_trace_sched_switch",
@@ -62,6 +64,9 @@ impl Layout {
             Some(field) => (field.byte(), 0),
             None => (byte("file", &["f_count"])?, 1),
         };
+        let optional = |structure: &str, name: &str| -> Result<u32> {
+            Ok(btf.field(structure, &[name])?.map_or(NO_OFFSET, |field| field.byte()))
+        };
         let regs_args = arch::argument_registers(|path, index| byte("pt_regs", &[path]).map(|at| at + 8 * index))?;
         let offsets = Offsets {
             task_pid: byte("task_struct", &["pid"])?,
@@ -91,6 +96,12 @@ impl Layout {
             sock_v6_daddr: btf.field("sock", &["__sk_common", "skc_v6_daddr"])?.map_or(NO_OFFSET, |f| f.byte()),
             binprm_filename: byte("linux_binprm", &["filename"])?,
             request_data_len: byte("request", &["__data_len"])?,
+            request_cmd_flags: byte("request", &["cmd_flags"])?,
+            request_disk: optional("request", "rq_disk")?,
+            request_queue: byte("request", &["q"])?,
+            queue_disk: optional("request_queue", "disk")?,
+            disk_major: byte("gendisk", &["major"])?,
+            disk_first_minor: byte("gendisk", &["first_minor"])?,
             regs_args,
         };
         Ok(Self {

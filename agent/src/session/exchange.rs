@@ -70,6 +70,8 @@ pub struct Exchange {
     /// between two records with content, however many chunks each holds; gaps of 0 (records of one call) are left out,
     /// and so are those in which bytes were lost.
     pub chunk_gaps: GapCounts,
+    /// When records with content chunks came, the first ones; only kept for a timeline.
+    pub chunk_times_ns: Vec<u64>,
     /// `traceparent` header of the request, if valid.
     pub traceparent: Option<String>,
     /// `x-request-id` header of the request or of the response.
