@@ -84,8 +84,12 @@ impl Threads {
         if next == Next::Ended {
             self.known.remove(&tid);
         }
-        let oncpu_ns = if event.oncpu_ns == 0 { began_ns.min(at_ns) } else { event.oncpu_ns };
-        // A run of which the beginning was not seen may have been going on when the recording began.
+        let oncpu_ns = match event.oncpu_ns {
+            // It was going on when the watch began: since the recording did, unless it had been found blocked.
+            0 if found.is_none() => began_ns.min(at_ns),
+            0 => at_ns,
+            seen => seen,
+        };
         let run = before(tgid, tid, &event.wait, found, began_ns);
         Run { oncpu_ns: Some(oncpu_ns), left: Some((at_ns, next)), ..run }
     }
