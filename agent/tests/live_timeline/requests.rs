@@ -3,7 +3,6 @@
 use super::{attach, end, trace::Trace};
 use agent::export::perfetto::proto::Annotation;
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use support::client::Request;
 use support::live;
 use support::server::Server;
@@ -54,7 +53,7 @@ fn a_request_in_flight_at_the_end_is_drawn() {
     let file = folder.path().join("trace");
     let server = Server::start(&["-s", "delay-us=3000000"]).unwrap();
     let attach = attach(&[server.pid()], &file, &[]);
-    let mut client = TcpStream::connect(&server.target.address()).unwrap();
+    let mut client = server.target.connect(super::SOON).unwrap();
     let body = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
     let head = "POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n";
     write!(client, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();

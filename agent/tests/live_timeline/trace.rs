@@ -91,7 +91,7 @@ fn sched(packets: &[Packet], offset: u64) -> Vec<(u64, Sched)> {
     let mut all = Vec::new();
     for bundle in packets.iter().filter_map(|p| p.ftrace.as_ref()) {
         let mut at_ns = 0;
-        for compact in &bundle.compact {
+        if let Some(compact) = &bundle.compact {
             assert_eq!(compact.timestamp.len(), compact.next_tid.len());
             for (i, delta) in compact.timestamp.iter().enumerate() {
                 at_ns += delta;

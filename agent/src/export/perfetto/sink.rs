@@ -79,6 +79,8 @@ impl Sink {
                 let _ = file.set_len(whole);
                 fails.store(true, Ordering::Relaxed);
                 *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                // The thread's end before that of the recording would be taken for a fault of its own.
+                received.iter().for_each(drop);
             }
             drop(guard);
         })?;
