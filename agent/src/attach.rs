@@ -1,14 +1,15 @@
-//! `inferscope attach`: one process and its children, each request printed as it ends, a summary at the end.
+//! `inferscope attach`: processes and their children, each request printed as it ends, a summary at the end.
 //! Standard output may stand still, as under a pager: it is written to by threads of its own, waited for only so long.
 #![forbid(unsafe_code)]
 
+mod progress;
 mod recording;
 mod words;
 
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    io::{self, Write},
+    io::{self, IsTerminal as _, Write},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -16,6 +17,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
+use progress::Progress;
 use recording::Recording;
 
 use crate::{
@@ -154,7 +156,9 @@ async fn wait(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut poll = tokio::time::interval(Duration::from_millis(200));
     let (mut seen, mut absent) = (false, 0);
-    let process = std::path::PathBuf::from(format!("/proc/{}", args.pid));
+    let mut progress = Progress::new();
+    let who = whom(&args.pids);
+    let is_there = |pid: &u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
     let end = tokio::time::sleep(args.duration);
     tokio::pin!(end);
     loop {
@@ -172,22 +176,36 @@ async fn wait(
                     if recording.has_failed() {
                         return Ok(());
                     }
+                    progress.show(&recording.recorded(), recording.lost());
                 }
                 let watched = !running.sources.services.table().is_empty();
                 if watched && !seen && !args.json {
                     let time = humantime::format_duration(args.duration);
-                    commands::say(format!("watching process {} for {time}; Ctrl-C ends\n", args.pid));
+                    commands::say(format!("watching {who} for {time}; Ctrl-C ends\n"));
                 }
                 seen |= watched;
                 absent = if watched { 0 } else { absent + 1 };
                 // It may also have ended before it was watched at all.
-                if absent > 0 && seen || absent > 5 && !process.exists() {
-                    commands::say(format!("process {} has ended\n", args.pid));
+                if absent > 0 && seen || absent > 5 && !args.pids.iter().any(is_there) {
+                    progress.clear();
+                    commands::say(format!("{who} has ended\n"));
                     return Ok(());
                 }
             }
         }
     }
+}
+
+/// The processes in words.
+fn whom(pids: &[u32]) -> String {
+    let all: Vec<String> = pids.iter().map(ToString::to_string).collect();
+    format!("process{} {}", if all.len() > 1 { "es" } else { "" }, all.join(", "))
+}
+
+/// Over whatever progress stands in the line.
+fn request_line_on_terminal(request: &Request, out: &mut Vec<u8>) -> io::Result<()> {
+    out.extend_from_slice(progress::CLEAR.as_bytes());
+    request_line(request, out)
 }
 
 /// Hears nothing: an output that fails ends the command, and the summary says why.
@@ -199,9 +217,16 @@ pub fn attach(args: &AttachArgs, log: &LogArgs) -> Result<()> {
     config.nvml.enabled = args.out.is_some();
     let summary = Arc::new(Mutex::new(Summary::default()));
     let (tasks, mut ended) = supervised();
-    let format = if args.json { jsonl::line } else { request_line };
+    let terminals = io::stdout().is_terminal() && io::stderr().is_terminal();
+    let format = match (args.json, terminals && args.out.is_some()) {
+        (true, _) => jsonl::line,
+        (false, true) => request_line_on_terminal,
+        (false, false) => request_line,
+    };
     let printer = Lines::start("printer", Out::stdout()?, format, untold, tasks.guard("printer"))?;
-    let mut recording = args.out.as_deref().map(|path| Recording::start(path, &tasks)).transpose()?;
+    let output = args.output();
+    let mut recording =
+        output.map(|(path, format)| Recording::start(path, format, args.syscalls, &tasks)).transpose()?;
     let timeline = recording.as_ref().map(Recording::timeline);
     let (seen, printed, drawn) = (Arc::clone(&summary), printer.queue(), timeline.clone());
     let each = move |request: &Arc<Request>| {

@@ -144,6 +144,7 @@ mod tests {
             chunk_gaps: GapCounts::default(),
             others_in_flight: 0.0,
             sending: Sending::default(),
+            chunk_times_ns: Vec::new(),
             traceparent: None,
             request_id: None,
             llm: Some(llm),

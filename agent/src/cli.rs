@@ -2,10 +2,10 @@
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::config::{Config, ConfigError, Log, LogLevel, Overrides, is_endpoint};
@@ -40,7 +40,7 @@ pub enum Command {
     Check(CheckArgs),
     /// List the inference servers that run on this host
     Ps(PsArgs),
-    /// Watch one process: print each request as it ends, and a summary
+    /// Watch processes: print each request as it ends, and a summary; record a timeline with --out
     Attach(AttachArgs),
     /// Show the services of a running agent as a live table
     Top(TopArgs),
@@ -104,18 +104,53 @@ pub struct PsArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct AttachArgs {
-    /// The process to watch, with its children
-    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=4 << 20))]
-    pub pid: u32,
+    /// The process to watch, with its children, whatever it is; several with commas, or given several times
+    #[arg(
+        long = "pid", value_name = "PID", required = true, value_delimiter = ',',
+        value_parser = clap::value_parser!(u32).range(1..=4 << 20)
+    )]
+    pub pids: Vec<u32>,
     /// How long to watch
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
     pub duration: Duration,
     /// Print JSON lines
     #[arg(long)]
     pub json: bool,
-    /// Record a timeline in Perfetto's format: what every thread did when, and the requests above it
+    /// Record a timeline: what every thread did when, and the requests above it
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// What FILE becomes [default: by its name: .json is json, .pb.gz and .pprof are pprof, .svg is flamegraph, else perfetto]
+    #[arg(long, value_enum, value_name = "FORMAT", requires = "out")]
+    pub format: Option<AttachFormat>,
+    /// Draw system calls that take so long in the timeline; 0s draws all
+    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = any_time)]
+    pub syscalls: Duration,
+}
+
+/// What `attach --out` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AttachFormat {
+    /// A timeline in Perfetto's format, for ui.perfetto.dev
+    Perfetto,
+    /// A timeline as Chrome's trace events, which ui.perfetto.dev opens too; several times as long
+    Json,
+    /// A profile of stacks for pprof
+    Pprof,
+    /// A flame graph of stacks, as SVG
+    Flamegraph,
+}
+
+impl AttachFormat {
+    /// What a file of this name is expected to be.
+    fn of(path: &Path) -> Self {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        match name.as_str() {
+            name if name.ends_with(".json") => Self::Json,
+            name if name.ends_with(".pb.gz") || name.ends_with(".pprof") => Self::Pprof,
+            name if name.ends_with(".svg") => Self::Flamegraph,
+            _ => Self::Perfetto,
+        }
+    }
 }
 
 /// Arguments of `top`.
@@ -155,6 +190,10 @@ fn time(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn any_time(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "write a number with its unit, such as 500us or 10ms".to_owned())
+}
+
 impl LogArgs {
     /// The level that was asked for, if any was.
     pub fn level(&self) -> Option<LogLevel> {
@@ -191,9 +230,15 @@ impl PsArgs {
 }
 
 impl AttachArgs {
-    /// The defaults, with this process as the only one watched.
+    /// What is to be written, if anything is.
+    pub fn output(&self) -> Option<(&Path, AttachFormat)> {
+        let path = self.out.as_deref()?;
+        Some((path, self.format.unwrap_or_else(|| AttachFormat::of(path))))
+    }
+
+    /// The defaults, with these processes as the only ones watched.
     pub fn config(&self, log: &LogArgs) -> Config {
-        let include = Include { pids: vec![self.pid], ..Include::default() };
+        let include = Include { pids: self.pids.clone(), ..Include::default() };
         // Requests go to standard output: the log says only what went wrong.
         let level = log.level().unwrap_or(LogLevel::Warn);
         Config {
@@ -241,6 +286,28 @@ mod tests {
     }
 
     #[test]
+    fn attach_takes_several_processes_and_a_format() {
+        let attach = |tail: &str| match parse(&format!("inferscope attach {tail}")).unwrap().command {
+            Command::Attach(attach) => attach,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(attach("--pid 7,8 --pid 9").pids, [7, 8, 9]);
+        assert_eq!(attach("--pid 7").output(), None);
+        let formats = [
+            ("t.pftrace", AttachFormat::Perfetto),
+            ("t", AttachFormat::Perfetto),
+            ("T.JSON", AttachFormat::Json),
+            ("p.pb.gz", AttachFormat::Pprof),
+            ("flame.svg", AttachFormat::Flamegraph),
+            ("t.json --format perfetto", AttachFormat::Perfetto),
+        ];
+        for (tail, format) in formats {
+            assert_eq!(attach(&format!("--pid 7 --out {tail}")).output().unwrap().1, format, "{tail}");
+        }
+        assert_eq!(attach("--pid 7 --syscalls 0s").syscalls, Duration::ZERO);
+    }
+
+    #[test]
     fn ps_reads_what_run_reads() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, "[discover]\nexclude = [\"x\"]\n[[discover.service]]\nname = \"chat\"\n").unwrap();
@@ -268,6 +335,10 @@ mod tests {
             "inferscope attach",
             "inferscope attach --pid 1 --duration soon",
             "inferscope attach --pid 1 --duration 0s",
+            "inferscope attach --pid 1,x",
+            "inferscope attach --pid 1 --format json",
+            "inferscope attach --pid 1 --out f --format yaml",
+            "inferscope attach --pid 1 --syscalls much",
             "inferscope top --interval 1ms",
             "inferscope -v --log-level info ps",
         ] {

@@ -1,6 +1,9 @@
 //! Ring bytes to [`Event`]: the only place that reads raw records. Total: any bytes give an event or an error.
 
-use inferscope_abi::{CloseEvent, ExecEvent, ExitEvent, ForkEvent, Header, Kind, PayloadHeader, SchedEvent};
+use inferscope_abi::{
+    BlockEvent, CloseEvent, ExecEvent, ExitEvent, ForkEvent, Header, Kind, PayloadHeader, SchedEvent, StallEvent,
+    SyscallEvent,
+};
 
 /// One record of the ring, payload bytes borrowed.
 #[derive(Debug)]
@@ -11,6 +14,9 @@ pub enum Event<'a> {
     Payload(Payload<'a>),
     Close(CloseEvent),
     Sched(SchedEvent),
+    Syscall(SyscallEvent),
+    Block(BlockEvent),
+    Stall(StallEvent),
 }
 
 /// Bytes that a watched process moved, with where and when.
@@ -53,6 +59,12 @@ unsafe impl Wire for PayloadHeader {}
 unsafe impl Wire for CloseEvent {}
 // SAFETY: as above.
 unsafe impl Wire for SchedEvent {}
+// SAFETY: as above.
+unsafe impl Wire for SyscallEvent {}
+// SAFETY: as above.
+unsafe impl Wire for BlockEvent {}
+// SAFETY: as above.
+unsafe impl Wire for StallEvent {}
 
 fn take<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
     if bytes.len() < size_of::<T>() {
@@ -71,6 +83,9 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         Kind::Exit => Event::Exit(Box::new(take(bytes)?)),
         Kind::Close => Event::Close(take(bytes)?),
         Kind::Sched => Event::Sched(take(bytes)?),
+        Kind::Syscall => Event::Syscall(take(bytes)?),
+        Kind::Block => Event::Block(take(bytes)?),
+        Kind::Stall => Event::Stall(take(bytes)?),
         Kind::Payload => {
             let head: PayloadHeader = take(bytes)?;
             let rest = &bytes[size_of::<PayloadHeader>()..];

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod closes;
+mod timeline;
 mod watch;
 
 use std::{
@@ -74,7 +75,7 @@ pub struct Judging {
 
 /// Every stage with its state, owned by its thread.
 pub struct Pipeline {
-    /// Hears of every change of a thread's state, if there is one.
+    /// Hears of every run of a thread and more, if there is one.
     pub timeline: Option<Arc<Timeline>>,
     pub ring: Ring,
     pub watcher: Watcher,
@@ -137,6 +138,7 @@ impl Pipeline {
     /// Runs until `stop` is set; then takes what is in the ring and ends.
     pub fn run(&mut self) {
         let mut next_publish = 0;
+        self.begin_timeline();
         let mut next_tick = monotonic_ns() + TICK_NS;
         let (mut next_closes, mut next_sweep) = (next_tick + CLOSES_NS, next_tick + SWEEP_NS);
         while !self.stop.load(Ordering::Relaxed) {
@@ -163,6 +165,7 @@ impl Pipeline {
             self.ring.wait(PATIENCE);
         }
         self.turn();
+        self.end_timeline();
         self.publish(monotonic_ns());
     }
 
@@ -175,6 +178,7 @@ impl Pipeline {
                 Find::NoCandidates => self.let_candidates_go(),
             }
         }
+        self.tell_found();
         self.drain();
     }
 
@@ -195,6 +199,9 @@ impl Pipeline {
         let batch = ring.drain(BATCH, |record| match decode(record) {
             Ok(Event::Payload(payload)) => {
                 live.count(Kind::Payload);
+                if let Some(timeline) = &*timeline {
+                    timeline.socket(&payload.head);
+                }
                 if registry.service_of(payload.head.header.tgid).is_none() {
                     registry.add_process(payload.head.service, payload.head.header.tgid);
                 }
@@ -204,11 +211,8 @@ impl Pipeline {
                 live.count(Kind::Close);
                 sessions.close(&close, &mut |exchange| ended(registry, exchange));
             }
-            Ok(Event::Sched(sched)) => {
-                live.count(Kind::Sched);
-                if let Some(timeline) = timeline {
-                    timeline.sched(&sched);
-                }
+            Ok(event @ (Event::Sched(_) | Event::Syscall(_) | Event::Block(_) | Event::Stall(_))) => {
+                timeline::draw(timeline.as_deref(), live, &event);
             }
             Ok(Event::Exec(exec)) => {
                 live.count(Kind::Exec);

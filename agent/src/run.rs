@@ -41,6 +41,8 @@ use crate::{
 };
 
 const PROC_INTERVAL: Duration = Duration::from_secs(2);
+/// Chunks per request that a timeline shows.
+const CHUNK_TIMES: usize = 8192;
 
 /// A running agent. Dropping it takes every program and map out of the kernel.
 pub struct Running {
@@ -99,7 +101,7 @@ pub fn nvml_options(config: &Config) -> NvmlOptions {
     NvmlOptions { lib_path: config.nvml.library.clone(), interval: config.nvml.interval, ..NvmlOptions::default() }
 }
 
-fn load(config: &Config, timeline: bool) -> Result<Loaded> {
+fn load(config: &Config, timeline: Option<Duration>) -> Result<Loaded> {
     let options = LoadOptions {
         btf: config.btf.as_deref(),
         ring_bytes: config.capture.ring_bytes,
@@ -122,7 +124,7 @@ fn load(config: &Config, timeline: bool) -> Result<Loaded> {
 pub struct Hears {
     /// Every finished LLM request.
     pub each: Option<Each>,
-    /// Every change of a watched thread's state; costs an event each.
+    /// Every run of a watched thread, and more; costs an event each.
     pub timeline: Option<Arc<Timeline>>,
 }
 
@@ -134,7 +136,8 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let found = first_finds(config, &mut discovery)?;
     let records = config.records.as_deref().map(|path| Records::open(path, tasks.guard("records"))).transpose()?;
     let exporter = otlp::Exporter::open(&config.otlp)?;
-    let Loaded { ebpf, ring, watcher, reader, reports } = load(config, timeline.is_some())?;
+    let Loaded { ebpf, ring, watcher, reader, reports } =
+        load(config, timeline.as_ref().map(|timeline| timeline.syscalls))?;
     tell_refused(&reports);
     let pids = pids(&found);
     let (services, live) = (SharedServices::default(), Arc::new(Live::default()));
@@ -160,7 +163,8 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     });
     sources.procfs.watch(&pids);
     let stop = Arc::new(AtomicBool::new(false));
-    let limits = Limits { connections: config.limits.connections as usize, ..Limits::default() };
+    let chunk_times = if timeline.is_some() { CHUNK_TIMES } else { 0 };
+    let limits = Limits { connections: config.limits.connections as usize, chunk_times, ..Limits::default() };
     let pipeline = Pipeline {
         timeline,
         ring: Ring::new(ring),
@@ -279,6 +283,7 @@ fn reload(args: &RunArgs, log: &LogArgs, config: &mut Config, running: &Running)
 
 /// `inferscope check`'s part that needs the kernel: loads, attaches, reports, and takes it all away again.
 pub fn try_probes(btf: Option<&Path>) -> Result<Vec<probe::ProbeReport>> {
-    let options = LoadOptions { btf, ..LoadOptions::default() };
+    // What a timeline needs is tried too.
+    let options = LoadOptions { btf, timeline: Some(Duration::ZERO), ..LoadOptions::default() };
     Ok(probe::load_reporting(&options).context("no kernel program could be loaded")?.reports)
 }

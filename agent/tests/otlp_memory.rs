@@ -7,7 +7,7 @@ use agent::{
     config::Otlp,
     correlate::{self, Labels, Request},
     export::otlp::Exporter,
-    session::exchange::{Ending, Exchange, GapCounts, LlmExchange, Mark, Role},
+    session::exchange::{Ending, Exchange, GapCounts, LlmExchange, Mark, Role, Sending},
     tasks::supervised,
 };
 
@@ -42,6 +42,9 @@ fn request(number: u64) -> Arc<Request> {
         content_chunks: 10,
         gap: false,
         chunk_gaps: GapCounts::default(),
+        chunk_times_ns: Vec::new(),
+        others_in_flight: 0.0,
+        sending: Sending::default(),
         traceparent: None,
         request_id: None,
         llm: Some(LlmExchange { operation: "chat", stream: true, ..LlmExchange::default() }),

@@ -6,8 +6,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf, Stack},
 };
 use inferscope_abi::{
-    Config, Connection, Counters, LOSS_PLACES, PAYLOAD_BYTES, PayloadHeader, Process, SyscallKey, SyscallStats, Thread,
-    WatchRow,
+    BlockIssue, Config, Connection, Counters, LOSS_PLACES, PAYLOAD_BYTES, PayloadHeader, Process, SyscallKey,
+    SyscallStats, Thread, WatchRow,
 };
 
 use crate::probe::{Call, Walk};
@@ -67,6 +67,10 @@ pub static SYSCALL: PerCpuHashMap<SyscallKey, SyscallStats> =
 
 #[map]
 pub static CONNECTION: HashMap<u64, Connection> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// Block requests under way; only used while a timeline is recorded.
+#[map]
+pub static BLOCK: HashMap<u64, BlockIssue> = HashMap::with_max_entries(8192, 0);
 
 /// Room to put a payload record together: twice the data, so that the verifier can see that any piece fits behind
 /// any other.

@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 
-use inferscope_abi::{Lost, NO_SYSCALL, STATE_UNKNOWN, STATES, StateSum, Thread};
+use inferscope_abi::{Lost, NO_SYSCALL, STATE_UNKNOWN, STATES, StateSum, Thread, WAIT_NONE, Wait};
 
 use crate::{emit::lost, kernel::opaque, maps::THREAD, watch::Sums};
 
@@ -31,6 +31,8 @@ pub fn thread(tid: u32, tgid: u32) -> Option<*mut Thread> {
         syscall_since_ns: 0,
         args: [0; 4],
         socket: 0,
+        reclaim_ns: 0,
+        wait: Wait { state: WAIT_NONE, ..Wait::default() },
     };
     if THREAD.insert(tid, new, 0).is_err() {
         lost(Lost::MapThread);

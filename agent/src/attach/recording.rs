@@ -1,19 +1,26 @@
 //! The timeline of an `attach`: counters read while it records, marks where events were lost, and words at the end.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::{
+    cli::AttachFormat,
     clock::monotonic_ns,
     export::{
-        perfetto::{Recorded, Sample, Timeline},
+        perfetto::{Format, Recorded, Sample, Timeline},
         prometheus::Sources,
     },
-    poll::nvml::DeviceReading,
+    poll::{
+        cgroup::{CgroupPaths, Cgroups, CpuReading},
+        nvml::DeviceReading,
+    },
+    services::ServiceTable,
     tasks::Tasks,
 };
 
@@ -21,10 +28,51 @@ use crate::{
 pub struct Recording {
     timeline: Arc<Timeline>,
     path: PathBuf,
-    /// Events lost before the recording began.
-    lost_before: u64,
     /// CLOCK_MONOTONIC of the GPU reading that was recorded last.
     gpu_at_ns: u64,
+    /// Events lost so far.
+    lost: u64,
+    throttling: Throttling,
+}
+
+/// The CPU controllers of the services' groups, as they were read last.
+struct Throttling {
+    cgroups: Cgroups,
+    paths: HashMap<u32, Option<CgroupPaths>>,
+    last: HashMap<String, CpuReading>,
+}
+
+/// Groups that are remembered.
+const GROUPS: usize = 4096;
+
+impl Throttling {
+    /// Draws how much of the time since the last reading each limited group was throttled, and a mark where it began.
+    fn sample(&mut self, timeline: &Timeline, services: &ServiceTable, now_ns: u64) {
+        if self.paths.len() > GROUPS || self.last.len() > GROUPS {
+            self.paths.clear();
+            self.last.clear();
+        }
+        for service in services.iter() {
+            let Self { cgroups, paths, last } = self;
+            let group = paths.entry(service.pid).or_insert_with(|| cgroups.of(service.pid).ok().flatten());
+            let Some((group, cpu)) = group.as_ref().and_then(|group| Some((group, cgroups.read(group).cpu?))) else {
+                continue;
+            };
+            let before = last.insert(service.name.clone(), cpu);
+            if cpu.cpus().is_none() && cpu.throttled_periods == 0 {
+                continue;
+            }
+            let Some(before) = before else { continue };
+            let value = (cpu.throttled_seconds - before.throttled_seconds).max(0.0);
+            let name = &format!("CPU throttled, {}", service.name);
+            timeline.sample(&Sample { pid: Some(service.pid), name, unit: "s", at_ns: now_ns, value });
+            let periods = cpu.throttled_periods.saturating_sub(before.throttled_periods);
+            if periods > 0 {
+                let text = format!("{periods} periods of {} throttled, {:.0} ms", group.name, value * 1e3);
+                timeline.mark("cgroup throttling", &text, now_ns);
+            }
+        }
+    }
 }
 
 fn lost(sources: &Sources) -> u64 {
@@ -47,11 +95,35 @@ fn gpu_values(device: &DeviceReading) -> impl Iterator<Item = (&'static str, &'s
 }
 
 impl Recording {
-    /// Makes the file. Errors: it cannot be made.
-    pub fn start(path: &Path, tasks: &Tasks) -> Result<Self> {
-        let timeline = Timeline::create(path, tasks.guard("timeline"))
+    /// Makes the file. Errors: it cannot be made, there is no room for it, or its format is none of a timeline's.
+    pub fn start(path: &Path, format: AttachFormat, syscalls: Duration, tasks: &Tasks) -> Result<Self> {
+        let format = match format {
+            AttachFormat::Perfetto => Format::Perfetto,
+            AttachFormat::Json => Format::Json,
+            AttachFormat::Pprof | AttachFormat::Flamegraph => {
+                bail!("stacks are not sampled yet: choose --format perfetto or --format json")
+            }
+        };
+        let timeline = Timeline::create(path, format, syscalls, tasks.guard("timeline"))
             .with_context(|| format!("cannot make {}: choose a file that can be written", path.display()))?;
-        Ok(Self { timeline: Arc::new(timeline), path: path.to_owned(), lost_before: 0, gpu_at_ns: 0 })
+        let cgroups = Cgroups::new();
+        Ok(Self {
+            timeline: Arc::new(timeline),
+            path: path.to_owned(),
+            gpu_at_ns: 0,
+            lost: 0,
+            throttling: Throttling { cgroups, paths: HashMap::new(), last: HashMap::new() },
+        })
+    }
+
+    /// What is recorded so far.
+    pub fn recorded(&self) -> Recorded {
+        self.timeline.recorded()
+    }
+
+    /// Events lost so far.
+    pub fn lost(&self) -> u64 {
+        self.lost
     }
 
     /// Where events and requests go.
@@ -67,8 +139,11 @@ impl Recording {
     /// Reads counters, and whether events were lost.
     pub fn sample(&mut self, sources: &Sources) {
         let now = monotonic_ns();
-        self.timeline.lost(lost(sources) - self.lost_before, now);
-        for service in sources.services.table().iter() {
+        self.lost = lost(sources);
+        self.timeline.lost(self.lost, now);
+        let services = sources.services.table();
+        self.throttling.sample(&self.timeline, &services, now);
+        for service in services.iter() {
             for process in &service.processes {
                 if let Some(reading) = sources.procfs.snapshot().processes.get(&process.pid) {
                     let value = reading.resident_bytes as f64;
@@ -95,21 +170,21 @@ impl Recording {
         self.sample(sources);
         let recorded = self
             .timeline
-            .finish(monotonic_ns())
+            .finish()
             .with_context(|| format!("{} is not whole: it holds what was written before", self.path.display()))?;
         Ok(words(&self.path, &recorded))
     }
 }
 
 fn words(path: &Path, recorded: &Recorded) -> String {
-    let Recorded { bytes, threads, slices, requests, left_out } = recorded;
+    let Recorded { bytes, threads, runs, calls, requests, left_out } = recorded;
     let left_out = match left_out {
         0 => String::new(),
         more => format!(", {more} left out because the disk was too slow"),
     };
     format!(
-        "timeline: {} ({:.1} MB: {slices} states of {threads} threads, {requests} requests{left_out}); open it in \
-         https://ui.perfetto.dev\n",
+        "timeline: {} ({:.1} MB: {runs} runs of {threads} threads, {calls} long system calls, {requests} \
+         requests{left_out}); open it in https://ui.perfetto.dev\n",
         path.display(),
         *bytes as f64 / 1e6,
     )
@@ -121,9 +196,9 @@ mod tests {
 
     #[test]
     fn words_tell_what_is_missing() {
-        let recorded = Recorded { bytes: 2_500_000, threads: 3, slices: 40, requests: 2, left_out: 0 };
+        let recorded = Recorded { bytes: 2_500_000, threads: 3, runs: 40, calls: 5, requests: 2, left_out: 0 };
         let text = words(Path::new("/tmp/t"), &recorded);
-        assert!(text.contains("/tmp/t (2.5 MB: 40 states of 3 threads, 2 requests);"), "{text}");
+        assert!(text.contains("/tmp/t (2.5 MB: 40 runs of 3 threads, 5 long system calls, 2 requests);"), "{text}");
         assert!(words(Path::new("t"), &Recorded { left_out: 7, ..recorded }).contains(", 7 left out because"));
     }
 }

@@ -61,6 +61,9 @@ pub struct Request {
     pub http_error: Option<String>,
     #[serde(skip)]
     pub chunk_gaps: GapCounts,
+    /// When chunks with content went out, the first ones; only kept for a timeline.
+    #[serde(skip)]
+    pub chunk_times_ns: Vec<u64>,
 }
 
 /// What the connection showed of the way to the client. By phase: before the first content, and after it.
@@ -197,6 +200,7 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
         finding: Finding::default(),
         http_error,
         chunk_gaps: exchange.chunk_gaps,
+        chunk_times_ns: exchange.chunk_times_ns,
     }
 }
 
@@ -231,6 +235,7 @@ mod tests {
             chunk_gaps: GapCounts::default(),
             others_in_flight: 0.0,
             sending: Sending::default(),
+            chunk_times_ns: Vec::new(),
             traceparent: None,
             request_id: None,
             llm: Some(LlmExchange {

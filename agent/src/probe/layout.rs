@@ -14,7 +14,7 @@ use super::{
 /// Where the running kernel shows its types.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
-const STRUCTS: [&str; 17] = [
+const STRUCTS: [&str; 19] = [
     "task_struct",
     "signal_struct",
     "files_struct",
@@ -28,6 +28,8 @@ const STRUCTS: [&str; 17] = [
     "cfs_rq",
     "linux_binprm",
     "request",
+    "request_queue",
+    "gendisk",
     "pt_regs",
     "atomic_t",
     "btf_trace_sched_switch",
@@ -66,6 +68,9 @@ impl Layout {
         let (file_count, file_count_of_one) = match btf.field("file", &["f_ref"])? {
             Some(field) => (field.byte(), 0),
             None => (byte("file", &["f_count"])?, 1),
+        };
+        let optional = |structure: &str, name: &str| -> Result<u32> {
+            Ok(btf.field(structure, &[name])?.map_or(NO_OFFSET, |field| field.byte()))
         };
         let regs_args = arch::argument_registers(|path, index| byte("pt_regs", &[path]).map(|at| at + 8 * index))?;
         let offsets = Offsets {
@@ -107,6 +112,12 @@ impl Layout {
             tcp_total_retrans: byte("tcp_sock", &["total_retrans"])?,
             binprm_filename: byte("linux_binprm", &["filename"])?,
             request_data_len: byte("request", &["__data_len"])?,
+            request_cmd_flags: byte("request", &["cmd_flags"])?,
+            request_disk: optional("request", "rq_disk")?,
+            request_queue: byte("request", &["q"])?,
+            queue_disk: optional("request_queue", "disk")?,
+            disk_major: byte("gendisk", &["major"])?,
+            disk_first_minor: byte("gendisk", &["first_minor"])?,
             regs_args,
         };
         Ok(Self {

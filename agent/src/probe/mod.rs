@@ -8,9 +8,10 @@ pub mod layout;
 pub mod programs;
 mod reader;
 pub mod shared;
+mod timeline;
 mod watcher;
 
-use std::{os::fd::AsFd, path::Path, sync::Arc};
+use std::{os::fd::AsFd, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use aya::{
@@ -22,10 +23,13 @@ use inferscope_abi::{Config, Counters, PAYLOAD_BYTES, Process, WATCH_ROW};
 pub use programs::{PROBES, ProbeReport};
 pub use reader::{CounterReader, SyscallRow};
 use shared::{SharedArray, Wire};
-pub use watcher::Watcher;
+pub use watcher::{FoundThread, Watcher};
 
 /// The kernel programs, as built by build.rs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/inferscope-ebpf"));
+
+/// Block requests that can be under way at a time while a timeline is recorded.
+const BLOCK_REQUESTS: u32 = 8192;
 
 /// Sizes and limits that the kernel side is loaded with.
 #[derive(Debug, Clone)]
@@ -39,8 +43,8 @@ pub struct LoadOptions<'a> {
     pub capture_head_bytes: u32,
     pub capture_tail_bytes: u32,
     pub capture_request_bytes: u32,
-    /// Every change of a watched thread's state is an event.
-    pub timeline: bool,
+    /// Every run of a watched thread is an event, and every system call that takes so long; None: no timeline.
+    pub timeline: Option<Duration>,
 }
 
 impl Default for LoadOptions<'_> {
@@ -54,7 +58,7 @@ impl Default for LoadOptions<'_> {
             capture_head_bytes: 128 << 10,
             capture_tail_bytes: 8 << 10,
             capture_request_bytes: 1 << 20,
-            timeline: false,
+            timeline: None,
         }
     }
 }
@@ -92,7 +96,10 @@ fn config(options: &LoadOptions<'_>) -> Result<Config> {
         capture_head_bytes: options.capture_head_bytes.next_multiple_of(PAYLOAD_BYTES as u32),
         capture_tail_bytes: options.capture_tail_bytes,
         capture_request_bytes: options.capture_request_bytes,
-        timeline: u32::from(options.timeline),
+        timeline: u32::from(options.timeline.is_some()),
+        timeline_syscall_us: options
+            .timeline
+            .map_or(0, |longest| u32::try_from(longest.as_micros()).unwrap_or(u32::MAX)),
         typed_current_task: u32::from(programs::kernel_version() >= (5, 11)),
         wake_bytes: options.ring_bytes / 4,
         agent_tgid: std::process::id(),
@@ -131,6 +138,7 @@ pub fn load_reporting(options: &LoadOptions<'_>) -> Result<Loaded> {
         .map_max_entries("LIVE", options.processes)
         .map_max_entries("SERVICE", options.services)
         .map_max_entries("CONNECTION", options.connections)
+        .map_max_entries("BLOCK", if options.timeline.is_some() { BLOCK_REQUESTS } else { 1 })
         .load(OBJECT)
         .context("cannot load the kernel programs: run `inferscope check` to see what this host lacks")?;
     let arrays = Arc::new(Arrays {
@@ -140,9 +148,12 @@ pub fn load_reporting(options: &LoadOptions<'_>) -> Result<Loaded> {
     });
     let ring = RingBuf::try_from(ebpf.take_map("RING").context("the build lacks the map RING")?)?;
     let mut reader = CounterReader::new(&mut ebpf, Arc::clone(&arrays))?;
-    let watcher = Watcher::new(&mut ebpf, arrays, reader.clone(), options.processes, options.connections)?;
+    let watcher = Watcher::new(&mut ebpf, arrays, reader.clone(), options)?;
     let btf = if options.btf.is_none() { aya::Btf::from_sys_fs().ok() } else { None };
-    let reports = programs::attach_all(&mut ebpf, btf.as_ref());
+    let mut reports = programs::attach_all(&mut ebpf, btf.as_ref(), PROBES);
+    if options.timeline.is_some() {
+        reports.extend(programs::attach_all(&mut ebpf, btf.as_ref(), timeline::PROBES));
+    }
     reader.watch_programs(&ebpf);
     drop(btf);
     release_memory();

@@ -241,10 +241,10 @@ fn attach_one(ebpf: &mut Ebpf, attachment: &Attachment, btf: Option<&Btf>) -> (O
     }
 }
 
-/// Loads and attaches every probe; none that is refused keeps another from running.
-pub fn attach_all(ebpf: &mut Ebpf, btf: Option<&Btf>) -> Vec<ProbeReport> {
+/// Loads and attaches these probes; none that is refused keeps another from running.
+pub fn attach_all(ebpf: &mut Ebpf, btf: Option<&Btf>, probes: &[Probe]) -> Vec<ProbeReport> {
     let mut reports = Vec::new();
-    for probe in PROBES {
+    for probe in probes {
         for attachment in probe.attachments {
             let (hook, error) = attach_one(ebpf, attachment, btf);
             let program = match attachment {

@@ -10,10 +10,10 @@ use aya::{
     Ebpf,
     maps::{HashMap, MapData, Stack},
 };
-use inferscope_abi::{CONNECTION_IGNORED, Connection, NO_SYSCALL, Process, STATE_UNKNOWN, Thread};
+use inferscope_abi::{CONNECTION_IGNORED, Connection, NO_SYSCALL, Process, STATE_UNKNOWN, Thread, WAIT_NONE, Wait};
 
 use super::{
-    Arrays, CounterReader,
+    Arrays, CounterReader, LoadOptions,
     shared::{Plain, Wire},
 };
 
@@ -31,6 +31,19 @@ pub struct Watcher {
     suspects: HashSet<u64>,
     /// Connections that the kernel side has room for.
     capacity: u32,
+    /// What threads were doing when their watch began, for a timeline; None: there is none.
+    found: Option<Vec<FoundThread>>,
+}
+
+/// A thread that was there when the watch of its process began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FoundThread {
+    pub tgid: u32,
+    pub tid: u32,
+    /// The call that it was blocked in; None: it was on a CPU, waited for one, or for a page.
+    pub syscall: Option<u32>,
+    /// The call is on a socket.
+    pub on_socket: bool,
 }
 
 pub(super) fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T>
@@ -51,9 +64,9 @@ impl Watcher {
         ebpf: &mut Ebpf,
         arrays: Arc<Arrays>,
         reader: CounterReader,
-        slots: u32,
-        connections: u32,
+        options: &LoadOptions<'_>,
     ) -> Result<Self> {
+        let (slots, connections) = (options.processes, options.connections);
         if slots > u32::from(u16::MAX) {
             bail!("limits.processes is {slots}: the kernel side has marks for {} at most", u16::MAX);
         }
@@ -71,6 +84,7 @@ impl Watcher {
             watched: StdMap::new(),
             suspects: HashSet::new(),
             capacity: connections,
+            found: options.timeline.is_some().then(Vec::new),
         })
     }
 
@@ -94,11 +108,17 @@ impl Watcher {
         };
         self.arrays.process.set(slot as usize, Process { tgid, service, since_ns: now_ns, ..zeroed() });
         for tid in threads_of(tgid) {
+            let (syscall, descriptor) = current_syscall(tgid, tid).unzip();
+            if let Some(found) = &mut self.found {
+                let on_socket = descriptor.is_some_and(|fd| is_socket(tgid, fd));
+                found.push(FoundThread { tgid, tid, syscall, on_socket });
+            }
             let thread = Thread {
                 tgid,
                 state: STATE_UNKNOWN,
-                syscall: current_syscall(tgid, tid).unwrap_or(NO_SYSCALL),
+                syscall: syscall.unwrap_or(NO_SYSCALL),
                 syscall_since_ns: now_ns,
+                wait: Wait { state: WAIT_NONE, ..Wait::default() },
                 ..zeroed()
             };
             // The kernel side makes an entry by itself where this one does not fit, and counts it.
@@ -111,6 +131,17 @@ impl Watcher {
         self.arrays.watched.set(tgid as usize, slot as u16 + 1);
         self.watched.insert(tgid, service);
         Ok(())
+    }
+
+    /// The threads whose watch began since the last call, if a timeline is recorded.
+    pub fn take_found(&mut self) -> Vec<FoundThread> {
+        self.found.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// What each thread of the watched processes is doing. One system call per thread.
+    pub fn threads(&self) -> Vec<(u32, Thread)> {
+        let all = self.threads.iter().filter_map(Result::ok).map(|(tid, Wire(thread))| (tid, thread));
+        all.filter(|(_, thread)| self.is_watched(thread.tgid)).collect()
     }
 
     /// Ends the watch of a live process.
@@ -178,8 +209,16 @@ fn threads_of(tgid: u32) -> Vec<u32> {
     entries.flatten().filter_map(|e| e.file_name().to_str().and_then(|name| name.parse().ok())).collect()
 }
 
-/// The number of the call that a thread is blocked in, from /proc/PID/task/TID/syscall.
-fn current_syscall(tgid: u32, tid: u32) -> Option<u32> {
+/// Number and first argument of the call that a thread is blocked in, from /proc/PID/task/TID/syscall.
+fn current_syscall(tgid: u32, tid: u32) -> Option<(u32, u64)> {
     let text = std::fs::read_to_string(format!("/proc/{tgid}/task/{tid}/syscall")).ok()?;
-    text.split_ascii_whitespace().next()?.parse::<i64>().ok().and_then(|n| u32::try_from(n).ok())
+    let mut words = text.split_ascii_whitespace();
+    let number = words.next()?.parse::<i64>().ok().and_then(|n| u32::try_from(n).ok())?;
+    let argument = words.next().and_then(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok());
+    Some((number, argument.unwrap_or(u64::MAX)))
+}
+
+fn is_socket(tgid: u32, descriptor: u64) -> bool {
+    std::fs::read_link(format!("/proc/{tgid}/fd/{descriptor}"))
+        .is_ok_and(|target| target.to_string_lossy().starts_with("socket:"))
 }

@@ -119,7 +119,7 @@ impl Connection {
     fn complete_front(&mut self, cx: &mut Context<'_>) {
         if let Some(mut open) = self.pop_front() {
             let last_byte = open.exchange.end;
-            open.response_end(last_byte);
+            open.response_end(last_byte, cx.limits.chunk_times);
             (cx.out)(open.finish(Ending::Complete));
         }
     }

@@ -73,6 +73,8 @@ pub struct Exchange {
     /// LLM requests of the service that were in flight beside this one, on average over its time.
     pub others_in_flight: f64,
     pub sending: Sending,
+    /// When records with content chunks came, the first ones; only kept for a timeline.
+    pub chunk_times_ns: Vec<u64>,
     /// `traceparent` header of the request, if valid.
     pub traceparent: Option<String>,
     /// `x-request-id` header of the request or of the response.

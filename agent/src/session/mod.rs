@@ -37,6 +37,8 @@ pub struct Limits {
     pub head_bytes: usize,
     /// A connection that moved no bytes for so long is forgotten.
     pub idle_ns: u64,
+    /// Instants of content chunks that are kept per request.
+    pub chunk_times: usize,
 }
 
 impl Default for Limits {
@@ -46,6 +48,7 @@ impl Default for Limits {
             in_flight_per_connection: 32,
             head_bytes: 32 * 1024,
             idle_ns: 60 * 60 * 1_000_000_000,
+            chunk_times: 0,
         }
     }
 }
@@ -59,6 +62,8 @@ pub struct InFlight {
     pub server_port: u16,
     pub is_llm: bool,
     pub start_ns: u64,
+    /// First chunk with content, if it came.
+    pub first_content_ns: Option<u64>,
 }
 
 /// Every followed connection, by the inode of its socket.
@@ -248,6 +253,7 @@ impl Sessions {
                 server_port: open.exchange.server_port,
                 is_llm: open.is_llm(),
                 start_ns: open.exchange.start.at_ns,
+                first_content_ns: open.exchange.first_content.map(|mark| mark.at_ns),
             })
         })
     }

@@ -52,6 +52,7 @@ impl Open {
             chunk_gaps: GapCounts::default(),
             others_in_flight: 0.0,
             sending: Sending::default(),
+            chunk_times_ns: Vec::new(),
             traceparent: head.traceparent,
             request_id: head.request_id,
             llm: None,
@@ -135,14 +136,17 @@ impl Open {
         }
     }
 
-    /// One record brought `chunks` content chunks.
-    pub fn content(&mut self, chunks: u32, at: Mark) {
+    /// One record brought `chunks` content chunks; the instants of so many records are kept.
+    pub fn content(&mut self, chunks: u32, at: Mark, keep: usize) {
         if chunks == 0 {
             return;
         }
         let exchange = &mut self.exchange;
         exchange.content_chunks += u64::from(chunks);
         exchange.first_content.get_or_insert(at);
+        if exchange.chunk_times_ns.len() < keep {
+            exchange.chunk_times_ns.push(at.at_ns);
+        }
         let lost = std::mem::take(&mut self.lost_since_content);
         if let Some(last) = exchange.last_content.replace(at)
             && !lost
@@ -156,10 +160,10 @@ impl Open {
     }
 
     /// The response's last byte came.
-    pub fn response_end(&mut self, at: Mark) {
+    pub fn response_end(&mut self, at: Mark, keep: usize) {
         if let (Some(parser), true) = (&mut self.parser, self.feed_response) {
             let chunks = parser.response_end();
-            self.content(chunks, at);
+            self.content(chunks, at, keep);
         }
     }
 

@@ -170,7 +170,7 @@ impl Connection {
         open.body_seen = true;
         open.exchange.response_bytes += fed.used;
         open.exchange.end = moment.end();
-        open.content(chunks, moment.begin());
+        open.content(chunks, moment.begin(), cx.limits.chunk_times);
         if fed.done {
             self.response_complete(moment, cx);
         }
@@ -181,7 +181,7 @@ impl Connection {
         self.response.state = ResponseState::Head;
         if let Some(mut open) = self.pop_front() {
             self.barren = 0;
-            open.response_end(moment.begin());
+            open.response_end(moment.begin(), cx.limits.chunk_times);
             (cx.out)(open.finish(Ending::Complete));
         }
     }
@@ -204,7 +204,7 @@ impl Connection {
         open.exchange.response_bytes += fed.used;
         match moment {
             Some(moment) => {
-                open.content(chunks, moment.begin());
+                open.content(chunks, moment.begin(), cx.limits.chunk_times);
                 if fed.done {
                     self.response_complete(moment, cx);
                 }

@@ -64,8 +64,7 @@ impl Replay {
                 sorted.sort_unstable();
                 sorted.iter().for_each(|line| writeln!(lines, "{line}").unwrap());
             }
-            Ok(Event::Exec(_) | Event::Fork(_)) => {}
-            Ok(Event::Sched(_)) => {}
+            Ok(_) => {}
             Err(_) => *undecodable += 1,
         }
     }

@@ -228,7 +228,38 @@ pub struct Thread {
     /// Inode of the socket that the call is on, 0 if it is on none: found when the call begins, for by its end another
     /// thread may have closed the descriptor, and its number may be another's.
     pub socket: u64,
+    /// When it began to make room in memory, if it does.
+    pub reclaim_ns: u64,
+    /// Before its present run; only while a timeline is recorded.
+    pub wait: Wait,
 }
+
+/// What a thread did between two runs on a CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wait {
+    /// When it blocked; 0 if it did not (another thread took the CPU), or if that was not seen.
+    pub blocked_ns: u64,
+    /// When it became runnable; 0 if that was not seen.
+    pub runnable_ns: u64,
+    /// The thread that ran where the wake-up came from, be it the waker or what an interrupt interrupted.
+    pub waker: u32,
+    /// CPU of the wake-up.
+    pub waker_cpu: u16,
+    /// CPU of the run that follows.
+    pub cpu: u16,
+    /// The `STATE_*` that it was blocked in, or [`WAIT_NONE`].
+    pub state: u16,
+    /// `WAIT_*` bits.
+    pub flags: u16,
+    pub reserved: u32,
+}
+/// It was not blocked, or for what was not seen.
+pub const WAIT_NONE: u16 = u16::MAX;
+/// It blocked outside any system call.
+pub const WAIT_NO_SYSCALL: u16 = 1;
+/// It is a new thread.
+pub const WAIT_NEW: u16 = 2;
 /// The thread has gone through its exit: its time is closed, only its last switch is still to come.
 pub const THREAD_EXITED: u32 = 1;
 /// The thread makes room in memory: between the two tracepoints of direct reclaim.
@@ -263,7 +294,8 @@ const _: () = {
     assert!(size_of::<Counters>() == 320);
     assert!(size_of::<Process>() == 576);
     assert!(size_of::<Snapshot>() == 8 + 8 * STATES + 48);
-    assert!(size_of::<Thread>() == 72);
+    assert!(size_of::<Wait>() == 32);
+    assert!(size_of::<Thread>() == 112);
     assert!(size_of::<SyscallKey>() == 8 && size_of::<SyscallStats>() == 32);
 };
 

@@ -16,17 +16,26 @@ pub enum Kind {
     Payload = 4,
     /// A connection that carried payload was closed or shut down: [`CloseEvent`].
     Close = 5,
-    /// A watched thread changed its state; only while a timeline is recorded: [`SchedEvent`].
+    /// A watched thread left a CPU; only while a timeline is recorded, as all that follow: [`SchedEvent`].
     Sched = 6,
+    /// A system call that took long returned: [`SyscallEvent`].
+    Syscall = 7,
+    /// A block device is done with a request of a watched process: [`BlockEvent`].
+    Block = 8,
+    /// A watched thread had to free memory itself: [`StallEvent`].
+    Stall = 9,
 }
 /// Every kind with its label, in the order of their numbers.
-pub const KINDS: [(Kind, &str); 6] = [
+pub const KINDS: [(Kind, &str); 9] = [
     (Kind::Exec, "exec"),
     (Kind::Fork, "fork"),
     (Kind::Exit, "exit"),
     (Kind::Payload, "payload"),
     (Kind::Close, "close"),
     (Kind::Sched, "sched"),
+    (Kind::Syscall, "syscall"),
+    (Kind::Block, "block"),
+    (Kind::Stall, "stall"),
 ];
 
 impl TryFrom<u32> for Kind {
@@ -39,6 +48,9 @@ impl TryFrom<u32> for Kind {
             4 => Ok(Kind::Payload),
             5 => Ok(Kind::Close),
             6 => Ok(Kind::Sched),
+            7 => Ok(Kind::Syscall),
+            8 => Ok(Kind::Block),
+            9 => Ok(Kind::Stall),
             other => Err(other),
         }
     }
@@ -175,20 +187,80 @@ pub struct CloseEvent {
     pub moved: [u64; 2],
 }
 
-/// Record of [`Kind::Sched`].
+/// Record of [`Kind::Sched`]: one run of a thread on a CPU, and what it waited for before.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SchedEvent {
-    /// The thread that changed, and when.
+    /// The thread, and when it left the CPU.
     pub header: Header,
-    /// The state that it is in from now on: a `STATE_*`, or [`crate::STATE_UNKNOWN`] when it has ended.
-    pub state: u32,
-    /// Where this happened: for a wake-up the CPU of the waker, else that of the thread.
-    pub cpu: u32,
-    /// Of a wake-up: the thread that ran where it came from, be it the waker or what an interrupt interrupted. Else 0.
-    pub waker: u32,
+    /// When it got the CPU; 0 if that was not seen.
+    pub oncpu_ns: u64,
+    /// What was before.
+    pub wait: crate::Wait,
+    /// What it left the CPU for: a `STATE_*`, or [`NEXT_ENDED`].
+    pub next: u32,
     pub reserved: u32,
 }
+/// The thread has ended.
+pub const NEXT_ENDED: u32 = u32::MAX;
+
+/// Record of [`Kind::Syscall`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SyscallEvent {
+    /// The thread, and when the call returned.
+    pub header: Header,
+    pub enter_ns: u64,
+    /// What it returned: a count, a descriptor, or an error number negated.
+    pub result: i64,
+    pub number: u32,
+    /// The descriptor that it was made on, [`NO_FD`] if on none or not known.
+    pub fd: u32,
+}
+/// No descriptor.
+pub const NO_FD: u32 = u32::MAX;
+
+/// Record of [`Kind::Block`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BlockEvent {
+    /// The thread that handed the request over, and when the device was done with it.
+    pub header: Header,
+    pub issue: BlockIssue,
+}
+
+/// A request that a device is at: value of the map BLOCK, key the kernel's address of the request.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BlockIssue {
+    pub at_ns: u64,
+    pub tgid: u32,
+    pub tid: u32,
+    pub bytes: u32,
+    /// Numbers of the device; zeroes where they are not known.
+    pub major: u32,
+    pub minor: u32,
+    /// The kernel's `REQ_OP_*`: 0 reads, 1 writes, 2 flushes.
+    pub operation: u32,
+}
+
+/// Record of [`Kind::Stall`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StallEvent {
+    /// The thread, and when it went on.
+    pub header: Header,
+    pub begin_ns: u64,
+    /// Pages that it freed.
+    pub pages: u64,
+    /// A `STALL_*`.
+    pub cause: u32,
+    pub reserved: u32,
+}
+/// The host was short of memory.
+pub const STALL_HOST: u32 = 0;
+/// The thread's control group was at its limit.
+pub const STALL_CGROUP: u32 = 1;
 
 /// close(2) of the last descriptor.
 pub const CLOSE_CLOSED: u32 = 0;
@@ -245,5 +317,8 @@ const _: () = {
     assert!(size_of::<ExitEvent>() == 32 + size_of::<crate::Process>());
     assert!(size_of::<PayloadHeader>() == 112 + size_of::<Snapshot>() && size_of::<PayloadHeader>().is_multiple_of(8));
     assert!(size_of::<CloseEvent>() == 56);
-    assert!(size_of::<SchedEvent>() == 40);
+    assert!(size_of::<SchedEvent>() == 72);
+    assert!(size_of::<SyscallEvent>() == 48);
+    assert!(size_of::<BlockIssue>() == 32 && size_of::<BlockEvent>() == 56);
+    assert!(size_of::<StallEvent>() == 48);
 };

@@ -14,7 +14,7 @@ macro_rules! losses {
 }
 
 /// Number of places.
-pub const LOSS_PLACES: usize = 16;
+pub const LOSS_PLACES: usize = 17;
 
 losses! {
     /// The ring had no room for an exec event.
@@ -44,6 +44,8 @@ losses! {
     Ciphertext = 13, "ciphertext";
     /// A watched process exited and its slot could not be given back.
     SlotReturn = 14, "slot_return";
-    /// The ring had no room for a change of a thread's state; only while a timeline is recorded.
+    /// The ring had no room for an event that is only made while a timeline is recorded.
     RingSched = 15, "ring_sched";
+    /// More block requests under way than the map holds; only while a timeline is recorded.
+    MapBlock = 16, "map_block";
 }

@@ -50,6 +50,13 @@ pub struct Offsets {
     pub tcp_dsack_dups: u32,
     pub binprm_filename: u32,
     pub request_data_len: u32,
+    pub request_cmd_flags: u32,
+    /// `rq_disk` before 5.17, else [`NO_OFFSET`]; then the way is `q` and its `disk`.
+    pub request_disk: u32,
+    pub request_queue: u32,
+    pub queue_disk: u32,
+    pub disk_major: u32,
+    pub disk_first_minor: u32,
     /// pt_regs: the first six arguments of a system call.
     pub regs_args: [u32; 6],
 }
@@ -75,8 +82,10 @@ pub struct Config {
     /// 1 where the kernel has bpf_get_current_task_btf() (5.11 and later). Elsewhere the call is dead code, which the
     /// verifier takes out.
     pub typed_current_task: u32,
-    /// 1 if each change of a watched thread's state is an event.
+    /// 1 if each run of a watched thread is an event, and what else a timeline shows.
     pub timeline: u32,
+    /// System calls that take so long are events of it.
+    pub timeline_syscall_us: u32,
     /// Ring fill in bytes from which the agent is woken at once.
     pub wake_bytes: u32,
     /// The agent itself, never watched.
@@ -85,7 +94,7 @@ pub struct Config {
     pub syscall_class: [u8; crate::SYSCALL_NUMBERS],
 }
 
-const _: () = assert!(size_of::<Offsets>() == 4 * 44);
+const _: () = assert!(size_of::<Offsets>() == 4 * 50);
 
 /// Slots of the tgids in a row: value of the array WATCHED, index `tgid / WATCH_ROW`. 0 is "not watched", `s` is slot
 /// `s - 1` of the array PROCESS. Array look-ups are inlined by the kernel, so an unwatched process pays two nanoseconds.

@@ -5,16 +5,14 @@ use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid,
     generated::{bpf_get_current_task, bpf_probe_read_kernel_str},
 };
-use inferscope_abi::{
-    ExecEvent, ExitEvent, FILENAME_BYTES, ForkEvent, Kind, Lost, Process, STATE_UNKNOWN, THREAD_EXITED,
-};
+use inferscope_abi::{ExecEvent, ExitEvent, FILENAME_BYTES, ForkEvent, Kind, Lost, NEXT_ENDED, Process, THREAD_EXITED};
 
 use crate::{
     config,
     emit::{self, header},
     kernel::{Read, Untyped, now_ns, read},
     maps::{LIVE, THREAD},
-    probe::{sched, syscall},
+    probe::{sched::told, syscall},
     state, watch,
 };
 
@@ -90,7 +88,9 @@ fn executed<R: Read>(task: *const u8, old_tid: u32, binprm: *const u8) {
         if let (Some(sums), Some(thread)) = (watch::sums(mark), THREAD.get_ptr_mut(old_tid))
             && old_tid != tgid
         {
-            state::close(thread, sums, now_ns());
+            let now = now_ns();
+            told::left(thread, tgid, old_tid, NEXT_ENDED, now);
+            state::close(thread, sums, now);
             let _ = THREAD.remove(old_tid);
         }
         let mut event = ExecEvent {
@@ -124,8 +124,8 @@ fn exited<R: Read>(task: *const u8) {
         let now = now_ns();
         // The entry stays until the thread's last switch: without it that switch would make a new one for good.
         if let Some(thread) = THREAD.get_ptr_mut(tid) {
+            told::left(thread, tgid, tid, NEXT_ENDED, now);
             state::close(thread, sums, now);
-            sched::told(tgid, tid, STATE_UNKNOWN, 0, now);
             (*thread).flags = THREAD_EXITED;
         }
         // The count of live threads is brought down just before this hook; 0 means that the process ends here.

@@ -1,21 +1,21 @@
 //! On-CPU, run-queue and off-CPU time by reason, at each switch and wake-up of a watched thread.
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_get_smp_processor_id};
 use inferscope_abi::{
-    Kind, Lost, NO_OFFSET, NO_SYSCALL, RUNQ_BUCKETS, STATE_BLOCK_IO, STATE_FAULT, STATE_FILE, STATE_LOCK, STATE_MEMORY,
+    NO_OFFSET, NO_SYSCALL, RUNQ_BUCKETS, STATE_BLOCK_IO, STATE_FAULT, STATE_FILE, STATE_LOCK, STATE_MEMORY,
     STATE_ONCPU, STATE_OTHER, STATE_RUNQUEUE, STATE_SEND, STATE_SOCKET, STATE_THROTTLED, SYS_FUTEX, SYS_IO_URING,
-    SYS_READ, SYS_READV, SYS_WRITE, SYS_WRITEV, SYSCALL_NUMBERS, SchedEvent, THREAD_EXITED, THREAD_RECLAIMS, Thread,
+    SYS_READ, SYS_READV, SYS_WRITE, SYS_WRITEV, SYSCALL_NUMBERS, THREAD_EXITED, THREAD_RECLAIMS, Thread,
     blocking_state, runq_bucket,
 };
 
 use crate::{
     config,
-    emit::{self, header},
     kernel::{Read, now_ns, opaque},
     maps::THREAD,
     probe::syscall::class_of,
     state, watch,
 };
+
+pub mod told;
 
 /// Runnable, in `task_struct::__state` and in the tracepoint's argument.
 const TASK_RUNNING: u32 = 0;
@@ -92,12 +92,12 @@ unsafe fn leave_cpu<R: Read>(prev: *const u8, tgid: u32, mark: u16, task_state: 
             state::add(&raw mut (*sums.service).voluntary_switches, 1);
             reason::<R>(prev, thread, task_state)
         };
+        told::left(thread, tgid, tid, to as u32, now);
         state::close(thread, sums, now);
         state::open(thread, sums, to, now);
         if (*thread).flags & THREAD_RECLAIMS != 0 {
             state::reclaim_ends(sums, now);
         }
-        told(tgid, tid, to as u32, 0, now);
     }
 }
 
@@ -117,18 +117,6 @@ unsafe fn runnable<R: Read>(task: *const u8) -> usize {
         let queue = R::u64(task, config!(offsets.task_cfs_rq)) as *const u8;
         if R::u32(queue, config!(offsets.cfs_rq_throttle_count)) != 0 { STATE_THROTTLED } else { STATE_RUNQUEUE }
     }
-}
-
-/// For a timeline: a thread is in this state from now on. Without one this is dead code.
-#[inline(always)]
-pub fn told(tgid: u32, tid: u32, state: u32, waker: u32, now: u64) {
-    if config!(timeline) == 0 {
-        return;
-    }
-    // SAFETY: no arguments.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
-    let event = SchedEvent { header: header(Kind::Sched, tgid, tid, now), state, cpu, waker, reserved: 0 };
-    emit::record(&event, Lost::RingSched);
 }
 
 /// Why a thread that leaves the CPU blocked does so.
@@ -199,12 +187,12 @@ fn enter_cpu(tid: u32, tgid: u32, mark: u16, before: u16, now: u64) {
         }
         let waited = (*thread).state == STATE_RUNQUEUE as u32;
         let delay = now.wrapping_sub((*thread).since_ns);
+        told::runs(thread);
         state::close(thread, sums, now);
         state::open(thread, sums, STATE_ONCPU, now);
         if (*thread).flags & THREAD_RECLAIMS != 0 {
             state::reclaim_begins(sums, now);
         }
-        told(tgid, tid, STATE_ONCPU as u32, 0, now);
         if waited {
             let bucket = opaque(runq_bucket(delay));
             if bucket < RUNQ_BUCKETS {
@@ -249,9 +237,9 @@ fn woken<R: Read>(task: *const u8, new: bool) {
         }
         let to = runnable::<R>(task);
         let now = now_ns();
+        told::woken(thread, new);
         state::close(thread, sums, now);
         state::open(thread, sums, to, now);
-        told(tgid, tid, to as u32, bpf_get_current_pid_tgid() as u32, now);
     }
 }
 

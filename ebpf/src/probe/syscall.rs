@@ -2,13 +2,13 @@
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use inferscope_abi::{
-    INTERPRETER_WAIT_NS, Lost, NO_SYSCALL, SYS_CLOSE, SYS_DUP, SYS_FUTEX, SYS_OTHER, SYS_READ, SYS_SENDMMSG,
-    SYS_SHUTDOWN, SYSCALL_NUMBERS, SyscallKey, SyscallStats,
+    INTERPRETER_WAIT_NS, Kind, Lost, NO_FD, NO_SYSCALL, SYS_CLOSE, SYS_DUP, SYS_FUTEX, SYS_OTHER, SYS_READ,
+    SYS_SENDMMSG, SYS_SHUTDOWN, SYSCALL_NUMBERS, SyscallEvent, SyscallKey, SyscallStats, Thread,
 };
 
 use crate::{
     config,
-    emit::lost,
+    emit::{self, header, lost},
     kernel::{Read, Untyped, now_ns},
     maps::{CONFIG, SYSCALL},
     probe::socket,
@@ -155,6 +155,7 @@ fn returned<R: Read>(current: u64, mark: u16, result: i64) {
         if class == SYS_FUTEX && result == ETIMEDOUT {
             timed_out(mark, took);
         }
+        slow(thread, current, class, result, now, number);
         if (SYS_READ..=SYS_SENDMMSG).contains(&class) || class == SYS_SHUTDOWN {
             let moved = socket::returned::<R>(current, mark, thread, class, result, now);
             if !stats.is_null() {
@@ -175,6 +176,30 @@ fn timed_out(mark: u16, took_ns: u64) {
     unsafe {
         state::add(&raw mut (*sums.process).counters.interpreter_wait_ns, took_ns);
         state::add(&raw mut (*sums.service).interpreter_wait_ns, took_ns);
+    }
+}
+
+/// For a timeline: a call that took long. Without one this is dead code.
+#[inline(always)]
+unsafe fn slow(thread: *const Thread, current: u64, class: u8, result: i64, now: u64, number: u32) {
+    if config!(timeline) == 0 {
+        return;
+    }
+    // SAFETY: a map value.
+    unsafe {
+        let enter_ns = (*thread).syscall_since_ns;
+        if now.wrapping_sub(enter_ns) < u64::from(config!(timeline_syscall_us)) * 1000 {
+            return;
+        }
+        let has_fd = (SYS_READ..=SYS_SHUTDOWN).contains(&class);
+        let event = SyscallEvent {
+            header: header(Kind::Syscall, (current >> 32) as u32, current as u32, now),
+            enter_ns,
+            result,
+            number,
+            fd: if has_fd { (*thread).args[0] as u32 } else { NO_FD },
+        };
+        emit::record(&event, Lost::RingSched);
     }
 }
 

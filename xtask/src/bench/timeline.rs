@@ -1,8 +1,8 @@
-//! What recording a timeline costs a real server: tokens per second with and without, in turn; what the file weighs, and
-//! whether events were lost.
+//! What recording a timeline costs a real server: tokens per second with and without, in turn; what the file weighs, how
+//! long its end takes, and whether events were lost.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use support::child::{Lines, Running as Child};
@@ -13,6 +13,7 @@ use super::{Context, load};
 
 const LEAST: f64 = 0.97;
 const MOST_MB: f64 = 25.0;
+const MOST_S: f64 = 1.0;
 const SOON: Duration = Duration::from_secs(30);
 /// signal(7)
 const SIGINT: i32 = 2;
@@ -49,8 +50,16 @@ fn rate(server: &Running, at_a_time: u32, requests: u32) -> Result<f64> {
     Ok(tokens as f64 * 1e9 / (end - begin) as f64)
 }
 
-/// What `during` gives beside an `attach`, the megabytes of its timeline, and events lost.
-fn recorded<T>(context: &Context, pid: u32, during: impl FnOnce() -> Result<T>) -> Result<(T, f64, u64)> {
+/// What an `attach` left.
+struct Recorded {
+    megabytes: f64,
+    /// From the signal that ends it to the end of the process.
+    ending_s: f64,
+    lost: u64,
+}
+
+/// What `during` gives beside an `attach`, and what that left.
+fn recorded<T>(context: &Context, pid: u32, during: impl FnOnce() -> Result<T>) -> Result<(T, Recorded)> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("trace");
     let mut attach = Command::new(&context.agent);
@@ -60,11 +69,13 @@ fn recorded<T>(context: &Context, pid: u32, during: impl FnOnce() -> Result<T>) 
     let mut attach = Child::start(attach, Lines::Stderr)?;
     attach.wait_line(SOON, |line| line.contains("watching process").then_some(()))?;
     let done = during()?;
+    let ends = Instant::now();
     if !attach.stop(SIGINT, SOON)?.success() {
         bail!("attach failed: {}", attach.lines().join("; "));
     }
+    let ending_s = ends.elapsed().as_secs_f64();
     let megabytes = std::fs::metadata(&file)?.len() as f64 / 1e6;
-    Ok((done, megabytes, losses(&std::fs::read_to_string(&said)?)))
+    Ok((done, Recorded { megabytes, ending_s, lost: losses(&std::fs::read_to_string(&said)?) }))
 }
 
 /// Of the summary's line `lost, ...: PLACE COUNT, PLACE COUNT`; what is left out on purpose is none.
@@ -77,17 +88,23 @@ fn losses(said: &str) -> u64 {
 fn engine(context: &Context, server: &Running, at_a_time: u32) -> Result<Vec<Row>> {
     let (rounds, requests) = if context.quick { (2, 16) } else { (7, 32) };
     rate(server, at_a_time, requests)?;
-    let (mut ratios, mut sizes, mut lost) = (Vec::new(), Vec::new(), 0);
+    let (mut ratios, mut sizes, mut endings, mut lost) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for round in 0..rounds {
         // Before and after by turns: whatever drifts, drifts both ways.
         let first = (round % 2 == 0).then(|| rate(server, at_a_time, requests)).transpose()?;
-        let began = std::time::Instant::now();
-        let (with, megabytes, more) = recorded(context, server.pid, || rate(server, at_a_time, requests))?;
-        sizes.push(megabytes * 10.0 / began.elapsed().as_secs_f64());
-        lost += more;
+        let mut took = Duration::ZERO;
+        let (with, left) = recorded(context, server.pid, || {
+            let began = Instant::now();
+            let with = rate(server, at_a_time, requests);
+            took = began.elapsed();
+            with
+        })?;
+        sizes.push(left.megabytes * 10.0 / took.as_secs_f64());
+        endings.push(left.ending_s);
+        lost += left.lost;
         ratios.push(with / first.map_or_else(|| rate(server, at_a_time, requests), Ok)?);
     }
-    let (name, ratio, size) = (server.name, median(&ratios), median(&sizes));
+    let (name, ratio, size, ending) = (server.name, median(&ratios), median(&sizes), median(&endings));
     Ok(vec![
         Row::held(
             format!("{name}: tokens/s while a timeline is recorded, {at_a_time} at a time"),
@@ -100,6 +117,12 @@ fn engine(context: &Context, server: &Running, at_a_time: u32) -> Result<Vec<Row
             format!("{size:.1} MB for 10 s"),
             "at most 25 MB",
             size <= MOST_MB,
+        ),
+        Row::held(
+            format!("{name}: from the end of the recording to the finished file"),
+            format!("{ending:.2} s"),
+            "at most 1 s",
+            ending <= MOST_S,
         ),
     ])
 }

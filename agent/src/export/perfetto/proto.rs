@@ -26,6 +26,8 @@ pub struct Trace {
 
 #[derive(Clone, PartialEq, Message)]
 pub struct Packet {
+    #[prost(message, optional, tag = "1")]
+    pub ftrace: Option<super::ftrace::Bundle>,
     #[prost(message, optional, tag = "6")]
     pub clock_snapshot: Option<ClockSnapshot>,
     #[prost(uint64, optional, tag = "8")]
@@ -38,10 +40,30 @@ pub struct Packet {
     pub interned: Option<Interned>,
     #[prost(uint32, optional, tag = "13")]
     pub flags: Option<u32>,
+    #[prost(message, optional, tag = "45")]
+    pub system: Option<SystemInfo>,
     #[prost(message, optional, tag = "59")]
     pub defaults: Option<Defaults>,
     #[prost(message, optional, tag = "60")]
     pub track: Option<Track>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct SystemInfo {
+    #[prost(message, optional, tag = "1")]
+    pub utsname: Option<Utsname>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct Utsname {
+    #[prost(string, optional, tag = "1")]
+    pub sysname: Option<String>,
+    #[prost(string, optional, tag = "2")]
+    pub version: Option<String>,
+    #[prost(string, optional, tag = "3")]
+    pub release: Option<String>,
+    #[prost(string, optional, tag = "4")]
+    pub machine: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -72,6 +94,8 @@ pub struct Interned {
     pub event_names: Vec<Name>,
     #[prost(message, repeated, tag = "3")]
     pub annotation_names: Vec<Name>,
+    #[prost(message, repeated, tag = "26")]
+    pub kernel_symbols: Vec<Name>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -148,25 +172,10 @@ pub struct Annotation {
     pub name: Option<String>,
     #[prost(uint64, optional, tag = "3")]
     pub uint: Option<u64>,
+    #[prost(int64, optional, tag = "4")]
+    pub int: Option<i64>,
     #[prost(double, optional, tag = "5")]
     pub double: Option<f64>,
     #[prost(string, optional, tag = "6")]
     pub text: Option<String>,
-}
-
-impl Annotation {
-    /// A number under a name of its own.
-    pub fn of_count(name: &str, value: u64) -> Self {
-        Self { name: Some(name.to_owned()), uint: Some(value), ..Self::default() }
-    }
-
-    /// A fraction.
-    pub fn of_number(name: &str, value: f64) -> Self {
-        Self { name: Some(name.to_owned()), double: Some(value), ..Self::default() }
-    }
-
-    /// A text.
-    pub fn of_text(name: &str, value: &str) -> Self {
-        Self { name: Some(name.to_owned()), text: Some(value.to_owned()), ..Self::default() }
-    }
 }

@@ -14,6 +14,7 @@ use std::{
 };
 
 use prost::Message;
+use rustix::fs::fstatvfs;
 
 use super::proto::Packet;
 use crate::tasks::Guard;
@@ -24,8 +25,29 @@ const BLOCK_BYTES: usize = 64 << 10;
 const BLOCKS: usize = 128;
 /// A block that finds no room grows to so much; then packets that can be missed are.
 const HELD_BYTES: usize = 8 << 20;
+/// Room on the disk without which there is no use in beginning.
+const LEAST_ROOM: u64 = 16 << 20;
 /// Field 1 of Trace, length-delimited.
 const PACKET_TAG: u8 = 0x0a;
+
+/// An empty file. One that is there is only emptied when there is room for another.
+fn create(path: &Path) -> io::Result<File> {
+    let was_there = path.exists();
+    let file = File::options().write(true).create(true).truncate(false).open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Ok(file);
+    }
+    let room = fstatvfs(&file)?;
+    if room.f_bavail.saturating_mul(room.f_frsize).saturating_add(about.len()) < LEAST_ROOM {
+        if !was_there {
+            std::fs::remove_file(path)?;
+        }
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    file.set_len(0)?;
+    Ok(file)
+}
 
 /// The packets' way into the file.
 pub struct Sink {
@@ -39,9 +61,9 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Makes the file. Errors: it cannot be made, or there is no thread.
+    /// Makes the file. Errors: it cannot be made, the disk is all but full, or there is no thread.
     pub fn create(path: &Path, guard: Guard) -> io::Result<Self> {
-        let mut file = File::create(path)?;
+        let mut file = create(path)?;
         let (blocks, received) = sync_channel::<Vec<u8>>(BLOCKS);
         let (failed, error) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
         let (fails, told) = (Arc::clone(&failed), Arc::clone(&error));
@@ -57,6 +79,8 @@ impl Sink {
                 let _ = file.set_len(whole);
                 fails.store(true, Ordering::Relaxed);
                 *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                // The thread's end before that of the recording would be taken for a fault of its own.
+                received.iter().for_each(drop);
             }
             drop(guard);
         })?;
@@ -70,6 +94,11 @@ impl Sink {
         })
     }
 
+    /// Bytes so far, written or not.
+    pub fn total(&self) -> u64 {
+        self.bytes + self.block.len() as u64
+    }
+
     /// Whether there is room for packets that can be missed.
     pub fn has_room(&self) -> bool {
         self.block.len() < HELD_BYTES && !self.has_failed()
@@ -80,11 +109,18 @@ impl Sink {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Adds a packet.
-    pub fn put(&mut self, packet: &Packet) {
-        self.block.push(PACKET_TAG);
-        // A Vec takes any length.
-        let _ = packet.encode_length_delimited(&mut self.block);
+    /// Adds a packet of a Perfetto trace.
+    pub fn packet(&mut self, packet: &Packet) {
+        self.put(|block| {
+            block.push(PACKET_TAG);
+            // A Vec takes any length.
+            let _ = packet.encode_length_delimited(block);
+        });
+    }
+
+    /// Adds what may not be cut in two.
+    pub fn put(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.block);
         if self.block.len() >= BLOCK_BYTES {
             self.hand_over();
         }

@@ -1,137 +1,135 @@
-//! One slice for each state of each thread, from one change to the next. Slices follow one another without a gap as
-//! long as no event is lost; after a loss the next change begins anew.
+//! What the kernel side tells of each thread, put together: runs with the waits before them, what was so when the
+//! recording began, and what still is when it ends.
 
-use inferscope_abi::{STATE_ONCPU, STATE_RUNQUEUE, SchedEvent};
+use inferscope_abi::{
+    NO_SYSCALL, STATE_BLOCK_IO, STATE_FAULT, STATE_NAMES, STATE_ONCPU, STATE_RUNQUEUE, STATE_THROTTLED, SchedEvent,
+    Thread, WAIT_NEW, WAIT_NO_SYSCALL, Wait, blocking_state,
+};
 use rustc_hash::FxHashMap;
 
-use super::{
-    proto::{Annotation, Event, Packet, SLICE_BEGIN, SLICE_END},
-    sink::Sink,
-    tracks::{self, Tracks},
-};
-
-/// Names of the states in the order of their numbers: the words of a timeline, and why a thread is blocked.
-pub const STATES: [&str; inferscope_abi::STATES] = [
-    "running",
-    "runnable",
-    "blocked: futex",
-    "blocked: poll",
-    "blocked: socket",
-    "blocked: file",
-    "blocked: block I/O",
-    "asleep",
-    "blocked: page fault",
-    "blocked",
-    "runnable: throttled",
-    "blocked: lock",
-    "blocked: memory",
-    "blocked: send",
-];
-/// Names of what stands beside a slice.
-pub const ANNOTATIONS: [&str; 3] = ["cpu", "woken by", "woken on cpu"];
-const CPU: u64 = 1;
-const WAKER: u64 = 2;
-const WAKER_CPU: u64 = 3;
+use super::form::{Next, Run};
+use crate::probe::{FoundThread, arch::syscall_classes};
 
 struct Known {
-    track: u64,
     tgid: u32,
-    open: bool,
+    /// When it last left a CPU.
+    left_ns: u64,
+    /// Blocked for this when the recording began.
+    found: Option<usize>,
 }
 
-/// Every thread that has changed its state.
+/// Every thread that was seen.
+#[derive(Default)]
 pub struct Threads {
     known: FxHashMap<u32, Known>,
-    /// Packets that only differ in numbers, so that none is made anew for each change: the end of a slice, and the
-    /// beginning of one by its number of annotations.
-    end: Packet,
-    begin: [Packet; 3],
+    pub began_ns: u64,
     pub seen: u64,
-    pub slices: u64,
-    pub left_out: u64,
 }
 
-impl Default for Threads {
-    fn default() -> Self {
-        let annotated = |names: &[u64]| {
-            let annotation = |name: &u64| Annotation { name_iid: Some(*name), uint: Some(0), ..Annotation::default() };
-            let annotations = names.iter().map(annotation).collect();
-            tracks::packet(0, Event { annotations, name_iid: Some(0), ..tracks::on(0, SLICE_BEGIN) })
-        };
-        Self {
-            known: FxHashMap::default(),
-            // It has no name, so it needs none of the numbered ones.
-            end: Packet { flags: None, ..tracks::packet(0, tracks::on(0, SLICE_END)) },
-            begin: [annotated(&[]), annotated(&[CPU]), annotated(&[WAKER, WAKER_CPU])],
-            seen: 0,
-            slices: 0,
-            left_out: 0,
-        }
-    }
+/// A wait for the disk or for memory outside any system call: a page fault that was not served at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub begin_ns: u64,
+    pub end_ns: u64,
+    pub reads: bool,
 }
 
-/// What stands beside a slice that begins: as many numbers as there are annotations.
-fn numbers(event: &SchedEvent) -> ([u32; 2], usize) {
-    match event.state as usize {
-        STATE_ONCPU => ([event.cpu, 0], 1),
-        STATE_RUNQUEUE if event.waker != 0 => ([event.waker, event.cpu], 2),
-        _ => ([0, 0], 0),
-    }
+/// The fault that a run's wait was, if it was one.
+pub fn fault(event: &SchedEvent) -> Option<Fault> {
+    let Wait { blocked_ns, runnable_ns, state, flags, .. } = event.wait;
+    let state = usize::from(state);
+    let is_fault = flags & WAIT_NO_SYSCALL != 0 && matches!(state, STATE_FAULT | STATE_BLOCK_IO) && blocked_ns != 0;
+    let end_ns = if event.oncpu_ns != 0 { event.oncpu_ns } else { runnable_ns };
+    is_fault.then_some(Fault { begin_ns: blocked_ns, end_ns, reads: state == STATE_BLOCK_IO })
 }
 
-/// Sets a prototype's time and track.
-fn place(packet: &mut Packet, at_ns: u64, track: u64) -> Option<&mut Event> {
-    packet.timestamp = Some(at_ns);
-    let event = packet.event.as_mut()?;
-    event.track = Some(track);
-    Some(event)
+/// Why a thread was blocked that was found in this call.
+fn state_in(found: &FoundThread) -> Option<usize> {
+    let class = *syscall_classes().get(found.syscall? as usize)?;
+    let state = blocking_state(class);
+    Some(if found.on_socket && state == inferscope_abi::STATE_FILE { inferscope_abi::STATE_SOCKET } else { state })
 }
 
 impl Threads {
-    fn put_begin(&mut self, event: &SchedEvent, track: u64, sink: &mut Sink) {
-        let (values, count) = numbers(event);
-        let packet = &mut self.begin[count];
-        if let Some(begin) = place(packet, event.header.at_ns, track) {
-            begin.name_iid = Some(u64::from(event.state) + 1);
-            for (annotation, value) in begin.annotations.iter_mut().zip(values) {
-                annotation.uint = Some(u64::from(value));
+    /// A thread that was there when the watch of its process began; whether it was blocked.
+    pub fn found(&mut self, found: &FoundThread) -> bool {
+        self.seen += 1;
+        let state = state_in(found);
+        self.known.insert(found.tid, Known { tgid: found.tgid, left_ns: 0, found: state });
+        state.is_some()
+    }
+
+    /// The id may be another thread's by now.
+    fn known(&mut self, tgid: u32, tid: u32) -> &mut Known {
+        let (began_ns, seen) = (self.began_ns, &mut self.seen);
+        let known = self.known.entry(tid).or_insert_with(|| {
+            *seen += 1;
+            Known { tgid, left_ns: began_ns, found: None }
+        });
+        if known.tgid != tgid {
+            *seen += 1;
+            *known = Known { tgid, left_ns: began_ns, found: None };
+        }
+        known
+    }
+
+    /// A thread left a CPU.
+    pub fn run(&mut self, event: &SchedEvent) -> Run {
+        let (tgid, tid, at_ns) = (event.header.tgid, event.header.tid, event.header.at_ns);
+        let began_ns = self.began_ns;
+        let known = self.known(tgid, tid);
+        let found = known.found.take();
+        known.left_ns = at_ns;
+        let next = Next::new(event.next);
+        if next == Next::Ended {
+            self.known.remove(&tid);
+        }
+        let oncpu_ns = match event.oncpu_ns {
+            // It was going on when the watch began: since the recording did, unless it had been found blocked.
+            0 if found.is_none() => began_ns.min(at_ns),
+            0 => at_ns,
+            seen => seen,
+        };
+        let run = before(tgid, tid, &event.wait, found, began_ns);
+        Run { oncpu_ns: Some(oncpu_ns), left: Some((at_ns, next)), ..run }
+    }
+
+    /// What a thread is doing now; None if the run that follows has been told already.
+    pub fn last(&mut self, tid: u32, thread: &Thread) -> Option<Run> {
+        let began_ns = self.began_ns;
+        let known = self.known(thread.tgid, tid);
+        if known.left_ns > thread.since_ns && known.found.is_none() {
+            return None;
+        }
+        let run = before(thread.tgid, tid, &thread.wait, known.found, began_ns);
+        match thread.state as usize {
+            STATE_ONCPU => Some(Run { oncpu_ns: Some(thread.since_ns), ..run }),
+            STATE_RUNQUEUE | STATE_THROTTLED => Some(Run { runnable_ns: Some(thread.since_ns), ..run }),
+            state if state < STATE_NAMES.len() => {
+                Some(Run { pid: thread.tgid, tid, blocked: Some((thread.since_ns, state)), ..Run::default() })
+            }
+            // It has not moved since the recording began.
+            _ => {
+                let blocked = Some((began_ns, known.found?));
+                Some(Run { pid: thread.tgid, tid, blocked, ..Run::default() })
             }
         }
-        sink.put(packet);
-        self.slices += 1;
     }
+}
 
-    /// Ends the state that the thread was in and begins the next.
-    pub fn change(&mut self, event: &SchedEvent, tracks: &mut Tracks, sink: &mut Sink) {
-        let (tgid, tid, at_ns) = (event.header.tgid, event.header.tid, event.header.at_ns);
-        // The id may be another thread's by now.
-        if self.known.get(&tid).is_none_or(|known| known.tgid != tgid) {
-            self.seen += 1;
-            let track = tracks.thread(sink, tgid, tid);
-            self.known.insert(tid, Known { track, tgid, open: false });
-        }
-        let Some(known) = self.known.get_mut(&tid) else { return };
-        if known.open {
-            place(&mut self.end, at_ns, known.track);
-            sink.put(&self.end);
-            known.open = false;
-        }
-        if event.state as usize >= STATES.len() {
-            self.known.remove(&tid);
-        } else if sink.has_room() {
-            known.open = true;
-            let track = known.track;
-            self.put_begin(event, track, sink);
-        } else {
-            self.left_out += 1;
-        }
-    }
+/// The system call that a thread is in, and since when, if it is in one for so long.
+pub fn open_call(thread: &Thread, now_ns: u64, longest_ns: u64) -> Option<(u32, u64)> {
+    let long = now_ns.saturating_sub(thread.syscall_since_ns) >= longest_ns;
+    (thread.syscall != NO_SYSCALL && long).then_some((thread.syscall, thread.syscall_since_ns))
+}
 
-    /// Ends what is open.
-    pub fn end_all(&mut self, at_ns: u64, sink: &mut Sink) {
-        for known in self.known.values_mut().filter(|known| known.open) {
-            tracks::put(sink, at_ns, tracks::on(known.track, SLICE_END));
-            known.open = false;
-        }
-    }
+/// What came before a run.
+fn before(pid: u32, tid: u32, wait: &Wait, found: Option<usize>, began_ns: u64) -> Run {
+    let state = usize::from(wait.state);
+    let woken = wait.blocked_ns != 0 || wait.waker != 0 || wait.flags & WAIT_NEW != 0;
+    let seen = (wait.blocked_ns != 0 && state < STATE_NAMES.len()).then_some((wait.blocked_ns, state));
+    let blocked = seen.or_else(|| woken.then_some((began_ns, found?)));
+    let runnable_ns = Some(wait.runnable_ns).filter(|at_ns| *at_ns != 0);
+    let waker = (woken && runnable_ns.is_some()).then_some((wait.waker, wait.waker_cpu));
+    Run { pid, tid, blocked, runnable_ns, waker, cpu: wait.cpu, ..Run::default() }
 }

@@ -1,91 +1,41 @@
-//! Tracks: a process' own, its threads', one for each request and each counter; made when something first stands on
-//! them. And the packets that every trace begins with.
+//! Tracks: a process' own, its threads', lanes for what may overlap, and one for each counter; made when something
+//! first stands on them.
 
 use rustc_hash::FxHashMap;
-use rustix::time::{ClockId, clock_gettime};
 
 use super::{
-    proto::{
-        BOOTTIME, COUNTER, Clock, ClockSnapshot, Counter, Defaults, Event, Interned, MONOTONIC, NEEDS_STATE, Name,
-        Packet, Process, REALTIME, STATE_CLEARED, Thread, Track, UNIT_BYTES,
-    },
+    form::{Place, comm},
+    proto::{Counter, Packet, Process, Thread, Track, UNIT_BYTES},
     sink::Sink,
-    threads::{ANNOTATIONS, STATES},
 };
 
 /// The one writer of packets.
 const SEQUENCE: u32 = 1;
-/// Tracks for requests that are made at most; more share them.
-const REQUEST_TRACKS: u64 = 100_000;
+/// Lanes of one name below one process; what finds none free then shares the last.
+const LANES: usize = 10_000;
 
 /// Tracks by what they are of.
 #[derive(Default)]
 pub struct Tracks {
     next: u64,
     processes: FxHashMap<u32, u64>,
+    threads: FxHashMap<u32, (u32, u64)>,
     counters: FxHashMap<(Option<u32>, String), u64>,
     named: FxHashMap<String, u64>,
-    requests: u64,
+    /// Tracks of a name below a process, and from when on each is free.
+    lanes: FxHashMap<(u32, String), Vec<(u64, u64)>>,
 }
 
-fn nanoseconds(clock: ClockId) -> u64 {
-    let time = clock_gettime(clock);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
-fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<Name> {
-    let name = |(at, name): (usize, &str)| Name { iid: Some(at as u64 + 1), name: Some(name.to_owned()) };
-    names.into_iter().enumerate().map(name).collect()
-}
-
-/// What the packets after it rely on: the clock that times are of, and the names that have numbers.
-pub fn begin(sink: &mut Sink) {
-    let clock = |id, clock| Clock { id: Some(id), timestamp: Some(nanoseconds(clock)) };
-    let clocks = vec![
-        clock(REALTIME, ClockId::Realtime),
-        clock(MONOTONIC, ClockId::Monotonic),
-        clock(BOOTTIME, ClockId::Boottime),
-    ];
-    sink.put(&Packet {
-        sequence: Some(SEQUENCE),
-        flags: Some(STATE_CLEARED),
-        defaults: Some(Defaults { clock: Some(MONOTONIC) }),
-        interned: Some(Interned { event_names: names(STATES), annotation_names: names(ANNOTATIONS) }),
-        clock_snapshot: Some(ClockSnapshot { clocks, primary: Some(BOOTTIME) }),
-        ..Packet::default()
-    });
-}
-
-/// An event of this kind on a track.
-pub fn on(track: u64, kind: i32) -> Event {
-    Event { track: Some(track), kind: Some(kind), ..Event::default() }
-}
-
-/// A counter's value.
-pub fn value(track: u64, value: f64) -> Event {
-    Event { value: Some(value), ..on(track, COUNTER) }
-}
-
-/// The packet of an event at an instant.
-pub fn packet(at_ns: u64, event: Event) -> Packet {
-    let packet = Packet { timestamp: Some(at_ns), event: Some(event), ..Packet::default() };
-    Packet { sequence: Some(SEQUENCE), flags: Some(NEEDS_STATE), ..packet }
-}
-
-/// Puts an event at an instant.
-pub fn put(sink: &mut Sink, at_ns: u64, event: Event) {
-    sink.put(&packet(at_ns, event));
-}
-
-fn comm(path: &str) -> Option<String> {
-    std::fs::read_to_string(path).ok().map(|text| text.trim_end().to_owned())
+/// A packet of the one sequence.
+pub fn sequenced() -> Packet {
+    Packet { sequence: Some(SEQUENCE), ..Packet::default() }
 }
 
 impl Tracks {
     fn new_track(&mut self, sink: &mut Sink, track: Track) -> u64 {
         self.next += 1;
         let track = Track { uuid: Some(self.next), ..track };
-        sink.put(&Packet { sequence: Some(SEQUENCE), track: Some(track), ..Packet::default() });
+        sink.packet(&Packet { track: Some(track), ..sequenced() });
         self.next
     }
 
@@ -100,23 +50,48 @@ impl Tracks {
         track
     }
 
-    /// A new track for a thread.
-    pub fn thread(&mut self, sink: &mut Sink, pid: u32, tid: u32) -> u64 {
+    /// A thread's track. The id may be another thread's by now.
+    pub fn thread(&mut self, sink: &mut Sink, pid: u32, tid: u32, name: Option<&str>) -> u64 {
+        if let Some((owner, track)) = self.threads.get(&tid)
+            && *owner == pid
+        {
+            return *track;
+        }
         self.process(sink, pid);
-        let name = comm(&format!("/proc/{pid}/task/{tid}/comm"));
-        let thread = Thread { pid: Some(pid as i32), tid: Some(tid as i32), name };
-        self.new_track(sink, Track { thread: Some(thread), ..Track::default() })
+        let thread = Thread { pid: Some(pid as i32), tid: Some(tid as i32), name: name.map(str::to_owned) };
+        let track = self.new_track(sink, Track { thread: Some(thread), ..Track::default() });
+        self.threads.insert(tid, (pid, track));
+        track
     }
 
-    /// A track for one request: requests overlap, slices of one track may not. Viewers put tracks of one name together.
-    pub fn request(&mut self, sink: &mut Sink, pid: u32) -> u64 {
+    /// A track on which nothing stands from `begin_ns` on. Viewers put tracks of one name together.
+    pub fn lane(&mut self, sink: &mut Sink, pid: u32, name: &str, begin_ns: u64, end_ns: Option<u64>) -> u64 {
         let parent = self.process(sink, pid);
-        self.requests += 1;
-        if self.requests > REQUEST_TRACKS {
-            return self.named(sink, "more requests");
+        let end_ns = end_ns.unwrap_or(u64::MAX);
+        let key = (pid, name.to_owned());
+        let lanes = self.lanes.entry(key.clone()).or_default();
+        let full = lanes.len() >= LANES;
+        let free = lanes.iter_mut().find(|(_, free_ns)| *free_ns <= begin_ns);
+        if let Some((track, free_ns)) = free {
+            *free_ns = end_ns;
+            return *track;
         }
-        let track = Track { name: Some("requests".to_owned()), parent: Some(parent), ..Track::default() };
-        self.new_track(sink, track)
+        if full && let Some((track, _)) = lanes.last() {
+            return *track;
+        }
+        let track = Track { name: Some(name.to_owned()), parent: Some(parent), ..Track::default() };
+        let track = self.new_track(sink, track);
+        self.lanes.entry(key).or_default().push((track, end_ns));
+        track
+    }
+
+    /// Where something that takes this time stands.
+    pub fn place(&mut self, sink: &mut Sink, place: Place<'_>, begin_ns: u64, end_ns: Option<u64>) -> u64 {
+        match place {
+            Place::Thread { pid, tid } => self.thread(sink, pid, tid, None),
+            Place::Among { pid, name } => self.lane(sink, pid, name, begin_ns, end_ns),
+            Place::Host(name) => self.named(sink, name),
+        }
     }
 
     /// A counter's track, below its process.
@@ -134,7 +109,7 @@ impl Tracks {
     }
 
     /// A track that belongs to no process.
-    pub fn named(&mut self, sink: &mut Sink, name: &str) -> u64 {
+    fn named(&mut self, sink: &mut Sink, name: &str) -> u64 {
         if let Some(track) = self.named.get(name) {
             return *track;
         }

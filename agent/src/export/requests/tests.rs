@@ -28,6 +28,7 @@ fn exchange(path: &str, status: u16, llm: Option<LlmExchange>) -> Exchange {
         chunk_gaps: GapCounts::default(),
         others_in_flight: 0.0,
         sending: Sending::default(),
+        chunk_times_ns: Vec::new(),
         traceparent: None,
         request_id: None,
         llm,

@@ -1,0 +1,12 @@
+//! Probes that only a timeline needs: they are loaded while one is recorded, and by `check`.
+
+use super::programs::{Attachment, Probe};
+
+/// What ends something stands before what begins it.
+pub const PROBES: &[Probe] = &[Probe {
+    name: "block_done",
+    gives: "how long block devices took, in a timeline",
+    required: false,
+    since: "4.17",
+    attachments: &[Attachment::Tracepoint { name: "block_complete", tracepoint: "block_rq_complete" }],
+}];
