@@ -101,6 +101,9 @@ fn measure(engine: Engine, kinds: &[&'static Kind], trials: u32) -> Result<Repor
     for round in 0..trials {
         println!("{} round {} of {trials}", engine.name(), round + 1);
         faults.retain_mut(|(kind, fault)| {
+            if process::interrupted() {
+                return true;
+            }
             let done = trial::run(&rig, kind, fault.as_mut(), 1 + round as usize % 4, quiet_s);
             done.map(|trial| report.add(kind.name, trial)).map_err(|error| report.broke(kind.name, &error)).is_ok()
         });
