@@ -4,6 +4,7 @@
 
 mod progress;
 mod recording;
+mod unseen;
 mod words;
 
 use std::{
@@ -19,11 +20,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use progress::Progress;
 use recording::Recording;
+use unseen::Counters;
+use words::Findings;
 
 use crate::{
     cli::{AttachArgs, LogArgs},
     commands,
-    correlate::Request,
+    correlate::{HostShare, Request},
     export::{
         jsonl,
         lines::Lines,
@@ -48,6 +51,7 @@ struct Summary {
     duration: Vec<f64>,
     oncpu: f64,
     runqueue: f64,
+    findings: Findings,
 }
 
 /// Figures kept for quantiles; a longer run keeps the first ones and says so.
@@ -68,6 +72,7 @@ impl Summary {
             self.oncpu += host.oncpu_s;
             self.runqueue += host.runqueue_s;
         }
+        self.findings.add(request);
     }
 }
 
@@ -105,8 +110,18 @@ fn request_line(request: &Request, out: &mut Vec<u8>) -> io::Result<()> {
     )
 }
 
-/// `lost`: what was lost meanwhile, by place.
-fn summary_text(summary: &mut Summary, lost: &[(&str, u64)], json: bool) -> String {
+/// What stands beside the requests in a summary.
+#[derive(Default)]
+struct Beside {
+    /// What was lost meanwhile, by place.
+    lost: Vec<(&'static str, u64)>,
+    /// What the threads did during the whole time.
+    all: Option<HostShare>,
+    unseen: Vec<String>,
+}
+
+fn summary_text(summary: &mut Summary, beside: &Beside, json: bool) -> String {
+    let Beside { lost, all, unseen } = beside;
     let (ttft50, ttft95) = (quantile(&mut summary.ttft, 0.5), quantile(&mut summary.ttft, 0.95));
     let tpot50 = quantile(&mut summary.tpot, 0.5);
     let (d50, d95) = (quantile(&mut summary.duration, 0.5), quantile(&mut summary.duration, 0.95));
@@ -117,6 +132,7 @@ fn summary_text(summary: &mut Summary, lost: &[(&str, u64)], json: bool) -> Stri
             "ttft_p50_s": ttft50, "ttft_p95_s": ttft95, "tpot_p50_s": tpot50,
             "duration_p50_s": d50, "duration_p95_s": d95,
             "lost": lost.iter().copied().collect::<BTreeMap<_, _>>(),
+            "findings": summary.findings.json(all.as_ref(), unseen),
         }});
         return format!("{value}\n");
     }
@@ -141,6 +157,7 @@ fn summary_text(summary: &mut Summary, lost: &[(&str, u64)], json: bool) -> Stri
         // Writing to a String cannot fail.
         let _ = writeln!(text, "lost, so that figures may be too small: {}", lost.join(", "));
     }
+    text.push_str(&summary.findings.text(all.as_ref(), unseen));
     text
 }
 
@@ -150,6 +167,7 @@ async fn wait(
     running: &run::Running,
     printer: &Lines,
     recording: &mut Option<Recording>,
+    counters: &mut Counters,
     ended: &mut Ended,
 ) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -178,6 +196,7 @@ async fn wait(
                     }
                     progress.show(&recording.recorded(), recording.lost());
                 }
+                counters.sample(&running.sources);
                 let watched = !running.sources.services.table().is_empty();
                 if watched && !seen && !args.json {
                     let time = humantime::format_duration(args.duration);
@@ -213,8 +232,7 @@ fn untold(_: Result<(), &io::Error>) {}
 
 /// `inferscope attach`. Errors: no such process, no kernel programs, an output that cannot be written or is not read.
 pub fn attach(args: &AttachArgs, log: &LogArgs) -> Result<()> {
-    let mut config = args.config(log);
-    config.nvml.enabled = args.out.is_some();
+    let config = args.config(log);
     let summary = Arc::new(Mutex::new(Summary::default()));
     let (tasks, mut ended) = supervised();
     let terminals = io::stdout().is_terminal() && io::stderr().is_terminal();
@@ -238,27 +256,32 @@ pub fn attach(args: &AttachArgs, log: &LogArgs) -> Result<()> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut running = run::start(&config, &tasks, Hears { each: Some(Box::new(each)), timeline })?;
-    let outcome = runtime.block_on(wait(args, &running, &printer, &mut recording, &mut ended));
+    let mut counters = Counters::default();
+    let outcome = runtime.block_on(wait(args, &running, &printer, &mut recording, &mut counters, &mut ended));
     let finished = running.finish();
-    let losses = running.sources.losses();
+    let beside = Beside {
+        lost: running.sources.losses(),
+        all: counters.during(&running.sources),
+        unseen: unseen::all(&running.sources),
+    };
     let drawn = recording.map(|recording| recording.end(&running.sources)).transpose();
     drop(running);
-    let printed = end(&mut summary.lock().unwrap_or_else(PoisonError::into_inner), losses, printer, args.json);
+    let printed = end(&mut summary.lock().unwrap_or_else(PoisonError::into_inner), beside, printer, args.json);
     let drawn = drawn.map(|words| words.into_iter().for_each(commands::say));
     outcome.and(finished).and(printed).and(drawn)
 }
 
 /// What is still to be printed, as long as standard output takes it.
-fn end(summary: &mut Summary, mut lost: Vec<(&str, u64)>, printer: Lines, json: bool) -> Result<()> {
+fn end(summary: &mut Summary, mut beside: Beside, printer: Lines, json: bool) -> Result<()> {
     let unprinted = printer.lost();
     let left = printer.end(PATIENCE);
     let unprinted = unprinted.load(Ordering::Relaxed);
-    lost.retain(|(place, _)| *place != RECORDS);
-    lost.push((RECORDS, unprinted));
-    lost.retain(|(_, count)| *count != 0);
+    beside.lost.retain(|(place, _)| *place != RECORDS);
+    beside.lost.push((RECORDS, unprinted));
+    beside.lost.retain(|(_, count)| *count != 0);
     // What does not take a line does not take the summary.
     let written = left == 0
-        && write_within(Out::stdout(), summary_text(summary, &lost, json), PATIENCE)
+        && write_within(Out::stdout(), summary_text(summary, &beside, json), PATIENCE)
             .context("cannot write to standard output")?;
     if !written {
         bail!(
@@ -276,19 +299,20 @@ mod tests {
 
     #[test]
     fn losses_stand_in_both_summaries() {
-        let lost = [("ring_payload", 7), (RECORDS, 2)];
+        let beside = Beside { lost: vec![("ring_payload", 7), (RECORDS, 2)], ..Beside::default() };
         let mut summary = Summary { requests: 3, ..Summary::default() };
-        let text = summary_text(&mut summary, &lost, false);
+        let text = summary_text(&mut summary, &beside, false);
         assert!(text.ends_with("too small: ring_payload 7, records 2\n"), "{text}");
-        let json: serde_json::Value = serde_json::from_str(&summary_text(&mut summary, &lost, true)).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&summary_text(&mut summary, &beside, true)).unwrap();
         assert_eq!(json["summary"]["lost"], serde_json::json!({ "ring_payload": 7, "records": 2 }));
     }
 
     #[test]
     fn without_losses_there_is_no_word_of_them() {
-        let text = summary_text(&mut Summary::default(), &[], false);
+        let text = summary_text(&mut Summary::default(), &Beside::default(), false);
         assert!(!text.contains("lost") && text.ends_with("run queue 0.0 ms\n"), "{text}");
-        let json: serde_json::Value = serde_json::from_str(&summary_text(&mut Summary::default(), &[], true)).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_str(&summary_text(&mut Summary::default(), &Beside::default(), true)).unwrap();
         assert_eq!(json["summary"]["lost"], serde_json::json!({}));
     }
 }

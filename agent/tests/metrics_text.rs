@@ -133,6 +133,8 @@ fn chat(role: Role, model: &[u8], gaps: u64) -> Exchange {
         gap: false,
         chunk_gaps,
         chunk_times_ns: Vec::new(),
+        others_in_flight: 0.0,
+        sending: Sending::default(),
         traceparent: None,
         request_id: None,
         llm: Some(llm.finish()),

@@ -72,6 +72,23 @@ impl HostShare {
         }
     }
 
+    /// What two services did in the same time, taken together.
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            wall_s: self.wall_s.max(other.wall_s),
+            oncpu_s: self.oncpu_s + other.oncpu_s,
+            runqueue_s: self.runqueue_s + other.runqueue_s,
+            offcpu_s: std::array::from_fn(|reason| self.offcpu_s[reason] + other.offcpu_s[reason]),
+            major_faults: self.major_faults + other.major_faults,
+            block_io_s: self.block_io_s + other.block_io_s,
+            block_io_bytes: self.block_io_bytes + other.block_io_bytes,
+            reclaim_s: self.reclaim_s + other.reclaim_s,
+            reclaims: self.reclaims + other.reclaims,
+            interpreter_wait_s: self.interpreter_wait_s + other.interpreter_wait_s,
+            own_wait_s: self.own_wait_s + other.own_wait_s,
+        }
+    }
+
     /// Thread-seconds in an off-CPU state, by `STATE_*`.
     pub fn state_s(&self, state: usize) -> f64 {
         self.offcpu_s.get(state - FIRST_OFFCPU_STATE).copied().unwrap_or(0.0)

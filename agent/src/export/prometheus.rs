@@ -40,7 +40,7 @@ pub struct Sources {
 }
 
 /// A place of the kernel side that is no loss: what is encrypted has a family of its own.
-const CIPHERTEXT: &str = "ciphertext";
+pub const CIPHERTEXT: &str = "ciphertext";
 /// Where records are lost that an output did not take.
 pub const RECORDS: &str = "records";
 /// A pipeline that has not turned for so long does not work any more.
