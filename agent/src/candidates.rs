@@ -142,7 +142,7 @@ mod tests {
             content_chunks: 0,
             gap: false,
             chunk_gaps: GapCounts::default(),
-        chunk_times_ns: Vec::new(),
+            chunk_times_ns: Vec::new(),
             traceparent: None,
             request_id: None,
             llm: Some(llm),

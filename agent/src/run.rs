@@ -136,7 +136,8 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let found = first_finds(config, &mut discovery)?;
     let records = config.records.as_deref().map(|path| Records::open(path, tasks.guard("records"))).transpose()?;
     let exporter = otlp::Exporter::open(&config.otlp)?;
-    let Loaded { ebpf, ring, watcher, reader, reports } = load(config, timeline.as_ref().map(|timeline| timeline.syscalls))?;
+    let Loaded { ebpf, ring, watcher, reader, reports } =
+        load(config, timeline.as_ref().map(|timeline| timeline.syscalls))?;
     tell_refused(&reports);
     let pids = pids(&found);
     let (services, live) = (SharedServices::default(), Arc::new(Live::default()));

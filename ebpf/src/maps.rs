@@ -6,8 +6,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf, Stack},
 };
 use inferscope_abi::{
-    BlockIssue, Config, Connection, Counters, LOSS_PLACES, PAYLOAD_BYTES, PayloadHeader, Process, SyscallKey, SyscallStats, Thread,
-    WatchRow,
+    BlockIssue, Config, Connection, Counters, LOSS_PLACES, PAYLOAD_BYTES, PayloadHeader, Process, SyscallKey,
+    SyscallStats, Thread, WatchRow,
 };
 
 use crate::probe::{Call, Walk};

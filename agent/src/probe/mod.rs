@@ -97,7 +97,9 @@ fn config(options: &LoadOptions<'_>) -> Result<Config> {
         capture_tail_bytes: options.capture_tail_bytes,
         capture_request_bytes: options.capture_request_bytes,
         timeline: u32::from(options.timeline.is_some()),
-        timeline_syscall_us: options.timeline.map_or(0, |longest| u32::try_from(longest.as_micros()).unwrap_or(u32::MAX)),
+        timeline_syscall_us: options
+            .timeline
+            .map_or(0, |longest| u32::try_from(longest.as_micros()).unwrap_or(u32::MAX)),
         typed_current_task: u32::from(programs::kernel_version() >= (5, 11)),
         wake_bytes: options.ring_bytes / 4,
         agent_tgid: std::process::id(),

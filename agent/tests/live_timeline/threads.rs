@@ -47,9 +47,8 @@ fn waits_have_their_reason_and_their_waker() {
     let share = by_each_other.count() as f64 / woken.len() as f64;
     assert!(woken.len() > 100 && share > 0.9, "{share} of {} wake-ups are by the other thread", woken.len());
     let waits = trace.states.iter().filter(|state| state.what == "blocked" && state.end_ns.is_some());
-    let (futex, all) = waits.fold((0, 0), |(futex, all), state| {
-        (futex + u64::from(state.reason.as_deref() == Some("futex")), all + 1)
-    });
+    let (futex, all) = waits
+        .fold((0, 0), |(futex, all), state| (futex + u64::from(state.reason.as_deref() == Some("futex")), all + 1));
     assert!(futex as f64 > 0.9 * f64::from(all), "{futex} of {all} waits are for a futex");
 }
 

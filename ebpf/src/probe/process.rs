@@ -5,9 +5,7 @@ use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid,
     generated::{bpf_get_current_task, bpf_probe_read_kernel_str},
 };
-use inferscope_abi::{
-    ExecEvent, ExitEvent, FILENAME_BYTES, ForkEvent, Kind, Lost, NEXT_ENDED, Process, THREAD_EXITED,
-};
+use inferscope_abi::{ExecEvent, ExitEvent, FILENAME_BYTES, ForkEvent, Kind, Lost, NEXT_ENDED, Process, THREAD_EXITED};
 
 use crate::{
     config,

@@ -2,8 +2,8 @@
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use inferscope_abi::{
-    Kind, Lost, NO_FD, NO_SYSCALL, SYS_CLOSE, SYS_DUP, SYS_OTHER, SYS_READ, SYS_SENDMMSG, SYS_SHUTDOWN, SYSCALL_NUMBERS, SyscallKey,
-    SyscallEvent, SyscallStats, Thread,
+    Kind, Lost, NO_FD, NO_SYSCALL, SYS_CLOSE, SYS_DUP, SYS_OTHER, SYS_READ, SYS_SENDMMSG, SYS_SHUTDOWN,
+    SYSCALL_NUMBERS, SyscallEvent, SyscallKey, SyscallStats, Thread,
 };
 
 use crate::{

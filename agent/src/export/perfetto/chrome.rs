@@ -120,7 +120,8 @@ impl Form for Chrome {
         self.next += 1;
         let id = self.next;
         let event = |phase: &str, name: &str, at_ns: u64, args: Map<String, Json>| {
-            json!({"ph": phase, "cat": category, "id": id, "name": name, "pid": pid, "ts": us(at_ns), "args": args})
+            let ts = us(at_ns);
+            json!({"ph": phase, "cat": category, "id": id, "name": name, "pid": pid, "ts": ts, "args": args})
         };
         self.put(sink, &event("b", slice.name, slice.begin_ns, arguments(&slice.notes)));
         for (name, begin_ns, end_ns) in &slice.phases {
@@ -142,7 +143,10 @@ impl Form for Chrome {
         let (pid, category) = whose(place);
         let scope = if pid == 0 { "g" } else { "p" };
         let ts = us(at_ns);
-        self.put(sink, &json!({"ph": "i", "s": scope, "cat": category, "name": name, "pid": pid, "tid": pid, "ts": ts}));
+        self.put(
+            sink,
+            &json!({"ph": "i", "s": scope, "cat": category, "name": name, "pid": pid, "tid": pid, "ts": ts}),
+        );
     }
 
     fn counter(&mut self, sink: &mut Sink, sample: &Sample<'_>) {

@@ -129,8 +129,7 @@ impl Cpus {
         }
         if let (Some(at_ns), Some(_)) = (run.runnable_ns, run.waker) {
             let target_cpu = (run.cpu != waker_cpu).then_some(i32::from(run.cpu));
-            let waking =
-                Waking { tid: Some(run.tid as i32), priority: Some(PRIORITY), success: Some(1), target_cpu };
+            let waking = Waking { tid: Some(run.tid as i32), priority: Some(PRIORITY), success: Some(1), target_cpu };
             let event = Event { timestamp: Some(at_ns + offset), waking: Some(waking), ..event };
             self.cpu(waker_cpu).events.push(event);
         }

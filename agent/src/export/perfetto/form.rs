@@ -43,9 +43,15 @@ impl Next {
 /// Where something stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Place<'a> {
-    Thread { pid: u32, tid: u32 },
+    Thread {
+        pid: u32,
+        tid: u32,
+    },
     /// Below a process, among others of this name that it may overlap.
-    Among { pid: u32, name: &'a str },
+    Among {
+        pid: u32,
+        name: &'a str,
+    },
     /// Of no process.
     Host(&'a str),
 }

@@ -12,9 +12,9 @@ pub fn ended(request: &Request, put: impl FnOnce(&Slice<'_>)) {
     let at = |seconds: f64| request.start_ns + (seconds * 1e9) as u64;
     let (operation, model) = (request.operation.unwrap_or("http"), request.model.as_deref().unwrap_or("-"));
     let (begin_ns, end_ns) = (at(0.0), at(request.duration_s));
-    let phases = request.ttft_s.map_or_else(Vec::new, |ttft| {
-        vec![("prefill", begin_ns, Some(at(ttft))), ("decode", at(ttft), Some(end_ns))]
-    });
+    let phases = request
+        .ttft_s
+        .map_or_else(Vec::new, |ttft| vec![("prefill", begin_ns, Some(at(ttft))), ("decode", at(ttft), Some(end_ns))]);
     let name = format!("{operation} {model}");
     let slice = Slice::new(place(request.pid), &name, begin_ns, Some(end_ns), notes(request));
     put(&Slice { phases, instants: ("chunk", &request.chunk_times_ns), ..slice });

@@ -111,12 +111,8 @@ fn runs_become_switches_and_wake_ups() {
     let want = [(BEGAN_NS, 0, 0), (210, 0, 8), (300, 0, 9), (320, 2, 0), (330, 0, 8), (400, 16, 0)];
     assert_eq!(switches(&packets, 1), want);
     assert_eq!(switches(&packets, 2), [(BEGAN_NS, 0, 0)], "a reader wants to know what the waker's CPU ran");
-    let want = [
-        (200, 2, 9, 8, Some("futex")),
-        (200, 2, 9, 8, None),
-        (150, 2, 9, 9, Some("block_io")),
-        (150, 2, 9, 9, None),
-    ];
+    let want =
+        [(200, 2, 9, 8, Some("futex")), (200, 2, 9, 8, None), (150, 2, 9, 9, Some("block_io")), (150, 2, 9, 9, None)];
     assert_eq!(wakes(&packets), want);
     assert_eq!((recorded.runs, recorded.threads, recorded.left_out), (3, 2, 0));
     let first = &packets[0];
@@ -201,7 +197,13 @@ fn calls_sockets_faults_and_stalls_are_slices() {
         timeline.socket(&payload(8192, PAYLOAD_MORE));
         timeline.socket(&payload(100, 0));
         timeline.block(&BlockEvent { header: header(8, 700), issue });
-        timeline.stall(&StallEvent { header: header(8, 900), begin_ns: 800, pages: 32, cause: STALL_CGROUP, reserved: 0 });
+        timeline.stall(&StallEvent {
+            header: header(8, 900),
+            begin_ns: 800,
+            pages: 32,
+            cause: STALL_CGROUP,
+            reserved: 0,
+        });
     });
     let slice = |name: &str, begin, end| [(begin, SLICE_BEGIN, name.to_owned()), (end, SLICE_END, String::new())];
     let want = [
@@ -273,12 +275,8 @@ fn a_request_that_has_not_ended_has_no_end() {
     };
     let (_, packets) = recorded(|timeline| timeline.end(&[], [open].into_iter(), 500));
     let (begin, end) = (SLICE_BEGIN, SLICE_END);
-    let want = [
-        (100, begin, "LLM request, not ended"),
-        (100, begin, "prefill"),
-        (200, end, ""),
-        (200, begin, "decode"),
-    ];
+    let want =
+        [(100, begin, "LLM request, not ended"), (100, begin, "prefill"), (200, end, ""), (200, begin, "decode")];
     assert_eq!(events(&packets), want.map(|(at, kind, name)| (at, kind, name.to_owned())));
 }
 

@@ -79,7 +79,13 @@ fn ten_megabytes_of_one_line() {
 #[test]
 fn nothing_is_held_without_room() {
     let mut wire = Wire::server();
-    wire.sessions = Sessions::new(Limits { connections: 0, in_flight_per_connection: 0, head_bytes: 0, idle_ns: 0, chunk_times: 0 });
+    wire.sessions = Sessions::new(Limits {
+        connections: 0,
+        in_flight_per_connection: 0,
+        head_bytes: 0,
+        idle_ns: 0,
+        chunk_times: 0,
+    });
     wire.request(get("/a")).response(OK);
     assert!(wire.said().is_empty());
 }
