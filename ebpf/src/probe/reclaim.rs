@@ -10,12 +10,12 @@ use crate::{
 };
 
 // TP_PROTO(int order, gfp_t gfp_flags), more arguments on some; since 2.6.36
-tracepoint!(reclaim_begin_btf, reclaim_begin_raw, "mm_vmscan_direct_reclaim_begin", |_ctx, R| begins());
+tracepoint!(reclaim_begin_btf, reclaim_begin_raw, "mm_vmscan_direct_reclaim_begin", |_ctx| begins());
 // TP_PROTO(unsigned long nr_reclaimed), more arguments on some
-tracepoint!(reclaim_end_btf, reclaim_end_raw, "mm_vmscan_direct_reclaim_end", |ctx, R| ends(STALL_HOST, ctx.arg(0)));
+tracepoint!(reclaim_end_btf, reclaim_end_raw, "mm_vmscan_direct_reclaim_end", |ctx| ends(STALL_HOST, ctx.arg(0)));
 // The same of a control group at its limit.
-tracepoint!(memcg_begin_btf, memcg_begin_raw, "mm_vmscan_memcg_reclaim_begin", |_ctx, R| begins());
-tracepoint!(memcg_end_btf, memcg_end_raw, "mm_vmscan_memcg_reclaim_end", |ctx, R| ends(STALL_CGROUP, ctx.arg(0)));
+tracepoint!(memcg_begin_btf, memcg_begin_raw, "mm_vmscan_memcg_reclaim_begin", |_ctx| begins());
+tracepoint!(memcg_end_btf, memcg_end_raw, "mm_vmscan_memcg_reclaim_end", |ctx| ends(STALL_CGROUP, ctx.arg(0)));
 
 #[inline(always)]
 fn begins() {
