@@ -19,7 +19,7 @@ use agent::poll::nvml::{
 };
 use agent::poll::procfs::{ProcReader, ProcSnapshot};
 use agent::services::{ProcessView, ServiceTable, ServiceView};
-use agent::session::exchange::{Ending, Exchange, GapCounts, Mark, Role};
+use agent::session::exchange::{Ending, Exchange, GapCounts, Mark, Role, Sending};
 use agent::session::llm::{LlmParser, Piece};
 use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;

@@ -26,7 +26,7 @@ tracepoint!(block_issue_btf, block_issue_raw, "block_rq_issue", |ctx, R| {
 });
 
 // TP_PROTO(struct request *rq, int error (blk_status_t since 5.16), unsigned int nr_bytes)
-tracepoint!(block_complete_btf, block_complete_raw, "block_rq_complete", |ctx, R| completed(ctx.arg(0)));
+tracepoint!(block_complete_btf, block_complete_raw, "block_rq_complete", |ctx| completed(ctx.arg(0)));
 
 #[inline(always)]
 fn issued<R: Read>(current: u64, mark: u16, request: *const u8) {

@@ -12,14 +12,11 @@ use crate::{
 };
 
 // TP_PROTO(int order, gfp_t gfp_flags) and more behind it by version; nothing of it is needed
-tracepoint!(reclaim_begin_btf, reclaim_begin_raw, "mm_vmscan_direct_reclaim_begin", |_ctx, _R| begins());
-tracepoint!(reclaim_mbegin_btf, reclaim_mbegin_raw, "mm_vmscan_memcg_reclaim_begin", |_ctx, _R| begins());
+tracepoint!(reclaim_begin_btf, reclaim_begin_raw, "mm_vmscan_direct_reclaim_begin", |_ctx| begins());
+tracepoint!(reclaim_mbegin_btf, reclaim_mbegin_raw, "mm_vmscan_memcg_reclaim_begin", |_ctx| begins());
 // TP_PROTO(unsigned long nr_reclaimed) and more behind it by version
-tracepoint!(reclaim_end_btf, reclaim_end_raw, "mm_vmscan_direct_reclaim_end", |ctx, _R| ends(STALL_HOST, ctx.arg(0)));
-tracepoint!(reclaim_mend_btf, reclaim_mend_raw, "mm_vmscan_memcg_reclaim_end", |ctx, _R| ends(
-    STALL_CGROUP,
-    ctx.arg(0)
-));
+tracepoint!(reclaim_end_btf, reclaim_end_raw, "mm_vmscan_direct_reclaim_end", |ctx| ends(STALL_HOST, ctx.arg(0)));
+tracepoint!(reclaim_mend_btf, reclaim_mend_raw, "mm_vmscan_memcg_reclaim_end", |ctx| ends(STALL_CGROUP, ctx.arg(0)));
 
 #[inline(always)]
 fn begins() {

@@ -119,7 +119,10 @@ impl Form for Chrome {
         self.name(sink, pid, 0);
         self.next += 1;
         let id = self.next;
-        let event = |phase: &str, name: &str, at_ns: u64, args: Map<String, Json>| json!({"ph": phase, "cat": category, "id": id, "name": name, "pid": pid, "ts": us(at_ns), "args": args});
+        let event = |phase: &str, name: &str, at_ns: u64, args: Map<String, Json>| {
+            let ts = us(at_ns);
+            json!({"ph": phase, "cat": category, "id": id, "name": name, "pid": pid, "ts": ts, "args": args})
+        };
         self.put(sink, &event("b", slice.name, slice.begin_ns, arguments(&slice.notes)));
         for (name, begin_ns, end_ns) in &slice.phases {
             self.put(sink, &event("b", name, *begin_ns, Map::new()));

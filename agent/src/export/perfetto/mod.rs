@@ -1,5 +1,5 @@
-//! A timeline: what every thread of the watched tree did when, and the requests above it, in a form that Perfetto's viewer
-//! opens. Events come from the pipeline, counters from whoever polls; all times are CLOCK_MONOTONIC.
+//! A timeline: what every thread of the watched tree did when, and the requests above it, in a form that Perfetto's
+//! viewer opens. Events come from the pipeline, counters from whoever polls; all times are CLOCK_MONOTONIC.
 #![forbid(unsafe_code)]
 
 mod chrome;
