@@ -2,6 +2,7 @@
 //! Standard output may stand still, as under a pager: it is written to by threads of its own, waited for only so long.
 #![forbid(unsafe_code)]
 
+mod profiling;
 mod recording;
 
 use std::{
@@ -15,10 +16,11 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
+use profiling::Profiling;
 use recording::Recording;
 
 use crate::{
-    cli::{AttachArgs, LogArgs},
+    cli::{AttachArgs, Format, LogArgs},
     commands,
     correlate::Request,
     export::{
@@ -146,7 +148,7 @@ async fn wait(
     args: &AttachArgs,
     running: &run::Running,
     printer: &Lines,
-    recording: &mut Option<Recording>,
+    (recording, profiling): (&mut Option<Recording>, &mut Option<Profiling>),
     ended: &mut Ended,
 ) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -165,6 +167,9 @@ async fn wait(
             _ = poll.tick() => {
                 if printer.failing() {
                     return Ok(());
+                }
+                if let Some(profiling) = profiling {
+                    profiling.sample(&running.sources);
                 }
                 if let Some(recording) = recording {
                     recording.sample(&running.sources);
@@ -200,26 +205,37 @@ pub fn attach(args: &AttachArgs, log: &LogArgs) -> Result<()> {
     let (tasks, mut ended) = supervised();
     let format = if args.json { jsonl::line } else { request_line };
     let printer = Lines::start("printer", Out::stdout()?, format, untold, tasks.guard("printer"))?;
-    let mut recording = args.out.as_deref().map(|path| Recording::start(path, &tasks)).transpose()?;
+    let timeline = args.out.as_deref().filter(|_| args.format == Format::Perfetto);
+    let mut recording = timeline.map(|path| Recording::start(path, &tasks)).transpose()?;
+    let profiled = args.out.as_deref().filter(|_| !args.no_stacks || args.format != Format::Perfetto);
+    let profile = |path| Profiling::start(path, args.format, args.frequency, &tasks);
+    let mut profiling = profiled.map(profile).transpose()?;
+    let profile = profiling.as_ref().map(Profiling::feed);
     let timeline = recording.as_ref().map(Recording::timeline);
     let (seen, printed, drawn) = (Arc::clone(&summary), printer.queue(), timeline.clone());
+    let fed = profile.clone();
     let each = move |request: &Arc<Request>| {
         seen.lock().unwrap_or_else(PoisonError::into_inner).add(request);
         printed.send(request);
         if let Some(timeline) = &drawn {
             timeline.request(request);
         }
+        if let Some(feed) = &fed {
+            feed.request(request);
+        }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut running = run::start(&config, &tasks, Hears { each: Some(Box::new(each)), timeline })?;
-    let outcome = runtime.block_on(wait(args, &running, &printer, &mut recording, &mut ended));
+    let mut running = run::start(&config, &tasks, Hears { each: Some(Box::new(each)), timeline, profile })?;
+    let outcome = runtime.block_on(wait(args, &running, &printer, (&mut recording, &mut profiling), &mut ended));
     let finished = running.finish();
     let losses = running.sources.losses();
     let drawn = recording.map(|recording| recording.end(&running.sources)).transpose();
+    let profiled = profiling.map(Profiling::end).transpose();
     drop(running);
     let printed = end(&mut summary.lock().unwrap_or_else(PoisonError::into_inner), losses, printer, args.json);
     let drawn = drawn.map(|words| words.into_iter().for_each(commands::say));
-    outcome.and(finished).and(printed).and(drawn)
+    let profiled = profiled.map(|words| words.into_iter().for_each(commands::say));
+    outcome.and(finished).and(printed).and(drawn).and(profiled)
 }
 
 /// What is still to be printed, as long as standard output takes it.

@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::config::{Config, ConfigError, Log, LogLevel, Overrides, is_endpoint};
 use crate::discover::{Include, Rules};
+use crate::profile::FREQUENCY_HZ;
 
 /// Watches LLM inference servers from the kernel: time to first token, tokens, and why a request was as slow as it was.
 #[derive(Clone, Debug, Parser)]
@@ -116,6 +117,27 @@ pub struct AttachArgs {
     /// Record a timeline in Perfetto's format: what every thread did when, and the requests above it
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// What FILE is: a timeline with stacks, or the stacks alone, split by phase
+    #[arg(long, value_enum, default_value = "perfetto", requires = "out")]
+    pub format: Format,
+    /// Take no stacks for the timeline
+    #[arg(long, requires = "out")]
+    pub no_stacks: bool,
+    /// How often stacks are taken on each CPU
+    #[arg(long, value_name = "HZ", default_value_t = FREQUENCY_HZ, conflicts_with = "no_stacks",
+          value_parser = clap::value_parser!(u32).range(1..=1999))]
+    pub frequency: u32,
+}
+
+/// The format of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Perfetto's: open it in https://ui.perfetto.dev
+    Perfetto,
+    /// Stacks for `go tool pprof` and its kin
+    Pprof,
+    /// Stacks as a picture (SVG)
+    Flamegraph,
 }
 
 /// Arguments of `top`.
@@ -268,6 +290,9 @@ mod tests {
             "inferscope attach",
             "inferscope attach --pid 1 --duration soon",
             "inferscope attach --pid 1 --duration 0s",
+            "inferscope attach --pid 1 --format pprof",
+            "inferscope attach --pid 1 --out x --frequency 0",
+            "inferscope attach --pid 1 --out x --no-stacks --frequency 9",
             "inferscope top --interval 1ms",
             "inferscope -v --log-level info ps",
         ] {

@@ -1,6 +1,6 @@
 //! Ring bytes to [`Event`]: the only place that reads raw records. Total: any bytes give an event or an error.
 
-use inferscope_abi::{CloseEvent, ExecEvent, ExitEvent, ForkEvent, Header, Kind, PayloadHeader, SchedEvent};
+use inferscope_abi::{CloseEvent, ExecEvent, ExitEvent, ForkEvent, Header, Kind, PayloadHeader, SampleHeader, SchedEvent};
 
 /// One record of the ring, payload bytes borrowed.
 #[derive(Debug)]
@@ -11,6 +11,31 @@ pub enum Event<'a> {
     Payload(Payload<'a>),
     Close(CloseEvent),
     Sched(SchedEvent),
+    Sample(Sample<'a>),
+}
+
+/// Where a thread was: addresses innermost first.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample<'a> {
+    pub head: SampleHeader,
+    /// Addresses of eight bytes: the kernel's, then the user's.
+    addresses: &'a [u8],
+}
+
+impl<'a> Sample<'a> {
+    fn all(&self) -> impl Iterator<Item = u64> + use<'a> {
+        self.addresses.chunks_exact(8).filter_map(|bytes| Some(u64::from_ne_bytes(bytes.try_into().ok()?)))
+    }
+
+    /// The kernel's part, innermost first.
+    pub fn kernel(&self) -> impl Iterator<Item = u64> + use<'a> {
+        self.all().take(self.head.kernel_frames as usize)
+    }
+
+    /// The user's part, innermost first.
+    pub fn user(&self) -> impl Iterator<Item = u64> + use<'a> {
+        self.all().skip(self.head.kernel_frames as usize)
+    }
 }
 
 /// Bytes that a watched process moved, with where and when.
@@ -30,6 +55,8 @@ pub enum DecodeError {
     Kind(u32),
     #[error("payload record claims {claimed} captured bytes and holds {held}")]
     Payload { claimed: u32, held: usize },
+    #[error("sample claims {claimed} frames and holds {held} bytes")]
+    Sample { claimed: u64, held: usize },
     #[error("payload record has direction {0}")]
     Direction(u8),
 }
@@ -53,6 +80,8 @@ unsafe impl Wire for PayloadHeader {}
 unsafe impl Wire for CloseEvent {}
 // SAFETY: as above.
 unsafe impl Wire for SchedEvent {}
+// SAFETY: as above.
+unsafe impl Wire for SampleHeader {}
 
 fn take<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
     if bytes.len() < size_of::<T>() {
@@ -71,6 +100,13 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         Kind::Exit => Event::Exit(Box::new(take(bytes)?)),
         Kind::Close => Event::Close(take(bytes)?),
         Kind::Sched => Event::Sched(take(bytes)?),
+        Kind::Sample => {
+            let head: SampleHeader = take(bytes)?;
+            let rest = &bytes[size_of::<SampleHeader>()..];
+            let claimed = u64::from(head.kernel_frames) + u64::from(head.user_frames);
+            let addresses = usize::try_from(claimed * 8).ok().and_then(|len| rest.get(..len));
+            Event::Sample(Sample { head, addresses: addresses.ok_or(DecodeError::Sample { claimed, held: rest.len() })? })
+        }
         Kind::Payload => {
             let head: PayloadHeader = take(bytes)?;
             let rest = &bytes[size_of::<PayloadHeader>()..];

@@ -28,6 +28,7 @@ use crate::{
     exits::Exits,
     export::{lines::Queue, otlp, perfetto::Timeline, requests::RequestMetrics},
     probe::{CounterReader, Watcher},
+    profile::{Feed, Times},
     refused::Refused,
     registry::Registry,
     ring::Ring,
@@ -67,6 +68,8 @@ pub struct Sinks {
 pub struct Pipeline {
     /// Hears of every change of a thread's state, if there is one.
     pub timeline: Option<Arc<Timeline>>,
+    /// Takes stacks, if they are wanted.
+    pub profile: Option<Feed>,
     pub ring: Ring,
     pub watcher: Watcher,
     pub reader: CounterReader,
@@ -149,6 +152,12 @@ impl Pipeline {
             self.ring.wait(PATIENCE);
         }
         self.turn();
+        if let Some(profile) = &self.profile {
+            for open in self.sessions.in_flight().filter(|open| open.is_llm && open.role == Role::Server) {
+                let (start_ns, first_content_ns) = (open.start_ns, open.first_content_ns);
+                profile.in_flight(open.service, Times { start_ns, first_content_ns, end_ns: None });
+            }
+        }
         self.publish(monotonic_ns());
     }
 
@@ -166,7 +175,7 @@ impl Pipeline {
 
     /// Takes what is in the ring through every stage.
     fn drain(&mut self) {
-        let Self { ring, watcher, sessions, registry, scout, sinks, live, exits, candidates, timeline, .. } = self;
+        let Self { ring, watcher, sessions, registry, scout, sinks, live, exits, candidates, timeline, profile, .. } = self;
         let mut ended = |registry: &Registry, exchange: Exchange| {
             if exchange.service == CANDIDATES {
                 finish_candidate(candidates, scout, live, exchange);
@@ -192,8 +201,17 @@ impl Pipeline {
                     timeline.sched(&sched);
                 }
             }
+            Ok(Event::Sample(sample)) => {
+                live.count(Kind::Sample);
+                if let Some(profile) = &*profile {
+                    profile.sample(&sample);
+                }
+            }
             Ok(Event::Exec(exec)) => {
                 live.count(Kind::Exec);
+                if let Some(profile) = profile.as_ref().filter(|_| exec.watched != 0) {
+                    profile.exec(exec.header.tgid);
+                }
                 executed(registry, scout, &exec);
             }
             Ok(Event::Fork(fork)) => {

@@ -73,7 +73,7 @@ fn note(seen: &mut Seen, bytes: &[u8]) {
             seen.execs.push((e.header.tgid, path.trim_end_matches('\0').to_owned()));
         }
         Ok(Event::Payload(p)) => seen.payload.push((p.head, p.data.to_vec())),
-        Ok(Event::Close(_) | Event::Sched(_)) => {}
+        Ok(Event::Close(_) | Event::Sched(_) | Event::Sample(_)) => {}
         Err(_) => seen.broken += 1,
     }
 }

@@ -35,6 +35,7 @@ macro_rules! classic_tracepoint {
 mod block;
 mod fault;
 mod process;
+mod sample;
 mod sched;
 mod socket;
 mod syscall;

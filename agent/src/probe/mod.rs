@@ -5,6 +5,7 @@ pub mod arch;
 pub mod btf;
 mod classic;
 pub mod layout;
+pub mod memory;
 pub mod programs;
 mod reader;
 pub mod shared;
@@ -41,6 +42,8 @@ pub struct LoadOptions<'a> {
     pub capture_request_bytes: u32,
     /// Every change of a watched thread's state is an event.
     pub timeline: bool,
+    /// Stacks of what runs are taken so many times a second on every CPU; 0: never.
+    pub stacks_hz: u32,
 }
 
 impl Default for LoadOptions<'_> {
@@ -55,6 +58,7 @@ impl Default for LoadOptions<'_> {
             capture_tail_bytes: 8 << 10,
             capture_request_bytes: 1 << 20,
             timeline: false,
+            stacks_hz: 0,
         }
     }
 }
@@ -142,7 +146,7 @@ pub fn load_reporting(options: &LoadOptions<'_>) -> Result<Loaded> {
     let mut reader = CounterReader::new(&mut ebpf, Arc::clone(&arrays))?;
     let watcher = Watcher::new(&mut ebpf, arrays, reader.clone(), options.processes, options.connections)?;
     let btf = if options.btf.is_none() { aya::Btf::from_sys_fs().ok() } else { None };
-    let reports = programs::attach_all(&mut ebpf, btf.as_ref());
+    let reports = programs::attach_all(&mut ebpf, btf.as_ref(), options.stacks_hz);
     reader.watch_programs(&ebpf);
     drop(btf);
     release_memory();

@@ -57,6 +57,8 @@ pub struct InFlight {
     pub server_port: u16,
     pub is_llm: bool,
     pub start_ns: u64,
+    /// First chunk with content, if it came.
+    pub first_content_ns: Option<u64>,
 }
 
 /// Every followed connection, by the inode of its socket.
@@ -197,6 +199,7 @@ impl Sessions {
                 server_port: open.exchange.server_port,
                 is_llm: open.is_llm(),
                 start_ns: open.exchange.start.at_ns,
+                first_content_ns: open.exchange.first_content.map(|mark| mark.at_ns),
             })
         })
     }

@@ -56,7 +56,7 @@ impl Replay {
                 sorted.iter().for_each(|line| writeln!(lines, "{line}").unwrap());
             }
             Ok(Event::Exec(_) | Event::Fork(_)) => {}
-            Ok(Event::Sched(_)) => {}
+            Ok(Event::Sched(_) | Event::Sample(_)) => {}
             Err(_) => *undecodable += 1,
         }
     }

@@ -18,15 +18,18 @@ pub enum Kind {
     Close = 5,
     /// A watched thread changed its state; only while a timeline is recorded: [`SchedEvent`].
     Sched = 6,
+    /// Where a watched thread was when the clock ticked; only while stacks are recorded: [`SampleHeader`] and addresses.
+    Sample = 7,
 }
 /// Every kind with its label, in the order of their numbers.
-pub const KINDS: [(Kind, &str); 6] = [
+pub const KINDS: [(Kind, &str); 7] = [
     (Kind::Exec, "exec"),
     (Kind::Fork, "fork"),
     (Kind::Exit, "exit"),
     (Kind::Payload, "payload"),
     (Kind::Close, "close"),
     (Kind::Sched, "sched"),
+    (Kind::Sample, "sample"),
 ];
 
 impl TryFrom<u32> for Kind {
@@ -39,6 +42,7 @@ impl TryFrom<u32> for Kind {
             4 => Ok(Kind::Payload),
             5 => Ok(Kind::Close),
             6 => Ok(Kind::Sched),
+            7 => Ok(Kind::Sample),
             other => Err(other),
         }
     }
@@ -172,6 +176,24 @@ pub struct SchedEvent {
     pub reserved: u32,
 }
 
+/// Frames of a sample at most; what lies further out is left out.
+pub const SAMPLE_KERNEL_FRAMES: usize = 64;
+/// As above, of the user's part.
+pub const SAMPLE_USER_FRAMES: usize = 127;
+
+/// Record of [`Kind::Sample`]. Addresses of eight bytes follow, innermost first: the kernel's, then the user's.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SampleHeader {
+    pub header: Header,
+    pub service: u32,
+    pub cpu: u32,
+    /// 0 when the thread was interrupted in user mode.
+    pub kernel_frames: u32,
+    /// 0 when there is no user part, or it could not be read.
+    pub user_frames: u32,
+}
+
 /// close(2) of the last descriptor.
 pub const CLOSE_CLOSED: u32 = 0;
 /// A read returned 0: the peer has finished sending.
@@ -218,4 +240,5 @@ const _: () = {
     assert!(size_of::<PayloadHeader>() == 88 + size_of::<Snapshot>() && size_of::<PayloadHeader>().is_multiple_of(8));
     assert!(size_of::<CloseEvent>() == 56);
     assert!(size_of::<SchedEvent>() == 40);
+    assert!(size_of::<SampleHeader>() == 40);
 };

@@ -14,7 +14,7 @@ macro_rules! losses {
 }
 
 /// Number of places.
-pub const LOSS_PLACES: usize = 16;
+pub const LOSS_PLACES: usize = 17;
 
 losses! {
     /// The ring had no room for an exec event.
@@ -46,4 +46,6 @@ losses! {
     SlotReturn = 14, "slot_return";
     /// The ring had no room for a change of a thread's state; only while a timeline is recorded.
     RingSched = 15, "ring_sched";
+    /// The ring had no room for a stack sample; only while stacks are recorded.
+    RingSample = 16, "ring_sample";
 }

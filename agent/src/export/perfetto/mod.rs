@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod proto;
+pub mod samples;
 mod sink;
 mod threads;
 mod tracks;

@@ -1,0 +1,118 @@
+//! The profile in a few lines: what ran in each phase, who held Python's lock, and what could not be seen.
+
+use std::fmt::Write as _;
+
+use rustc_hash::FxHashMap;
+
+use super::{
+    PHASES, Phase, Profile, Spent, What,
+    merge::{leaf, spent},
+    python::State,
+};
+
+/// Functions that are named in each phase.
+const FUNCTIONS: usize = 5;
+/// Names are cut.
+const CHARS: usize = 60;
+
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+fn cut(name: &str) -> String {
+    if name.chars().count() <= CHARS { name.to_owned() } else { format!("{}…", name.chars().take(CHARS).collect::<String>()) }
+}
+
+fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
+}
+
+impl Profile {
+    /// The functions that most time on the CPUs was spent in, by phase: nanoseconds of each, and of the phase.
+    pub fn top(&self, phase: Phase) -> (Vec<(String, u64)>, u64) {
+        let (mut by_name, mut all) = (FxHashMap::<String, u64>::default(), 0);
+        for ((_, _, stack), Spent { on_cpu_ns, .. }) in
+            spent(&self.merged).into_iter().filter(|((_, of, _), spent)| *of == phase && spent.on_cpu_ns != 0)
+        {
+            all += on_cpu_ns;
+            if let Some(frame) = leaf(&self.merged.stacks[stack as usize], &self.frames) {
+                *by_name.entry(frame.name.clone()).or_default() += on_cpu_ns;
+            }
+        }
+        let mut top: Vec<_> = by_name.into_iter().collect();
+        top.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        (top, all)
+    }
+
+    /// Of the time that was looked at Python: who held the lock, thread by thread, and how long threads waited for it.
+    fn gil(&self) -> (Vec<(u32, u64)>, u64) {
+        let (mut holders, mut waited) = (FxHashMap::<u32, u64>::default(), 0);
+        for sample in &self.merged.samples {
+            match sample.what {
+                What::Python(State::Holds) => *holders.entry(sample.thread).or_default() += sample.weight_ns,
+                What::Python(State::Waits) => waited += sample.weight_ns,
+                _ => {}
+            }
+        }
+        let mut holders: Vec<_> = holders.into_iter().collect();
+        holders.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+        (holders, waited)
+    }
+
+    /// What to say of it, in lines.
+    pub fn words(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let mut line = |words: std::fmt::Arguments<'_>| {
+            let _ = writeln!(text, "{words}");
+        };
+        for phase in PHASES {
+            let (top, all) = self.top(phase);
+            if all == 0 {
+                continue;
+            }
+            let names = top.iter().take(FUNCTIONS).map(|(name, ns)| format!("{} {:.0} %", cut(name), percent(*ns, all)));
+            let name = if self.requests == 0 { "on the CPUs" } else { phase.name() };
+            line(format_args!("{name}: {:.2} s on CPU: {}", seconds(all), names.collect::<Vec<_>>().join(", ")));
+        }
+        let (holders, waited) = self.gil();
+        let took = self.python.took_ns.max(1);
+        if !self.python.read.is_empty() {
+            let held: u64 = holders.iter().map(|(_, ns)| ns).sum();
+            let holder = |(thread, ns): &(u32, u64)| {
+                let thread = &self.threads[*thread as usize];
+                format!("{} ({}) {:.0} %", thread.name, thread.tid, percent(*ns, took))
+            };
+            let holders: Vec<_> = holders.iter().take(3).map(holder).collect();
+            let holders = if holders.is_empty() { String::new() } else { format!(", mostly by {}", holders.join(", ")) };
+            line(format_args!(
+                "GIL: held {:.0} % of the time{holders}; threads waited for it {:.2} s",
+                percent(held, took),
+                seconds(waited)
+            ));
+        }
+        for (pid, why) in &self.python.unreadable {
+            line(format_args!("no Python stacks of process {pid}: {why}"));
+        }
+        let on_cpu = self.merged.samples.iter().filter(|sample| sample.what == What::OnCpu).count() as u64;
+        if on_cpu != 0 && self.told.short * 4 > on_cpu {
+            let share = percent(self.told.short, on_cpu);
+            line(format_args!(
+                "{share:.0} % of the native stacks are cut after a frame or two: that code was built without frame \
+                 pointers (-fno-omit-frame-pointer keeps them)"
+            ));
+        }
+        if self.told.nameless != 0 {
+            let files: Vec<_> = self.told.without.iter().take(3).map(|file| cut(file)).collect();
+            line(format_args!(
+                "{} places have no name and are told by module and offset (stripped?): in {}",
+                self.told.nameless,
+                files.join(", ")
+            ));
+        }
+        if self.told.lost != 0 {
+            line(format_args!("{} samples were left out for want of room", self.told.lost));
+        }
+        text
+    }
+}
