@@ -120,3 +120,40 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(kernel_frames: u32, user_frames: u32, addresses: &[u64]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for word in [Kind::Sample as u32, 7, 8, 0] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        bytes.extend(99u64.to_ne_bytes());
+        for word in [1, 2, kernel_frames, user_frames] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        addresses.iter().for_each(|address| bytes.extend(address.to_ne_bytes()));
+        bytes
+    }
+
+    #[test]
+    fn a_sample_has_the_frames_that_it_claims() {
+        // The ring hands records over in multiples of eight bytes; more than is claimed may follow.
+        let bytes = sample(1, 2, &[10, 20, 30, 40]);
+        let Ok(Event::Sample(got)) = decode(&bytes) else { panic!("no sample") };
+        assert_eq!((got.head.header.tid, got.head.service, got.head.cpu), (8, 1, 2));
+        assert_eq!(got.kernel().collect::<Vec<_>>(), [10]);
+        assert_eq!(got.user().collect::<Vec<_>>(), [20, 30]);
+    }
+
+    #[test]
+    fn a_sample_that_claims_more_than_it_holds_is_an_error() {
+        for (kernel, user) in [(0, 3), (3, 0), (u32::MAX, u32::MAX), (2, 1)] {
+            let error = decode(&sample(kernel, user, &[10, 20])).unwrap_err();
+            let claimed = u64::from(kernel) + u64::from(user);
+            assert_eq!(error, DecodeError::Sample { claimed, held: 16 });
+        }
+    }
+}

@@ -13,9 +13,10 @@ const WAITS: &str = "[waits for the GIL]";
 
 /// A frame's text; the format has its own meaning for a semicolon.
 fn text(frame: &Frame) -> String {
-    let name = frame.name.replace(';', ":");
+    let name = frame.label().replace(';', ":");
     match frame.kind {
         Kind::Kernel => format!("{name} [kernel]"),
+        Kind::Native if !frame.named => format!("{name} [no symbol]"),
         Kind::Native => name,
         Kind::Python => {
             let file = frame.file.rsplit('/').next().unwrap_or_default().replace(';', ":");
@@ -37,8 +38,7 @@ pub fn lines(profile: &Profile) -> Vec<String> {
             line.push(';');
             line.push_str(&text(&profile.frames[*number as usize]));
         }
-        let Spent { on_cpu_ns, python_ns, holds_gil_ns, waits_gil_ns, .. } = time;
-        let _ = python_ns;
+        let Spent { on_cpu_ns, holds_gil_ns, waits_gil_ns, .. } = time;
         let ran = if clock { on_cpu_ns } else { holds_gil_ns };
         if ran >= 1000 {
             lines.push(format!("{line} {}", ran / 1000));
@@ -65,4 +65,30 @@ pub fn write(profile: &Profile, mut out: impl io::Write) -> io::Result<()> {
     "us".clone_into(&mut options.count_name);
     options.hash = true;
     from_lines(&mut options, lines.iter().map(String::as_str), out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::example;
+
+    #[test]
+    fn a_line_is_a_stack_below_its_phase() {
+        let want = [
+            "decode;p (10);t (11);main;work: x;read [kernel] 20000",
+            "idle;p (10);t (11);python (a.so:7) 10000",
+            "idle;p (10);t (11);python (a.so:7);[waits for the GIL] 10000",
+        ];
+        assert_eq!(lines(&example()), want);
+    }
+
+    #[test]
+    fn it_is_a_picture_even_of_nothing() {
+        for profile in [example(), Profile::default()] {
+            let mut svg = Vec::new();
+            write(&profile, &mut svg).unwrap();
+            let svg = String::from_utf8(svg).unwrap();
+            assert!(svg.contains("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
+        }
+    }
 }

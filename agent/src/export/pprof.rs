@@ -245,3 +245,38 @@ pub fn write(profile: &Profile, out: impl Write) -> io::Result<()> {
     out.write_all(&message(profile).encode_to_vec())?;
     out.finish()?.flush()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::example;
+
+    #[test]
+    fn stacks_have_times_and_labels() {
+        let profile = message(&example());
+        let text = |at: i64| profile.string_table[at as usize].as_str();
+        let sample = &profile.sample[0];
+        assert_eq!(sample.value, [2, 20_000_000, 0, 0, 0]);
+        let names: Vec<_> = sample
+            .location_id
+            .iter()
+            .map(|id| profile.location.iter().find(|location| location.id == *id).unwrap())
+            .map(|location| text(profile.function[location.line[0].function_id as usize - 1].name))
+            .collect();
+        assert_eq!(names, ["[kernel] read", "work; x", "main"]);
+        let labels: Vec<_> = sample.label.iter().map(|label| (text(label.key), text(label.str), label.num)).collect();
+        assert!(labels.contains(&("phase", "decode", 0)) && labels.contains(&("tid", "", 11)), "{labels:?}");
+        assert_eq!(profile.sample[1].value, [1, 10_000_000, 20_000_000, 10_000_000, 10_000_000]);
+        assert_eq!((text(profile.default_sample_type), profile.period), ("cpu", 10_000_000));
+        assert_eq!(text(profile.mapping[0].build_id), "ab");
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let mut bytes = Vec::new();
+        write(&example(), &mut bytes).unwrap();
+        let mut plain = Vec::new();
+        io::Read::read_to_end(&mut flate2::read::GzDecoder::new(bytes.as_slice()), &mut plain).unwrap();
+        assert_eq!(Pprof::decode(plain.as_slice()).unwrap(), message(&example()));
+    }
+}

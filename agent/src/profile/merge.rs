@@ -165,7 +165,7 @@ mod tests {
     use crate::profile::{collect::Thread, phases::Times};
 
     fn frame(kind: Kind, name: &str) -> Frame {
-        Frame { kind, name: name.to_owned(), file: String::new(), line: 0, address: 0, module: None }
+        Frame { kind, name: name.to_owned(), file: String::new(), line: 0, address: 0, module: None, named: true }
     }
 
     fn sample(at_ns: u64, stack: u32, what: What) -> Sample {

@@ -116,6 +116,8 @@ impl Profiler {
         self.feed.to.send(Message::End).context("the profile thread failed: please report the message above")?;
         let collected = self.collector.join().map_err(|_| anyhow!("the profile thread failed"))?;
         let python = self.python.end();
+        let cpu = python.cpu_ns as f64 / python.took_ns.max(1) as f64;
+        tracing::debug!(ticks = python.ticks, torn = python.torn, cpu, "read Python stacks");
         Ok(Profile::new(&collected, lost, python, self.frequency_hz))
     }
 }
@@ -157,5 +159,46 @@ impl Profile {
     /// Whether samples of the CPUs' clock are there; else Python's have to stand for them.
     pub fn has_clock(&self) -> bool {
         self.merged.samples.iter().any(|sample| sample.what == What::OnCpu)
+    }
+}
+
+/// One thread that ran `main` and in it `work; x` during a decode and `python` without a request, and waited for the GIL.
+#[cfg(test)]
+pub(crate) fn example() -> Profile {
+    let frame = |kind, name: &str, module| Frame {
+        kind,
+        name: name.to_owned(),
+        file: "/lib/a.so".to_owned(),
+        line: 7,
+        address: 16,
+        module,
+        named: true,
+    };
+    let thread = Thread { pid: 10, tid: 11, name: "t".to_owned(), process: "p".to_owned(), service: "s".to_owned() };
+    let sample = |at_ns, stack, what, phase| Shown { at_ns, weight_ns: 10_000_000, thread: 0, cpu: 1, stack, what, phase };
+    Profile {
+        frequency_hz: 100,
+        frames: vec![
+            frame(Kind::Native, "main", Some(0)),
+            frame(Kind::Native, "work; x", Some(0)),
+            frame(Kind::Python, "python", None),
+            frame(Kind::Kernel, "read", None),
+        ],
+        modules: vec![ModuleView { path: "/lib/a.so".to_owned(), build_id: Some("ab".to_owned()), deleted: false }],
+        threads: vec![thread],
+        merged: Merged {
+            samples: vec![
+                sample(100, 0, What::OnCpu, Phase::Decode),
+                sample(200, 0, What::OnCpu, Phase::Decode),
+                sample(300, 1, What::OnCpu, Phase::Idle),
+                sample(400, 1, What::Python(State::Waits), Phase::Idle),
+                sample(500, 1, What::Python(State::Holds), Phase::Idle),
+            ],
+            stacks: vec![Box::new([0, 1, 3]), Box::new([2])],
+            ..Merged::default()
+        },
+        requests: 1,
+        told: Counts { lost: 3, short: 2, nameless: 1, without: vec!["/lib/a.so".to_owned()], ..Counts::default() },
+        python: PythonTold { read: vec![(10, 11)], took_ns: 100_000_000, ..PythonTold::default() },
     }
 }

@@ -40,6 +40,15 @@ pub struct Frame {
     /// Address in the kernel, or offset in the file.
     pub address: u64,
     pub module: Option<u32>,
+    /// False where there is no name but the module's with an offset.
+    pub named: bool,
+}
+
+impl Frame {
+    /// The name; without one the module's alone, so that its places are one.
+    pub fn label(&self) -> &str {
+        if self.named { &self.name } else { self.file.rsplit('/').next().unwrap_or_default() }
+    }
 }
 
 /// Frames by the number of their place, and how many have no name.
@@ -133,8 +142,10 @@ fn frame(place: &Place, name: Option<String>, table: &Table, modules: &[Module],
         text
     };
     let address = address(place);
+    let has_name = name.is_some() || matches!(place, Place::Python(_) | Place::Rest);
     let native = |name: String, file: &str, module| Frame {
         kind: Kind::Native,
+        named: has_name,
         name,
         file: file.to_owned(),
         line: 0,

@@ -36,7 +36,7 @@ impl Profile {
         {
             all += on_cpu_ns;
             if let Some(frame) = leaf(&self.merged.stacks[stack as usize], &self.frames) {
-                *by_name.entry(frame.name.clone()).or_default() += on_cpu_ns;
+                *by_name.entry(frame.label().to_owned()).or_default() += on_cpu_ns;
             }
         }
         let mut top: Vec<_> = by_name.into_iter().collect();
@@ -114,5 +114,29 @@ impl Profile {
             line(format_args!("{} samples were left out for want of room", self.told.lost));
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_tell_what_ran_and_what_is_missing() {
+        let mut profile = super::super::example();
+        let text = profile.words();
+        for line in [
+            "decode: 0.02 s on CPU: work; x 100 %\n",
+            "idle: 0.01 s on CPU: python 100 %\n",
+            "GIL: held 10 % of the time, mostly by t (11) 10 %; threads waited for it 0.01 s\n",
+            "67 % of the native stacks are cut",
+            "1 places have no name",
+            "3 samples were left out",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+        profile.requests = 0;
+        assert!(profile.words().starts_with("on the CPUs: "));
+        assert_eq!(Profile::default().words(), "");
     }
 }

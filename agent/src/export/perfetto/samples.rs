@@ -324,3 +324,43 @@ pub fn append(path: &Path, profile: &Profile) -> io::Result<u64> {
     }
     Ok(bytes.len() as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::example;
+
+    #[test]
+    fn samples_refer_to_names_that_are_told_before() {
+        let packets = Trace::decode(bytes(&example()).as_slice()).unwrap().packet;
+        assert!(packets.iter().all(|packet| packet.sequence == Some(SEQUENCE)));
+        let (mut names, mut frames, mut stacks, mut samples) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        for packet in &packets {
+            if let Some(interned) = &packet.interned {
+                names.extend(interned.function_names.iter().map(|name| name.iid));
+                frames.extend(interned.frames.iter().map(|frame| frame.iid));
+                assert!(interned.frames.iter().all(|frame| names.contains(&frame.name) && frame.mapping.is_some()));
+                let known = |frame: &u64| frames.contains(&Some(*frame));
+                assert!(interned.callstacks.iter().all(|stack| stack.frames.iter().all(known)));
+                stacks.extend(interned.callstacks.iter().map(|stack| stack.iid));
+            }
+            if let Some(sample) = packet.sample {
+                assert!(stacks.contains(&sample.callstack));
+                samples += 1;
+            }
+        }
+        assert_eq!(samples, 3);
+        let slices = packets.iter().filter_map(|packet| packet.event.as_ref()?.name.as_deref());
+        assert_eq!(slices.collect::<Vec<_>>(), ["t (11)"]);
+    }
+
+    #[test]
+    fn they_stand_behind_a_timeline() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, bytes(&example())).unwrap();
+        let once = std::fs::metadata(file.path()).unwrap().len();
+        assert_eq!(append(file.path(), &example()).unwrap(), once);
+        let packets = Trace::decode(std::fs::read(file.path()).unwrap().as_slice()).unwrap().packet;
+        assert_eq!(packets[..packets.len() / 2], packets[packets.len() / 2..]);
+    }
+}

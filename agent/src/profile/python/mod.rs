@@ -33,11 +33,11 @@ use walk::Walker;
 const SHARE: f64 = 0.02;
 /// Ticks after which functions are read anew.
 const FUNCTIONS_NS: u64 = 10_000_000_000;
-/// An interpreter that has just been started is none yet: so often it is looked again, so far apart.
+/// A process may be about to run another program, such as an interpreter: so often it is looked again, so far apart.
 const LOOKS: u32 = 40;
 const LOOK_NS: u64 = 250_000_000;
-/// Errors in a row after which a process is given up.
-const ERRORS: u32 = 200;
+/// Errors in a row after which it is looked at anew.
+const ERRORS: u32 = 20;
 
 /// A thread at one tick, innermost function first.
 #[derive(Debug)]
@@ -73,7 +73,9 @@ pub struct Told {
 
 enum Process {
     Looked { times: u32, next_ns: u64 },
-    Read { walker: Box<Walker>, states: States, errors: u32 },
+    /// `times`: looks since it was last read.
+    Read { walker: Box<Walker>, states: States, errors: u32, times: u32 },
+    /// Given up.
     Given,
 }
 
@@ -153,6 +155,7 @@ impl Ticks {
         self.told.took_ns = monotonic_ns() - began;
         self.told.unreadable.sort();
         self.told.read.sort_unstable();
+        self.told.read.dedup();
         self.told
     }
 
@@ -176,23 +179,11 @@ impl Ticks {
         told.ticks += 1;
         for (pid, process) in &mut self.processes {
             match process {
-                Process::Looked { times, next_ns } if now >= *next_ns => match find::find(*pid) {
-                    Found::Interpreter(interpreter) => {
-                        told.read.push((*pid, interpreter.layout.minor));
-                        let walker = Box::new(Walker::new(*pid, &interpreter));
-                        *process = Process::Read { walker, states: States::new(*pid), errors: 0 };
-                    }
-                    Found::Unreadable(why) => {
-                        told.unreadable.push((*pid, why));
-                        *process = Process::Given;
-                    }
-                    // It may run another program soon.
-                    Found::Other if *times < LOOKS => *process = Process::Looked { times: *times + 1, next_ns: now + LOOK_NS },
-                    Found::Other => *process = Process::Given,
-                },
-                Process::Read { walker, states, errors } => match walker.tick() {
+                Process::Looked { times, next_ns } if now >= *next_ns => *process = looked(*pid, *times, now, told),
+                Process::Read { walker, states, errors, times } => match walker.tick() {
                     Ok(seen) => {
-                        *errors = 0;
+                        (*errors, *times) = (0, 0);
+                        told.torn += std::mem::take(&mut walker.torn);
                         let thread = |stack: walk::Stack| {
                             let state = states.of(stack.tid, stack.holds_gil, &seen.gil);
                             ThreadStack { tid: stack.tid, state, functions: stack.functions }
@@ -201,16 +192,32 @@ impl Ticks {
                         feed.python(Tick { pid: *pid, at_ns: now, since_ns, threads });
                     }
                     Err(_) if *errors < ERRORS => *errors += 1,
-                    Err(error) => {
+                    Err(error) if *times >= LOOKS => {
                         told.unreadable.push((*pid, error.to_string()));
                         *process = Process::Given;
                     }
+                    // It has ended, or runs another program by now.
+                    Err(_) => *process = Process::Looked { times: *times + 1, next_ns: now + LOOK_NS },
                 },
                 _ => {}
             }
-            if let Process::Read { walker, .. } = process {
-                told.torn += std::mem::take(&mut walker.torn);
-            }
         }
+    }
+}
+
+/// What becomes of a process after one more look.
+fn looked(pid: u32, times: u32, now: u64, told: &mut Told) -> Process {
+    match find::find(pid) {
+        Found::Interpreter(interpreter) => {
+            told.read.push((pid, interpreter.layout.minor));
+            let walker = Box::new(Walker::new(pid, &interpreter));
+            Process::Read { walker, states: States::new(pid), errors: 0, times }
+        }
+        Found::Unreadable(why) => {
+            told.unreadable.push((pid, why));
+            Process::Given
+        }
+        Found::Other if times < LOOKS => Process::Looked { times: times + 1, next_ns: now + LOOK_NS },
+        Found::Other => Process::Given,
     }
 }
