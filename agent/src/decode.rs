@@ -1,6 +1,8 @@
 //! Ring bytes to [`Event`]: the only place that reads raw records. Total: any bytes give an event or an error.
 
-use inferscope_abi::{CloseEvent, ExecEvent, ExitEvent, ForkEvent, Header, Kind, PayloadHeader, SampleHeader, SchedEvent};
+use inferscope_abi::{
+    CloseEvent, ExecEvent, ExitEvent, ForkEvent, Header, Kind, PayloadHeader, SampleHeader, SchedEvent,
+};
 
 /// One record of the ring, payload bytes borrowed.
 #[derive(Debug)]
@@ -105,7 +107,10 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
             let rest = &bytes[size_of::<SampleHeader>()..];
             let claimed = u64::from(head.kernel_frames) + u64::from(head.user_frames);
             let addresses = usize::try_from(claimed * 8).ok().and_then(|len| rest.get(..len));
-            Event::Sample(Sample { head, addresses: addresses.ok_or(DecodeError::Sample { claimed, held: rest.len() })? })
+            Event::Sample(Sample {
+                head,
+                addresses: addresses.ok_or(DecodeError::Sample { claimed, held: rest.len() })?,
+            })
         }
         Kind::Payload => {
             let head: PayloadHeader = take(bytes)?;

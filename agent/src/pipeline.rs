@@ -175,7 +175,9 @@ impl Pipeline {
 
     /// Takes what is in the ring through every stage.
     fn drain(&mut self) {
-        let Self { ring, watcher, sessions, registry, scout, sinks, live, exits, candidates, timeline, profile, .. } = self;
+        let Self {
+            ring, watcher, sessions, registry, scout, sinks, live, exits, candidates, timeline, profile, ..
+        } = self;
         let mut ended = |registry: &Registry, exchange: Exchange| {
             if exchange.service == CANDIDATES {
                 finish_candidate(candidates, scout, live, exchange);

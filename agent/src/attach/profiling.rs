@@ -28,9 +28,10 @@ impl Profiling {
     /// Makes the file, unless the timeline does. Errors: it cannot be made.
     pub fn start(path: &Path, format: Format, frequency_hz: u32, tasks: &Tasks) -> Result<Self> {
         let file = match format {
-            Format::Pprof | Format::Flamegraph => Some(File::create(path).with_context(|| {
-                format!("cannot make {}: choose a file that can be written", path.display())
-            })?),
+            Format::Pprof | Format::Flamegraph => Some(
+                File::create(path)
+                    .with_context(|| format!("cannot make {}: choose a file that can be written", path.display()))?,
+            ),
             Format::Perfetto => None,
         };
         Ok(Self { profiler: Profiler::start(frequency_hz, tasks)?, format, path: path.to_owned(), file })

@@ -33,7 +33,8 @@ pub fn lines(profile: &Profile) -> Vec<String> {
         let thread = &profile.threads[thread as usize];
         let phase = if profile.requests == 0 { "no requests" } else { phase.name() };
         let of = |text: &str| text.replace(';', ":");
-        let mut line = format!("{phase};{} ({});{} ({})", of(&thread.process), thread.pid, of(&thread.name), thread.tid);
+        let mut line =
+            format!("{phase};{} ({});{} ({})", of(&thread.process), thread.pid, of(&thread.name), thread.tid);
         for number in &profile.merged.stacks[stack as usize] {
             line.push(';');
             line.push_str(&text(&profile.frames[*number as usize]));

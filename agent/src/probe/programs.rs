@@ -185,12 +185,7 @@ fn software_event(ebpf: &mut Ebpf, name: &str, event: SoftwareEvent, policy: Sam
     program.load().map_err(|e| why(&e))?;
     for cpu in online_cpus().map_err(|(what, e)| format!("{what}: {e}"))? {
         program
-            .attach(
-                PerfEventConfig::Software(event),
-                PerfEventScope::AllProcessesOneCpu { cpu },
-                policy,
-                false,
-            )
+            .attach(PerfEventConfig::Software(event), PerfEventScope::AllProcessesOneCpu { cpu }, policy, false)
             .map_err(|e| why(&e))?;
     }
     Ok(format!("perf_event:{event:?}"))
@@ -251,7 +246,9 @@ fn attach_one(
                 }
             }
         }
-        Attachment::SoftwareEvent { program, event } => one(software_event(ebpf, program, *event, SamplePolicy::Period(1))),
+        Attachment::SoftwareEvent { program, event } => {
+            one(software_event(ebpf, program, *event, SamplePolicy::Period(1)))
+        }
         Attachment::Clock { program } => {
             let policy = SamplePolicy::Frequency(u64::from(frequency_hz));
             one(software_event(ebpf, program, SoftwareEvent::CpuClock, policy))

@@ -142,7 +142,8 @@ impl Maps {
 
     fn known_at(&self, pid: u32, address: u64) -> Option<(u32, u64)> {
         let ranges = &self.spaces.get(&pid)?.ranges;
-        let (start, end, add, module) = *ranges.get(ranges.partition_point(|range| range.0 <= address).checked_sub(1)?)?;
+        let (start, end, add, module) =
+            *ranges.get(ranges.partition_point(|range| range.0 <= address).checked_sub(1)?)?;
         (start..end).contains(&address).then(|| (module, address.wrapping_add(add)))
     }
 }

@@ -24,15 +24,15 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 
 use crate::{services::ServiceTable, tasks::Tasks};
-pub use collect::{Thread, What};
 use collect::{Collected, Collector};
+pub use collect::{Thread, What};
 pub use feed::Feed;
 use feed::{Message, ROOM};
 pub use merge::{Merged, Shown, Spent, spent};
 pub use phases::{PHASES, Phase, Times};
 pub use python::{State, Told as PythonTold};
-pub use symbols::{Frame, Kind};
 use symbols::Named;
+pub use symbols::{Frame, Kind};
 
 /// Samples per second and CPU unless something else is asked for: no divisor of what programs do at round intervals.
 pub const FREQUENCY_HZ: u32 = 99;
@@ -175,7 +175,8 @@ pub(crate) fn example() -> Profile {
         named: true,
     };
     let thread = Thread { pid: 10, tid: 11, name: "t".to_owned(), process: "p".to_owned(), service: "s".to_owned() };
-    let sample = |at_ns, stack, what, phase| Shown { at_ns, weight_ns: 10_000_000, thread: 0, cpu: 1, stack, what, phase };
+    let sample =
+        |at_ns, stack, what, phase| Shown { at_ns, weight_ns: 10_000_000, thread: 0, cpu: 1, stack, what, phase };
     Profile {
         frequency_hz: 100,
         frames: vec![

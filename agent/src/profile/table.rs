@@ -175,8 +175,12 @@ mod tests {
         let (mut table, mut maps) = (Table::default(), Maps::default());
         let code = what_is_the_same_has_one_number as fn() as usize as u64;
         let stack = table.native(&mut maps, std::process::id(), &[u64::MAX - 9, code + 4, code + 5, 16, code], 1);
-        let places: Vec<_> = table.stacks.values[stack as usize].iter().map(|n| table.places.values[*n as usize]).collect();
-        assert!(matches!(places[..], [Place::Kernel(_), Place::Native(_, a), Place::Native(_, b)] if a == b), "{places:?}");
+        let places: Vec<_> =
+            table.stacks.values[stack as usize].iter().map(|n| table.places.values[*n as usize]).collect();
+        assert!(
+            matches!(places[..], [Place::Kernel(_), Place::Native(_, a), Place::Native(_, b)] if a == b),
+            "{places:?}"
+        );
         assert_eq!((table.cut, table.short), (1, 1));
         let stack = table.native(&mut maps, std::process::id(), &[16, code], 0);
         let first = table.stacks.values[stack as usize][0];

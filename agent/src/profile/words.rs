@@ -12,6 +12,9 @@ use super::{
 
 /// Functions that are named in each phase.
 const FUNCTIONS: usize = 5;
+/// Python processes that are told of, and threads of each.
+const PROCESSES: usize = 4;
+const HOLDERS: usize = 3;
 /// Names are cut.
 const CHARS: usize = 60;
 
@@ -20,7 +23,11 @@ fn seconds(ns: u64) -> f64 {
 }
 
 fn cut(name: &str) -> String {
-    if name.chars().count() <= CHARS { name.to_owned() } else { format!("{}…", name.chars().take(CHARS).collect::<String>()) }
+    if name.chars().count() <= CHARS {
+        name.to_owned()
+    } else {
+        format!("{}…", name.chars().take(CHARS).collect::<String>())
+    }
 }
 
 fn percent(part: u64, whole: u64) -> f64 {
@@ -44,19 +51,41 @@ impl Profile {
         (top, all)
     }
 
-    /// Of the time that was looked at Python: who held the lock, thread by thread, and how long threads waited for it.
-    fn gil(&self) -> (Vec<(u32, u64)>, u64) {
-        let (mut holders, mut waited) = (FxHashMap::<u32, u64>::default(), 0);
+    /// Of each Python process: how long each thread held its lock, the longest first, and how long threads waited for it.
+    /// Processes in the order of how long it was held.
+    fn gil(&self) -> Vec<(u32, Vec<(u32, u64)>, u64)> {
+        let mut by_process = FxHashMap::<u32, (FxHashMap<u32, u64>, u64)>::default();
         for sample in &self.merged.samples {
-            match sample.what {
-                What::Python(State::Holds) => *holders.entry(sample.thread).or_default() += sample.weight_ns,
-                What::Python(State::Waits) => waited += sample.weight_ns,
-                _ => {}
+            let What::Python(state) = sample.what else { continue };
+            let (holders, waited) = by_process.entry(self.threads[sample.thread as usize].pid).or_default();
+            match state {
+                State::Holds => *holders.entry(sample.thread).or_default() += sample.weight_ns,
+                State::Waits => *waited += sample.weight_ns,
+                State::Runs | State::Blocked => {}
             }
         }
-        let mut holders: Vec<_> = holders.into_iter().collect();
-        holders.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
-        (holders, waited)
+        let sorted = |(pid, (holders, waited)): (u32, (FxHashMap<u32, u64>, u64))| {
+            let mut holders: Vec<_> = holders.into_iter().collect();
+            holders.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+            (pid, holders, waited)
+        };
+        let mut all: Vec<_> = by_process.into_iter().map(sorted).collect();
+        let held = |holders: &[(u32, u64)]| holders.iter().map(|(_, ns)| ns).sum::<u64>();
+        all.sort_unstable_by_key(|(pid, holders, _)| (std::cmp::Reverse(held(holders)), *pid));
+        all
+    }
+
+    fn gil_words(&self, (pid, holders, waited): &(u32, Vec<(u32, u64)>, u64)) -> String {
+        let took = self.python.took_ns.max(1);
+        let held: u64 = holders.iter().map(|(_, ns)| ns).sum();
+        let holder = |(thread, ns): &(u32, u64)| {
+            let thread = &self.threads[*thread as usize];
+            format!("{} ({}) {:.0} %", thread.name, thread.tid, percent(*ns, took))
+        };
+        let holders: Vec<_> = holders.iter().take(HOLDERS).map(holder).collect();
+        let holders = if holders.is_empty() { String::new() } else { format!(", mostly by {}", holders.join(", ")) };
+        let held = percent(held, took);
+        format!("GIL of process {pid}: held {held:.0} % of the time{holders}; threads waited for it {:.2} s", seconds(*waited))
     }
 
     /// What to say of it, in lines.
@@ -71,25 +100,13 @@ impl Profile {
             if all == 0 {
                 continue;
             }
-            let names = top.iter().take(FUNCTIONS).map(|(name, ns)| format!("{} {:.0} %", cut(name), percent(*ns, all)));
+            let names =
+                top.iter().take(FUNCTIONS).map(|(name, ns)| format!("{} {:.0} %", cut(name), percent(*ns, all)));
             let name = if self.requests == 0 { "on the CPUs" } else { phase.name() };
             line(format_args!("{name}: {:.2} s on CPU: {}", seconds(all), names.collect::<Vec<_>>().join(", ")));
         }
-        let (holders, waited) = self.gil();
-        let took = self.python.took_ns.max(1);
-        if !self.python.read.is_empty() {
-            let held: u64 = holders.iter().map(|(_, ns)| ns).sum();
-            let holder = |(thread, ns): &(u32, u64)| {
-                let thread = &self.threads[*thread as usize];
-                format!("{} ({}) {:.0} %", thread.name, thread.tid, percent(*ns, took))
-            };
-            let holders: Vec<_> = holders.iter().take(3).map(holder).collect();
-            let holders = if holders.is_empty() { String::new() } else { format!(", mostly by {}", holders.join(", ")) };
-            line(format_args!(
-                "GIL: held {:.0} % of the time{holders}; threads waited for it {:.2} s",
-                percent(held, took),
-                seconds(waited)
-            ));
+        for process in self.gil().iter().take(PROCESSES) {
+            line(format_args!("{}", self.gil_words(process)));
         }
         for (pid, why) in &self.python.unreadable {
             line(format_args!("no Python stacks of process {pid}: {why}"));
@@ -128,7 +145,7 @@ mod tests {
         for line in [
             "decode: 0.02 s on CPU: work; x 100 %\n",
             "idle: 0.01 s on CPU: python 100 %\n",
-            "GIL: held 10 % of the time, mostly by t (11) 10 %; threads waited for it 0.01 s\n",
+            "GIL of process 10: held 10 % of the time, mostly by t (11) 10 %; threads waited for it 0.01 s\n",
             "67 % of the native stacks are cut",
             "1 places have no name",
             "3 samples were left out",

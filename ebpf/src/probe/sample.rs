@@ -2,8 +2,12 @@
 //! Attached only when stacks are asked for.
 
 use aya_ebpf::{
-    EbpfContext, bindings::BPF_F_USER_STACK, helpers::bpf_get_current_pid_tgid,
-    helpers::generated::{bpf_get_smp_processor_id, bpf_get_stack}, macros::perf_event, programs::PerfEventContext,
+    EbpfContext,
+    bindings::BPF_F_USER_STACK,
+    helpers::bpf_get_current_pid_tgid,
+    helpers::generated::{bpf_get_smp_processor_id, bpf_get_stack},
+    macros::perf_event,
+    programs::PerfEventContext,
 };
 use inferscope_abi::{Kind, Lost, SAMPLE_KERNEL_FRAMES, SAMPLE_USER_FRAMES, SampleHeader};
 

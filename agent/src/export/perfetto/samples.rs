@@ -2,6 +2,8 @@
 //! the same file. Samples of the CPUs' clock are perf samples; who held the GIL is a track of each process.
 #![forbid(unsafe_code)]
 
+mod proto;
+
 use std::{
     fs::OpenOptions,
     io::{self, Write},
@@ -12,6 +14,10 @@ use prost::Message;
 use rustc_hash::FxHashMap;
 
 use crate::profile::{Kind, Profile, State, What};
+use proto::{
+    Callstack, Defaults, Event, Frame, Interned, Mapping, Packet, PerfSample, Process, SampleDefaults, Text, Timebase,
+    Trace, Track,
+};
 
 /// TracePacket.sequence_flags, BuiltinClock, TrackEvent.Type, Profiling.CpuMode.
 const STATE_CLEARED: u32 = 1;
@@ -30,152 +36,6 @@ const ENTRIES: usize = 5000;
 /// Two ticks further apart than this say nothing of the time between.
 const TOGETHER: u64 = 3;
 
-#[derive(Clone, PartialEq, Message)]
-struct Trace {
-    #[prost(message, repeated, tag = "1")]
-    packet: Vec<Packet>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Packet {
-    #[prost(uint64, optional, tag = "8")]
-    timestamp: Option<u64>,
-    #[prost(uint32, optional, tag = "10")]
-    sequence: Option<u32>,
-    #[prost(message, optional, tag = "11")]
-    event: Option<Event>,
-    #[prost(message, optional, tag = "12")]
-    interned: Option<Interned>,
-    #[prost(uint32, optional, tag = "13")]
-    flags: Option<u32>,
-    #[prost(message, optional, tag = "59")]
-    defaults: Option<Defaults>,
-    #[prost(message, optional, tag = "60")]
-    track: Option<Track>,
-    #[prost(message, optional, tag = "66")]
-    sample: Option<PerfSample>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Defaults {
-    #[prost(message, optional, tag = "12")]
-    samples: Option<SampleDefaults>,
-    #[prost(uint32, optional, tag = "58")]
-    clock: Option<u32>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct SampleDefaults {
-    #[prost(message, optional, tag = "1")]
-    timebase: Option<Timebase>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Timebase {
-    #[prost(uint64, optional, tag = "2")]
-    frequency: Option<u64>,
-    #[prost(string, optional, tag = "10")]
-    name: Option<String>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Interned {
-    #[prost(message, repeated, tag = "5")]
-    function_names: Vec<Text>,
-    #[prost(message, repeated, tag = "6")]
-    frames: Vec<Frame>,
-    #[prost(message, repeated, tag = "7")]
-    callstacks: Vec<Callstack>,
-    #[prost(message, repeated, tag = "16")]
-    build_ids: Vec<Text>,
-    #[prost(message, repeated, tag = "17")]
-    mapping_paths: Vec<Text>,
-    #[prost(message, repeated, tag = "19")]
-    mappings: Vec<Mapping>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Text {
-    #[prost(uint64, optional, tag = "1")]
-    iid: Option<u64>,
-    #[prost(bytes = "vec", optional, tag = "2")]
-    text: Option<Vec<u8>>,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-struct Frame {
-    #[prost(uint64, optional, tag = "1")]
-    iid: Option<u64>,
-    #[prost(uint64, optional, tag = "2")]
-    name: Option<u64>,
-    #[prost(uint64, optional, tag = "3")]
-    mapping: Option<u64>,
-    #[prost(uint64, optional, tag = "4")]
-    rel_pc: Option<u64>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Callstack {
-    #[prost(uint64, optional, tag = "1")]
-    iid: Option<u64>,
-    #[prost(uint64, repeated, packed = "false", tag = "2")]
-    frames: Vec<u64>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Mapping {
-    #[prost(uint64, optional, tag = "1")]
-    iid: Option<u64>,
-    #[prost(uint64, optional, tag = "2")]
-    build_id: Option<u64>,
-    #[prost(uint64, optional, tag = "5")]
-    end: Option<u64>,
-    #[prost(uint64, repeated, packed = "false", tag = "7")]
-    path: Vec<u64>,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-struct PerfSample {
-    #[prost(uint32, optional, tag = "1")]
-    cpu: Option<u32>,
-    #[prost(uint32, optional, tag = "2")]
-    pid: Option<u32>,
-    #[prost(uint32, optional, tag = "3")]
-    tid: Option<u32>,
-    #[prost(uint64, optional, tag = "4")]
-    callstack: Option<u64>,
-    #[prost(int32, optional, tag = "5")]
-    mode: Option<i32>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Event {
-    #[prost(int32, optional, tag = "9")]
-    kind: Option<i32>,
-    #[prost(uint64, optional, tag = "11")]
-    track: Option<u64>,
-    #[prost(string, optional, tag = "23")]
-    name: Option<String>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Track {
-    #[prost(uint64, optional, tag = "1")]
-    uuid: Option<u64>,
-    #[prost(string, optional, tag = "2")]
-    name: Option<String>,
-    #[prost(message, optional, tag = "3")]
-    process: Option<Process>,
-    #[prost(uint64, optional, tag = "5")]
-    parent: Option<u64>,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-struct Process {
-    #[prost(int32, optional, tag = "1")]
-    pid: Option<i32>,
-}
-
 fn text(iid: u64, text: &str) -> Text {
     Text { iid: Some(iid), text: Some(text.as_bytes().to_vec()) }
 }
@@ -186,8 +46,7 @@ fn packet(flags: u32) -> Packet {
 
 fn first(profile: &Profile) -> Packet {
     let timebase = Timebase { frequency: Some(profile.frequency_hz.into()), name: Some("cpu-clock".to_owned()) };
-    let defaults =
-        Defaults { samples: Some(SampleDefaults { timebase: Some(timebase) }), clock: Some(MONOTONIC) };
+    let defaults = Defaults { samples: Some(SampleDefaults { timebase: Some(timebase) }), clock: Some(MONOTONIC) };
     Packet { defaults: Some(defaults), ..packet(STATE_CLEARED) }
 }
 
@@ -226,7 +85,8 @@ fn names(profile: &Profile, out: &mut Vec<Packet>) {
             let iid = (part * ENTRIES + index) as u64 + 1;
             let name = if frame.kind == Kind::Python { format!("{} [py]", frame.name) } else { frame.name.clone() };
             interned.function_names.push(text(iid, &name));
-            let mapping = frame.module.map(|module| u64::from(module) + 1).or_else(|| by_file.get(&frame.file).copied());
+            let mapping =
+                frame.module.map(|module| u64::from(module) + 1).or_else(|| by_file.get(&frame.file).copied());
             interned.frames.push(Frame { iid: Some(iid), name: Some(iid), mapping, rel_pc: Some(frame.address) });
         }
         put(interned);
@@ -271,7 +131,10 @@ fn holders(profile: &Profile, out: &mut Vec<Packet>) {
             seen.push(pid);
             let parent = PROCESS_TRACKS + u64::from(pid);
             let process = Some(Process { pid: Some(pid as i32) });
-            out.push(Packet { track: Some(Track { uuid: Some(parent), process, ..Track::default() }), ..packet(NEEDS_STATE) });
+            out.push(Packet {
+                track: Some(Track { uuid: Some(parent), process, ..Track::default() }),
+                ..packet(NEEDS_STATE)
+            });
             let name = Some("GIL holder".to_owned());
             let own = Track { uuid: Some(track), name, parent: Some(parent), ..Track::default() };
             out.push(Packet { track: Some(own), ..packet(NEEDS_STATE) });
@@ -287,7 +150,9 @@ fn holders(profile: &Profile, out: &mut Vec<Packet>) {
         let pid = profile.threads[sample.thread as usize].pid;
         let until_ns = sample.at_ns + sample.weight_ns;
         match open.get_mut(&pid) {
-            Some(open) if open.thread == sample.thread && sample.at_ns <= open.until_ns + TOGETHER * sample.weight_ns / 2 => {
+            Some(open)
+                if open.thread == sample.thread && sample.at_ns <= open.until_ns + TOGETHER * sample.weight_ns / 2 =>
+            {
                 open.until_ns = until_ns;
             }
             other => {

@@ -2,10 +2,7 @@
 
 use std::{fs::File, os::unix::fs::MetadataExt, path::PathBuf};
 
-use object::{
-    Object, ObjectSegment, ObjectSymbol, ReadCache,
-    read::elf::ElfFile64,
-};
+use object::{Object, ObjectSegment, ObjectSymbol, ReadCache, read::elf::ElfFile64};
 
 use super::layout::{DESCRIPTION_BYTES, Layout};
 use crate::{

@@ -199,7 +199,16 @@ mod tests {
     fn a_description_is_read_by_position() {
         let mut bytes = COOKIE.to_vec();
         for at in 1..100u64 {
-            bytes.extend(if at == 1 { 0x030d_00f0 } else if at == 2 { 0 } else { 1000 + at }.to_le_bytes());
+            bytes.extend(
+                if at == 1 {
+                    0x030d_00f0
+                } else if at == 2 {
+                    0
+                } else {
+                    1000 + at
+                }
+                .to_le_bytes(),
+            );
         }
         let layout = Layout::described(&bytes).unwrap();
         assert_eq!((layout.minor, layout.interpreters, layout.gil), (13, 1005, Gil::Interpreter(1014)));

@@ -72,9 +72,17 @@ pub struct Told {
 }
 
 enum Process {
-    Looked { times: u32, next_ns: u64 },
+    Looked {
+        times: u32,
+        next_ns: u64,
+    },
     /// `times`: looks since it was last read.
-    Read { walker: Box<Walker>, states: States, errors: u32, times: u32 },
+    Read {
+        walker: Box<Walker>,
+        states: States,
+        errors: u32,
+        times: u32,
+    },
     /// Given up.
     Given,
 }

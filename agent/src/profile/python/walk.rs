@@ -215,7 +215,8 @@ impl Walker {
         let (states, gil, holder) = self.states()?;
         let innermost = self.innermost(&states)?;
         let (windows, read) = self.windows(&states, &innermost);
-        let mut seen = Seen { stacks: Vec::with_capacity(windows.len()), gil: gil..gil + GIL_BYTES * u64::from(gil != 0) };
+        let mut seen =
+            Seen { stacks: Vec::with_capacity(windows.len()), gil: gil..gil + GIL_BYTES * u64::from(gil != 0) };
         let threads = self.threads.clone();
         let size = self.layout.thread_bytes();
         self.tids.begin(self.layout.thread_native.is_none(), || {
@@ -297,7 +298,11 @@ impl Walker {
         let kind = (state >> layout.text_kind_bit & 7) as usize;
         // One or two more words stand before the characters of what is not ASCII.
         let wide = [24, 16][usize::from(layout.minor >= 12)];
-        let (from, width) = if state >> layout.text_ascii_bit & 1 == 1 { (layout.text_ascii, 1) } else { (layout.text_ascii + wide, kind) };
+        let (from, width) = if state >> layout.text_ascii_bit & 1 == 1 {
+            (layout.text_ascii, 1)
+        } else {
+            (layout.text_ascii + wide, kind)
+        };
         if length == 0 || length > 1 << 16 || !matches!(width, 1 | 2 | 4) {
             return None;
         }
