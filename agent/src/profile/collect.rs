@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use super::{
     feed::{Message, Native},
     maps::Maps,
-    phases::Phases,
+    phases::{Phases, Times},
     python::{State, Tick},
     table::Table,
 };
@@ -69,10 +69,12 @@ pub(super) struct Collector {
     all: Collected,
     weight_ns: u64,
     numbers: FxHashMap<(u32, u32), u32>,
-    services: ServiceTable,
     pids: Vec<u32>,
-    /// Service of each process that was in the table once.
-    owners: FxHashMap<u32, String>,
+    /// Names of services that were in the table once, by their index.
+    services: FxHashMap<u32, String>,
+    /// Index of the service of each process that was in the table or was sampled once.
+    owners: FxHashMap<u32, u32>,
+    in_flight: Vec<(u32, Times)>,
     names: FxHashMap<u32, String>,
 }
 
@@ -93,32 +95,42 @@ impl Collector {
                 Ok(Message::Native(native)) => self.native(&native),
                 Ok(Message::Python(tick)) => self.python(&tick),
                 Ok(Message::Request(service, times)) => self.all.phases.add(&service, times),
-                Ok(Message::InFlight(index, times)) => {
-                    if let Some(service) = self.services.iter().find(|service| service.index == index) {
-                        self.all.phases.add(&service.name, times);
-                    }
-                }
-                Ok(Message::Services(table)) => self.services(table, python),
+                Ok(Message::InFlight(index, times)) => self.in_flight.push((index, times)),
+                Ok(Message::Services(table)) => self.services(&table, python),
                 Ok(Message::Exec(pid)) => self.all.maps.forget(pid),
                 Ok(Message::End) => break,
                 Err(_) => {}
             }
         }
-        self.all.phases.settle();
+        self.settle();
         self.all
     }
 
-    fn services(&mut self, table: ServiceTable, python: &SyncSender<Vec<u32>>) {
+    /// What is known only now: a process may be sampled before it is in the table.
+    fn settle(&mut self) {
+        for (index, times) in std::mem::take(&mut self.in_flight) {
+            if let Some(service) = self.services.get(&index) {
+                self.all.phases.add(service, times);
+            }
+        }
+        for thread in &mut self.all.threads {
+            let service = self.owners.get(&thread.pid).and_then(|index| self.services.get(index));
+            thread.service = service.cloned().unwrap_or_default();
+        }
+        self.all.phases.settle();
+    }
+
+    fn services(&mut self, table: &ServiceTable, python: &SyncSender<Vec<u32>>) {
         let mut pids = Vec::new();
         for service in table.iter() {
+            self.services.insert(service.index, service.name.clone());
             for process in &service.processes {
                 pids.push(process.pid);
-                self.owners.entry(process.pid).or_insert_with(|| service.name.clone());
+                self.owners.insert(process.pid, service.index);
                 self.names.insert(process.pid, process.comm.clone());
                 self.all.maps.meet(process.pid);
             }
         }
-        self.services = table;
         if pids != self.pids && python.try_send(pids.clone()).is_ok() {
             self.pids = pids;
         }
@@ -131,13 +143,13 @@ impl Collector {
         if self.all.threads.len() >= THREADS {
             return None;
         }
-        let by_index = |index: u32| self.services.iter().find(|service| service.index == index);
-        let owner = self.owners.get(&pid).cloned();
-        let service = owner.or_else(|| Some(by_index(service?)?.name.clone())).unwrap_or_default();
+        if let Some(service) = service {
+            self.owners.insert(pid, service);
+        }
         let process = self.names.get(&pid).cloned().or_else(|| comm(&format!("/proc/{pid}/comm"))).unwrap_or_default();
         let name = comm(&format!("/proc/{pid}/task/{tid}/comm")).unwrap_or_else(|| process.clone());
         let number = self.all.threads.len() as u32;
-        self.all.threads.push(Thread { pid, tid, name, process, service });
+        self.all.threads.push(Thread { pid, tid, name, process, service: String::new() });
         self.numbers.insert((pid, tid), number);
         Some(number)
     }
@@ -171,5 +183,33 @@ impl Collector {
             let what = What::Python(seen.state);
             self.keep(Sample { at_ns: tick.at_ns, weight_ns: tick.since_ns, thread, stack, cpu: 0, what });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        profile::phases::Phase,
+        services::{ProcessView, ServiceView},
+    };
+    use std::sync::{Arc, mpsc::sync_channel};
+
+    #[test]
+    fn a_process_that_is_sampled_before_it_is_in_the_table_has_its_service() {
+        let (to, messages) = sync_channel(8);
+        let (python, pids) = sync_channel(8);
+        let addresses = Box::new([u64::MAX - 9]);
+        let native = Native { at_ns: 150, pid: 0, tid: 0, service: 5, cpu: 1, addresses, kernel_frames: 1 };
+        to.send(Message::Native(native)).unwrap();
+        to.send(Message::InFlight(5, Times { start_ns: 100, first_content_ns: Some(140), end_ns: None })).unwrap();
+        let processes = vec![ProcessView { pid: 0, comm: "p".to_owned() }];
+        let service = ServiceView { index: 5, name: "s".to_owned(), processes, ..ServiceView::default() };
+        to.send(Message::Services(Arc::new(vec![Arc::new(service)]))).unwrap();
+        to.send(Message::End).unwrap();
+        let all = Collector::new(100).run(&messages, &python);
+        assert_eq!((all.threads[0].service.as_str(), all.samples[0].weight_ns), ("s", 10_000_000));
+        assert_eq!(all.phases.at("s", 150), Phase::Decode);
+        assert_eq!(pids.recv().unwrap(), [0]);
     }
 }

@@ -15,8 +15,25 @@ const FUNCTIONS: usize = 5;
 /// Python processes that are told of, and threads of each.
 const PROCESSES: usize = 4;
 const HOLDERS: usize = 3;
+/// Files without names that are told of.
+const FILES: usize = 5;
 /// Names are cut.
 const CHARS: usize = 60;
+
+/// A process' lock.
+struct Gil {
+    pid: u32,
+    /// Threads and how many nanoseconds each held it.
+    holders: Vec<(u32, u64)>,
+    /// Nanoseconds that threads waited for it.
+    waited: u64,
+}
+
+impl Gil {
+    fn held(&self) -> u64 {
+        self.holders.iter().map(|(_, ns)| ns).sum()
+    }
+}
 
 fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
@@ -53,7 +70,7 @@ impl Profile {
 
     /// Of each Python process: how long each thread held its lock, the longest first, and how long threads waited for it.
     /// Processes in the order of how long it was held.
-    fn gil(&self) -> Vec<(u32, Vec<(u32, u64)>, u64)> {
+    fn gil(&self) -> Vec<Gil> {
         let mut by_process = FxHashMap::<u32, (FxHashMap<u32, u64>, u64)>::default();
         for sample in &self.merged.samples {
             let What::Python(state) = sample.what else { continue };
@@ -67,17 +84,16 @@ impl Profile {
         let sorted = |(pid, (holders, waited)): (u32, (FxHashMap<u32, u64>, u64))| {
             let mut holders: Vec<_> = holders.into_iter().collect();
             holders.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
-            (pid, holders, waited)
+            Gil { pid, holders, waited }
         };
         let mut all: Vec<_> = by_process.into_iter().map(sorted).collect();
-        let held = |holders: &[(u32, u64)]| holders.iter().map(|(_, ns)| ns).sum::<u64>();
-        all.sort_unstable_by_key(|(pid, holders, _)| (std::cmp::Reverse(held(holders)), *pid));
+        all.sort_unstable_by_key(|gil| (std::cmp::Reverse(gil.held()), gil.pid));
         all
     }
 
-    fn gil_words(&self, (pid, holders, waited): &(u32, Vec<(u32, u64)>, u64)) -> String {
+    fn gil_words(&self, gil: &Gil) -> String {
         let took = self.python.took_ns.max(1);
-        let held: u64 = holders.iter().map(|(_, ns)| ns).sum();
+        let (held, Gil { pid, holders, waited }) = (gil.held(), gil);
         let holder = |(thread, ns): &(u32, u64)| {
             let thread = &self.threads[*thread as usize];
             format!("{} ({}) {:.0} %", thread.name, thread.tid, percent(*ns, took))
@@ -85,7 +101,10 @@ impl Profile {
         let holders: Vec<_> = holders.iter().take(HOLDERS).map(holder).collect();
         let holders = if holders.is_empty() { String::new() } else { format!(", mostly by {}", holders.join(", ")) };
         let held = percent(held, took);
-        format!("GIL of process {pid}: held {held:.0} % of the time{holders}; threads waited for it {:.2} s", seconds(*waited))
+        format!(
+            "GIL of process {pid}: held {held:.0} % of the time{holders}; threads waited for it {:.2} s",
+            seconds(*waited)
+        )
     }
 
     /// What to say of it, in lines.
@@ -120,7 +139,8 @@ impl Profile {
             ));
         }
         if self.told.nameless != 0 {
-            let files: Vec<_> = self.told.without.iter().take(3).map(|file| cut(file)).collect();
+            let names = self.told.without.iter().map(|file| cut(file.rsplit('/').next().unwrap_or_default()));
+            let files: Vec<_> = names.take(FILES).collect();
             line(format_args!(
                 "{} places have no name and are told by module and offset (stripped?): in {}",
                 self.told.nameless,

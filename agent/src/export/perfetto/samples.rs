@@ -92,11 +92,10 @@ fn names(profile: &Profile, out: &mut Vec<Packet>) {
         put(interned);
     }
     for (part, stacks) in profile.merged.stacks.chunks(ENTRIES).enumerate() {
-        let callstack = |(index, stack): (usize, &Box<[u32]>)| Callstack {
-            iid: Some((part * ENTRIES + index) as u64 + 1),
-            frames: stack.iter().map(|frame| u64::from(*frame) + 1).collect(),
-        };
-        put(Interned { callstacks: stacks.iter().enumerate().map(callstack).collect(), ..Interned::default() });
+        let frames = stacks.iter().map(|stack| stack.iter().map(|frame| u64::from(*frame) + 1).collect());
+        let first = (part * ENTRIES) as u64 + 1;
+        let callstacks = (first..).zip(frames).map(|(iid, frames)| Callstack { iid: Some(iid), frames }).collect();
+        put(Interned { callstacks, ..Interned::default() });
     }
 }
 
