@@ -2,6 +2,7 @@
 //! Standard output may stand still, as under a pager: it is written to by threads of its own, waited for only so long.
 #![forbid(unsafe_code)]
 
+mod profiling;
 mod progress;
 mod recording;
 mod unseen;
@@ -18,13 +19,14 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
+use profiling::Profiling;
 use progress::Progress;
 use recording::Recording;
 use unseen::Counters;
 use words::Findings;
 
 use crate::{
-    cli::{AttachArgs, LogArgs},
+    cli::{AttachArgs, AttachFormat, LogArgs},
     commands,
     correlate::{HostShare, Request},
     export::{
@@ -34,7 +36,7 @@ use crate::{
         prometheus::RECORDS,
     },
     run::{self, Hears},
-    tasks::{Ended, supervised},
+    tasks::{Ended, Tasks, supervised},
 };
 
 /// How long the end waits for standard output to take what there is, and then the summary.
@@ -166,7 +168,7 @@ async fn wait(
     args: &AttachArgs,
     running: &run::Running,
     printer: &Lines,
-    recording: &mut Option<Recording>,
+    (recording, profiling): (&mut Option<Recording>, &mut Option<Profiling>),
     counters: &mut Counters,
     ended: &mut Ended,
 ) -> Result<()> {
@@ -188,6 +190,9 @@ async fn wait(
             _ = poll.tick() => {
                 if printer.failing() {
                     return Ok(());
+                }
+                if let Some(profiling) = profiling {
+                    profiling.sample(&running.sources);
                 }
                 if let Some(recording) = recording {
                     recording.sample(&running.sources);
@@ -230,6 +235,16 @@ fn request_line_on_terminal(request: &Request, out: &mut Vec<u8>) -> io::Result<
 /// Hears nothing: an output that fails ends the command, and the summary says why.
 fn untold(_: Result<(), &io::Error>) {}
 
+/// What is recorded to a file, and how. Chrome's trace events have no place for stacks.
+fn outputs(args: &AttachArgs, tasks: &Tasks) -> Result<(Option<Recording>, Option<Profiling>)> {
+    let Some((path, format)) = args.output() else { return Ok((None, None)) };
+    let timeline = matches!(format, AttachFormat::Perfetto | AttachFormat::Json);
+    let recording = timeline.then(|| Recording::start(path, format, args.syscalls, tasks)).transpose()?;
+    let stacks = !timeline || format == AttachFormat::Perfetto && !args.no_stacks;
+    let profiling = stacks.then(|| Profiling::start(path, format, args.frequency, tasks)).transpose()?;
+    Ok((recording, profiling))
+}
+
 /// `inferscope attach`. Errors: no such process, no kernel programs, an output that cannot be written or is not read.
 pub fn attach(args: &AttachArgs, log: &LogArgs) -> Result<()> {
     let config = args.config(log);
@@ -242,22 +257,26 @@ pub fn attach(args: &AttachArgs, log: &LogArgs) -> Result<()> {
         (false, false) => request_line,
     };
     let printer = Lines::start("printer", Out::stdout()?, format, untold, tasks.guard("printer"))?;
-    let output = args.output();
-    let mut recording =
-        output.map(|(path, format)| Recording::start(path, format, args.syscalls, &tasks)).transpose()?;
+    let (mut recording, mut profiling) = outputs(args, &tasks)?;
+    let profile = profiling.as_ref().map(Profiling::feed);
     let timeline = recording.as_ref().map(Recording::timeline);
     let (seen, printed, drawn) = (Arc::clone(&summary), printer.queue(), timeline.clone());
+    let fed = profile.clone();
     let each = move |request: &Arc<Request>| {
         seen.lock().unwrap_or_else(PoisonError::into_inner).add(request);
         printed.send(request);
         if let Some(timeline) = &drawn {
             timeline.request(request);
         }
+        if let Some(feed) = &fed {
+            feed.request(request);
+        }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut running = run::start(&config, &tasks, Hears { each: Some(Box::new(each)), timeline })?;
+    let mut running = run::start(&config, &tasks, Hears { each: Some(Box::new(each)), timeline, profile })?;
     let mut counters = Counters::default();
-    let outcome = runtime.block_on(wait(args, &running, &printer, &mut recording, &mut counters, &mut ended));
+    let outputs = (&mut recording, &mut profiling);
+    let outcome = runtime.block_on(wait(args, &running, &printer, outputs, &mut counters, &mut ended));
     let finished = running.finish();
     let beside = Beside {
         lost: running.sources.losses(),
@@ -265,10 +284,12 @@ pub fn attach(args: &AttachArgs, log: &LogArgs) -> Result<()> {
         unseen: unseen::all(&running.sources),
     };
     let drawn = recording.map(|recording| recording.end(&running.sources)).transpose();
+    let profiled = profiling.map(Profiling::end).transpose();
     drop(running);
     let printed = end(&mut summary.lock().unwrap_or_else(PoisonError::into_inner), beside, printer, args.json);
     let drawn = drawn.map(|words| words.into_iter().for_each(commands::say));
-    outcome.and(finished).and(printed).and(drawn)
+    let profiled = profiled.map(|words| words.into_iter().for_each(commands::say));
+    outcome.and(finished).and(printed).and(drawn).and(profiled)
 }
 
 /// What is still to be printed, as long as standard output takes it.

@@ -10,6 +10,7 @@ use clap_complete::Shell;
 
 use crate::config::{Config, ConfigError, Log, LogLevel, Overrides, is_endpoint};
 use crate::discover::{Include, Rules};
+use crate::profile::FREQUENCY_HZ;
 
 /// Watches LLM inference servers from the kernel: time to first token, tokens, and why a request was as slow as it was.
 #[derive(Clone, Debug, Parser)]
@@ -125,6 +126,13 @@ pub struct AttachArgs {
     /// Draw system calls that take so long in the timeline; 0s draws all
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = any_time)]
     pub syscalls: Duration,
+    /// Take no stacks for the timeline
+    #[arg(long, requires = "out")]
+    pub no_stacks: bool,
+    /// How often stacks are taken on each CPU
+    #[arg(long, value_name = "HZ", default_value_t = FREQUENCY_HZ, conflicts_with = "no_stacks",
+          value_parser = clap::value_parser!(u32).range(1..=1999))]
+    pub frequency: u32,
 }
 
 /// What `attach --out` writes.
@@ -339,6 +347,8 @@ mod tests {
             "inferscope attach --pid 1 --format json",
             "inferscope attach --pid 1 --out f --format yaml",
             "inferscope attach --pid 1 --syscalls much",
+            "inferscope attach --pid 1 --out x --frequency 0",
+            "inferscope attach --pid 1 --out x --no-stacks --frequency 9",
             "inferscope top --interval 1ms",
             "inferscope -v --log-level info ps",
         ] {

@@ -1,8 +1,8 @@
 //! Ring bytes to [`Event`]: the only place that reads raw records. Total: any bytes give an event or an error.
 
 use inferscope_abi::{
-    BlockEvent, CloseEvent, ExecEvent, ExitEvent, ForkEvent, Header, Kind, PayloadHeader, SchedEvent, StallEvent,
-    SyscallEvent,
+    BlockEvent, CloseEvent, ExecEvent, ExitEvent, ForkEvent, Header, Kind, PayloadHeader, SampleHeader, SchedEvent,
+    StallEvent, SyscallEvent,
 };
 
 /// One record of the ring, payload bytes borrowed.
@@ -17,6 +17,31 @@ pub enum Event<'a> {
     Syscall(SyscallEvent),
     Block(BlockEvent),
     Stall(StallEvent),
+    Sample(Sample<'a>),
+}
+
+/// Where a thread was: addresses innermost first.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample<'a> {
+    pub head: SampleHeader,
+    /// Addresses of eight bytes: the kernel's, then the user's.
+    addresses: &'a [u8],
+}
+
+impl<'a> Sample<'a> {
+    fn all(&self) -> impl Iterator<Item = u64> + use<'a> {
+        self.addresses.chunks_exact(8).filter_map(|bytes| Some(u64::from_ne_bytes(bytes.try_into().ok()?)))
+    }
+
+    /// The kernel's part, innermost first.
+    pub fn kernel(&self) -> impl Iterator<Item = u64> + use<'a> {
+        self.all().take(self.head.kernel_frames as usize)
+    }
+
+    /// The user's part, innermost first.
+    pub fn user(&self) -> impl Iterator<Item = u64> + use<'a> {
+        self.all().skip(self.head.kernel_frames as usize)
+    }
 }
 
 /// Bytes that a watched process moved, with where and when.
@@ -36,6 +61,8 @@ pub enum DecodeError {
     Kind(u32),
     #[error("payload record claims {claimed} captured bytes and holds {held}")]
     Payload { claimed: u32, held: usize },
+    #[error("sample claims {claimed} frames and holds {held} bytes")]
+    Sample { claimed: u64, held: usize },
     #[error("payload record has direction {0}")]
     Direction(u8),
 }
@@ -65,6 +92,8 @@ unsafe impl Wire for SyscallEvent {}
 unsafe impl Wire for BlockEvent {}
 // SAFETY: as above.
 unsafe impl Wire for StallEvent {}
+// SAFETY: as above.
+unsafe impl Wire for SampleHeader {}
 
 fn take<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
     if bytes.len() < size_of::<T>() {
@@ -86,6 +115,16 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         Kind::Syscall => Event::Syscall(take(bytes)?),
         Kind::Block => Event::Block(take(bytes)?),
         Kind::Stall => Event::Stall(take(bytes)?),
+        Kind::Sample => {
+            let head: SampleHeader = take(bytes)?;
+            let rest = &bytes[size_of::<SampleHeader>()..];
+            let claimed = u64::from(head.kernel_frames) + u64::from(head.user_frames);
+            let addresses = usize::try_from(claimed * 8).ok().and_then(|len| rest.get(..len));
+            Event::Sample(Sample {
+                head,
+                addresses: addresses.ok_or(DecodeError::Sample { claimed, held: rest.len() })?,
+            })
+        }
         Kind::Payload => {
             let head: PayloadHeader = take(bytes)?;
             let rest = &bytes[size_of::<PayloadHeader>()..];
@@ -98,4 +137,41 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
             Event::Payload(Payload { head, data })
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(kernel_frames: u32, user_frames: u32, addresses: &[u64]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for word in [Kind::Sample as u32, 7, 8, 0] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        bytes.extend(99u64.to_ne_bytes());
+        for word in [1, 2, kernel_frames, user_frames] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        addresses.iter().for_each(|address| bytes.extend(address.to_ne_bytes()));
+        bytes
+    }
+
+    #[test]
+    fn a_sample_has_the_frames_that_it_claims() {
+        // The ring hands records over in multiples of eight bytes; more than is claimed may follow.
+        let bytes = sample(1, 2, &[10, 20, 30, 40]);
+        let Ok(Event::Sample(got)) = decode(&bytes) else { panic!("no sample") };
+        assert_eq!((got.head.header.tid, got.head.service, got.head.cpu), (8, 1, 2));
+        assert_eq!(got.kernel().collect::<Vec<_>>(), [10]);
+        assert_eq!(got.user().collect::<Vec<_>>(), [20, 30]);
+    }
+
+    #[test]
+    fn a_sample_that_claims_more_than_it_holds_is_an_error() {
+        for (kernel, user) in [(0, 3), (3, 0), (u32::MAX, u32::MAX), (2, 1)] {
+            let error = decode(&sample(kernel, user, &[10, 20])).unwrap_err();
+            let claimed = u64::from(kernel) + u64::from(user);
+            assert_eq!(error, DecodeError::Sample { claimed, held: 16 });
+        }
+    }
 }

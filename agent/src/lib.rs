@@ -15,6 +15,7 @@ pub mod export;
 pub mod pipeline;
 pub mod poll;
 pub mod probe;
+pub mod profile;
 pub mod ps;
 pub mod refused;
 pub mod registry;

@@ -30,6 +30,7 @@ use crate::{
     export::{lines::Queue, otlp, perfetto::Timeline, requests::RequestMetrics},
     poll::nvml::NvmlHandle,
     probe::{CounterReader, Watcher},
+    profile::{Feed, Times},
     refused::Refused,
     registry::Registry,
     ring::Ring,
@@ -77,6 +78,8 @@ pub struct Judging {
 pub struct Pipeline {
     /// Hears of every run of a thread and more, if there is one.
     pub timeline: Option<Arc<Timeline>>,
+    /// Takes stacks, if they are wanted.
+    pub profile: Option<Feed>,
     pub ring: Ring,
     pub watcher: Watcher,
     pub reader: CounterReader,
@@ -166,6 +169,12 @@ impl Pipeline {
         }
         self.turn();
         self.end_timeline();
+        if let Some(profile) = &self.profile {
+            for open in self.sessions.in_flight().filter(|open| open.is_llm && open.role == Role::Server) {
+                let (start_ns, first_content_ns) = (open.start_ns, open.first_content_ns);
+                profile.in_flight(open.service, Times { start_ns, first_content_ns, end_ns: None });
+            }
+        }
         self.publish(monotonic_ns());
     }
 
@@ -188,7 +197,7 @@ impl Pipeline {
             self.judging.gpus.push(nvml.snapshot());
         }
         let Self { ring, watcher, sessions, registry, judging, scout, sinks, live, exits, candidates, .. } = self;
-        let timeline = &self.timeline;
+        let (timeline, profile) = (&self.timeline, &self.profile);
         let mut ended = |registry: &Registry, exchange: Exchange| {
             if exchange.service == CANDIDATES {
                 finish_candidate(candidates, scout, live, exchange);
@@ -214,8 +223,17 @@ impl Pipeline {
             Ok(event @ (Event::Sched(_) | Event::Syscall(_) | Event::Block(_) | Event::Stall(_))) => {
                 timeline::draw(timeline.as_deref(), live, &event);
             }
+            Ok(Event::Sample(sample)) => {
+                live.count(Kind::Sample);
+                if let Some(profile) = &*profile {
+                    profile.sample(&sample);
+                }
+            }
             Ok(Event::Exec(exec)) => {
                 live.count(Kind::Exec);
+                if let Some(profile) = profile.as_ref().filter(|_| exec.watched != 0) {
+                    profile.exec(exec.header.tgid);
+                }
                 executed(registry, scout, &exec);
             }
             Ok(Event::Fork(fork)) => {

@@ -30,6 +30,7 @@ use crate::{
         procfs::{ProcPoller, ProcReader},
     },
     probe::{self, LoadOptions, Loaded},
+    profile::{FREQUENCY_HZ, Feed},
     refused::Refused,
     registry::Registry,
     ring::Ring,
@@ -101,7 +102,7 @@ pub fn nvml_options(config: &Config) -> NvmlOptions {
     NvmlOptions { lib_path: config.nvml.library.clone(), interval: config.nvml.interval, ..NvmlOptions::default() }
 }
 
-fn load(config: &Config, timeline: Option<Duration>) -> Result<Loaded> {
+fn load(config: &Config, timeline: Option<Duration>, stacks_hz: u32) -> Result<Loaded> {
     let options = LoadOptions {
         btf: config.btf.as_deref(),
         ring_bytes: config.capture.ring_bytes,
@@ -112,6 +113,7 @@ fn load(config: &Config, timeline: Option<Duration>) -> Result<Loaded> {
         capture_tail_bytes: config.capture.tail_bytes,
         capture_request_bytes: config.capture.request_bytes,
         timeline,
+        stacks_hz,
     };
     probe::load(&options).map_err(|error| match check::obstacle(&Host::new(config.btf.clone())) {
         Some(sentence) => anyhow!("{sentence} (the kernel programs did not load: {})", error.root_cause()),
@@ -126,18 +128,21 @@ pub struct Hears {
     pub each: Option<Each>,
     /// Every run of a watched thread, and more; costs an event each.
     pub timeline: Option<Arc<Timeline>>,
+    /// Stacks, as often as it wants them.
+    pub profile: Option<Feed>,
 }
 
 /// Starts everything but the HTTP server. `tasks` hears of a thread that fails.
 pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
-    let Hears { each, timeline } = hears;
+    let Hears { each, timeline, profile } = hears;
+    let stacks_hz = profile.as_ref().map_or(0, |feed| feed.frequency_hz);
     let began = Instant::now();
     let mut discovery = Discovery::new(config.discover.clone());
     let found = first_finds(config, &mut discovery)?;
     let records = config.records.as_deref().map(|path| Records::open(path, tasks.guard("records"))).transpose()?;
     let exporter = otlp::Exporter::open(&config.otlp)?;
-    let Loaded { ebpf, ring, watcher, reader, reports } =
-        load(config, timeline.as_ref().map(|timeline| timeline.syscalls))?;
+    let syscalls = timeline.as_ref().map(|timeline| timeline.syscalls);
+    let Loaded { ebpf, ring, watcher, reader, reports } = load(config, syscalls, stacks_hz)?;
     tell_refused(&reports);
     let pids = pids(&found);
     let (services, live) = (SharedServices::default(), Arc::new(Live::default()));
@@ -167,6 +172,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let limits = Limits { connections: config.limits.connections as usize, chunk_times, ..Limits::default() };
     let pipeline = Pipeline {
         timeline,
+        profile,
         ring: Ring::new(ring),
         watcher,
         reader,
@@ -283,7 +289,8 @@ fn reload(args: &RunArgs, log: &LogArgs, config: &mut Config, running: &Running)
 
 /// `inferscope check`'s part that needs the kernel: loads, attaches, reports, and takes it all away again.
 pub fn try_probes(btf: Option<&Path>) -> Result<Vec<probe::ProbeReport>> {
-    // What a timeline needs is tried too.
-    let options = LoadOptions { btf, timeline: Some(Duration::ZERO), ..LoadOptions::default() };
+    // What a timeline and stacks need is tried too.
+    let (timeline, stacks_hz) = (Some(Duration::ZERO), FREQUENCY_HZ);
+    let options = LoadOptions { btf, timeline, stacks_hz, ..LoadOptions::default() };
     Ok(probe::load_reporting(&options).context("no kernel program could be loaded")?.reports)
 }

@@ -6,8 +6,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf, Stack},
 };
 use inferscope_abi::{
-    BlockIssue, Config, Connection, Counters, LOSS_PLACES, PAYLOAD_BYTES, PayloadHeader, Process, SyscallKey,
-    SyscallStats, Thread, WatchRow,
+    BlockIssue, Config, Connection, Counters, LOSS_PLACES, PAYLOAD_BYTES, PayloadHeader, Process, SAMPLE_KERNEL_FRAMES,
+    SAMPLE_USER_FRAMES, SampleHeader, SyscallKey, SyscallStats, Thread, WatchRow,
 };
 
 use crate::probe::{Call, Walk};
@@ -85,3 +85,14 @@ pub struct Scratch {
 /// Of the one sys_exit program that is attached: the kernel does not run a program twice at a time on one CPU.
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Room to put a stack sample together.
+#[repr(C)]
+pub struct SampleScratch {
+    pub head: SampleHeader,
+    pub frames: [u64; SAMPLE_KERNEL_FRAMES + SAMPLE_USER_FRAMES],
+}
+
+/// Of the program of the clock's interrupt alone.
+#[map]
+pub static SAMPLE: PerCpuArray<SampleScratch> = PerCpuArray::with_max_entries(1, 0);

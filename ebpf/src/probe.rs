@@ -36,6 +36,7 @@ mod block;
 mod fault;
 mod process;
 mod reclaim;
+mod sample;
 mod sched;
 mod socket;
 mod syscall;

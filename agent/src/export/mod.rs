@@ -3,6 +3,7 @@
 
 pub mod cgroup;
 pub mod family;
+pub mod flamegraph;
 pub mod gpu;
 pub mod http;
 pub mod jsonl;
@@ -13,6 +14,7 @@ pub mod otlp;
 pub mod output;
 pub mod own;
 pub mod perfetto;
+pub mod pprof;
 pub mod process;
 pub mod prometheus;
 pub mod requests;

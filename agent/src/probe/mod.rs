@@ -5,6 +5,7 @@ pub mod arch;
 pub mod btf;
 mod classic;
 pub mod layout;
+pub mod memory;
 pub mod programs;
 mod reader;
 pub mod shared;
@@ -45,6 +46,8 @@ pub struct LoadOptions<'a> {
     pub capture_request_bytes: u32,
     /// Every run of a watched thread is an event, and every system call that takes so long; None: no timeline.
     pub timeline: Option<Duration>,
+    /// Stacks of what runs are taken so many times a second on every CPU; 0: never.
+    pub stacks_hz: u32,
 }
 
 impl Default for LoadOptions<'_> {
@@ -59,6 +62,7 @@ impl Default for LoadOptions<'_> {
             capture_tail_bytes: 8 << 10,
             capture_request_bytes: 1 << 20,
             timeline: None,
+            stacks_hz: 0,
         }
     }
 }
@@ -150,9 +154,9 @@ pub fn load_reporting(options: &LoadOptions<'_>) -> Result<Loaded> {
     let mut reader = CounterReader::new(&mut ebpf, Arc::clone(&arrays))?;
     let watcher = Watcher::new(&mut ebpf, arrays, reader.clone(), options)?;
     let btf = if options.btf.is_none() { aya::Btf::from_sys_fs().ok() } else { None };
-    let mut reports = programs::attach_all(&mut ebpf, btf.as_ref(), PROBES);
+    let mut reports = programs::attach_all(&mut ebpf, btf.as_ref(), PROBES, options.stacks_hz);
     if options.timeline.is_some() {
-        reports.extend(programs::attach_all(&mut ebpf, btf.as_ref(), timeline::PROBES));
+        reports.extend(programs::attach_all(&mut ebpf, btf.as_ref(), timeline::PROBES, 0));
     }
     reader.watch_programs(&ebpf);
     drop(btf);

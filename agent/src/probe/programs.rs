@@ -17,6 +17,8 @@ pub enum Attachment {
     Tracepoint { name: &'static str, tracepoint: &'static str },
     /// Where the kernel may preempt the two above (7.0 and later) `<name>_tp` as a classic tracepoint, else the same.
     TracepointOrClassic { name: &'static str, tracepoint: &'static str, classic: Classic },
+    /// A clock on every CPU, so many times a second.
+    Clock { program: &'static str },
     /// A software event on every CPU, at each occurrence.
     SoftwareEvent { program: &'static str, event: SoftwareEvent },
 }
@@ -29,6 +31,8 @@ pub struct Probe {
     /// Without it the main job (requests with their times) cannot run.
     pub required: bool,
     pub since: &'static str,
+    /// Attached only when it is asked for.
+    pub asked_for: bool,
     pub attachments: &'static [Attachment],
 }
 
@@ -39,6 +43,7 @@ pub const PROBES: &[Probe] = &[
         gives: "new processes, children and exits",
         required: true,
         since: "4.17",
+        asked_for: false,
         attachments: &[
             Attachment::TracepointOrClassic {
                 name: "process_exit",
@@ -62,6 +67,7 @@ pub const PROBES: &[Probe] = &[
         gives: "requests, tokens and times (socket payload), system call counts",
         required: true,
         since: "4.17",
+        asked_for: false,
         attachments: &[
             Attachment::TracepointOrClassic {
                 name: "sys_exit",
@@ -84,6 +90,7 @@ pub const PROBES: &[Probe] = &[
         gives: "on-CPU, run-queue and off-CPU time",
         required: false,
         since: "4.17",
+        asked_for: false,
         attachments: &[
             Attachment::Tracepoint { name: "sched_switch", tracepoint: "sched_switch" },
             Attachment::Tracepoint { name: "sched_wakeup", tracepoint: "sched_wakeup" },
@@ -95,6 +102,7 @@ pub const PROBES: &[Probe] = &[
         gives: "block device requests and bytes per process",
         required: false,
         since: "4.17",
+        asked_for: false,
         attachments: &[Attachment::Tracepoint { name: "block_issue", tracepoint: "block_rq_issue" }],
     },
     Probe {
@@ -102,6 +110,7 @@ pub const PROBES: &[Probe] = &[
         gives: "time spent making room in memory",
         required: false,
         since: "4.19",
+        asked_for: false,
         attachments: &[
             Attachment::Tracepoint { name: "reclaim_end", tracepoint: "mm_vmscan_direct_reclaim_end" },
             Attachment::Tracepoint { name: "reclaim_mend", tracepoint: "mm_vmscan_memcg_reclaim_end" },
@@ -114,7 +123,16 @@ pub const PROBES: &[Probe] = &[
         gives: "major page faults per request phase",
         required: false,
         since: "4.9",
+        asked_for: false,
         attachments: &[Attachment::SoftwareEvent { program: "fault_major", event: SoftwareEvent::PageFaultsMaj }],
+    },
+    Probe {
+        name: "sample",
+        gives: "stacks: where the time on the CPUs goes (attach)",
+        required: false,
+        since: "4.16",
+        asked_for: true,
+        attachments: &[Attachment::Clock { program: "sample_clock" }],
     },
 ];
 
@@ -175,17 +193,12 @@ fn classic_tp(ebpf: &mut Ebpf, name: &str, at: &Classic) -> Result<String, Strin
     Ok(format!("tp:{}:{}", at.category, at.name))
 }
 
-fn software_event(ebpf: &mut Ebpf, name: &str, event: SoftwareEvent) -> Result<String, String> {
+fn software_event(ebpf: &mut Ebpf, name: &str, event: SoftwareEvent, policy: SamplePolicy) -> Result<String, String> {
     let program: &mut PerfEvent = ebpf.program_mut(name).ok_or("not in this build")?.try_into().map_err(|e| why(&e))?;
     program.load().map_err(|e| why(&e))?;
     for cpu in online_cpus().map_err(|(what, e)| format!("{what}: {e}"))? {
         program
-            .attach(
-                PerfEventConfig::Software(event),
-                PerfEventScope::AllProcessesOneCpu { cpu },
-                SamplePolicy::Period(1),
-                false,
-            )
+            .attach(PerfEventConfig::Software(event), PerfEventScope::AllProcessesOneCpu { cpu }, policy, false)
             .map_err(|e| why(&e))?;
     }
     Ok(format!("perf_event:{event:?}"))
@@ -217,7 +230,19 @@ fn tracepoint(ebpf: &mut Ebpf, name: &str, at: &str, btf: Option<&Btf>) -> (Opti
     }
 }
 
-fn attach_one(ebpf: &mut Ebpf, attachment: &Attachment, btf: Option<&Btf>) -> (Option<String>, Option<String>) {
+fn one(attached: Result<String, String>) -> (Option<String>, Option<String>) {
+    match attached {
+        Ok(hook) => (Some(hook), None),
+        Err(error) => (None, Some(error)),
+    }
+}
+
+fn attach_one(
+    ebpf: &mut Ebpf,
+    attachment: &Attachment,
+    btf: Option<&Btf>,
+    frequency_hz: u32,
+) -> (Option<String>, Option<String>) {
     match attachment {
         Attachment::Tracepoint { name, tracepoint: at } => tracepoint(ebpf, name, at, btf),
         Attachment::TracepointOrClassic { name, tracepoint: at, .. } if !preempts_programs() => {
@@ -234,22 +259,26 @@ fn attach_one(ebpf: &mut Ebpf, attachment: &Attachment, btf: Option<&Btf>) -> (O
                 }
             }
         }
-        Attachment::SoftwareEvent { program, event } => match software_event(ebpf, program, *event) {
-            Ok(hook) => (Some(hook), None),
-            Err(error) => (None, Some(error)),
-        },
+        Attachment::SoftwareEvent { program, event } => {
+            one(software_event(ebpf, program, *event, SamplePolicy::Period(1)))
+        }
+        Attachment::Clock { program } => {
+            let policy = SamplePolicy::Frequency(u64::from(frequency_hz));
+            one(software_event(ebpf, program, SoftwareEvent::CpuClock, policy))
+        }
     }
 }
 
-/// Loads and attaches these probes; none that is refused keeps another from running.
-pub fn attach_all(ebpf: &mut Ebpf, btf: Option<&Btf>, probes: &[Probe]) -> Vec<ProbeReport> {
+/// Loads and attaches these probes; none that is refused keeps another from running. The clock of stacks ticks
+/// `frequency_hz` times a second, and not at all at 0.
+pub fn attach_all(ebpf: &mut Ebpf, btf: Option<&Btf>, probes: &[Probe], frequency_hz: u32) -> Vec<ProbeReport> {
     let mut reports = Vec::new();
-    for probe in probes {
+    for probe in probes.iter().filter(|probe| !probe.asked_for || frequency_hz != 0) {
         for attachment in probe.attachments {
-            let (hook, error) = attach_one(ebpf, attachment, btf);
+            let (hook, error) = attach_one(ebpf, attachment, btf, frequency_hz);
             let program = match attachment {
                 Attachment::Tracepoint { name, .. } | Attachment::TracepointOrClassic { name, .. } => name,
-                Attachment::SoftwareEvent { program, .. } => program,
+                Attachment::SoftwareEvent { program, .. } | Attachment::Clock { program } => program,
             };
             reports.push(ProbeReport {
                 probe: probe.name,

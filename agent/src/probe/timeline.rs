@@ -7,6 +7,7 @@ pub const PROBES: &[Probe] = &[Probe {
     name: "block_done",
     gives: "how long block devices took, in a timeline",
     required: false,
+    asked_for: false,
     since: "4.17",
     attachments: &[Attachment::Tracepoint { name: "block_complete", tracepoint: "block_rq_complete" }],
 }];

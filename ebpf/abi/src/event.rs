@@ -24,9 +24,11 @@ pub enum Kind {
     Block = 8,
     /// A watched thread had to free memory itself: [`StallEvent`].
     Stall = 9,
+    /// Where a watched thread was when the clock ticked; only while stacks are recorded: [`SampleHeader`] and addresses.
+    Sample = 10,
 }
 /// Every kind with its label, in the order of their numbers.
-pub const KINDS: [(Kind, &str); 9] = [
+pub const KINDS: [(Kind, &str); 10] = [
     (Kind::Exec, "exec"),
     (Kind::Fork, "fork"),
     (Kind::Exit, "exit"),
@@ -36,6 +38,7 @@ pub const KINDS: [(Kind, &str); 9] = [
     (Kind::Syscall, "syscall"),
     (Kind::Block, "block"),
     (Kind::Stall, "stall"),
+    (Kind::Sample, "sample"),
 ];
 
 impl TryFrom<u32> for Kind {
@@ -51,6 +54,7 @@ impl TryFrom<u32> for Kind {
             7 => Ok(Kind::Syscall),
             8 => Ok(Kind::Block),
             9 => Ok(Kind::Stall),
+            10 => Ok(Kind::Sample),
             other => Err(other),
         }
     }
@@ -262,6 +266,24 @@ pub const STALL_HOST: u32 = 0;
 /// The thread's control group was at its limit.
 pub const STALL_CGROUP: u32 = 1;
 
+/// Frames of a sample at most; what lies further out is left out.
+pub const SAMPLE_KERNEL_FRAMES: usize = 64;
+/// As above, of the user's part.
+pub const SAMPLE_USER_FRAMES: usize = 127;
+
+/// Record of [`Kind::Sample`]. Addresses of eight bytes follow, innermost first: the kernel's, then the user's.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SampleHeader {
+    pub header: Header,
+    pub service: u32,
+    pub cpu: u32,
+    /// 0 when the thread was interrupted in user mode.
+    pub kernel_frames: u32,
+    /// 0 when there is no user part, or it could not be read.
+    pub user_frames: u32,
+}
+
 /// close(2) of the last descriptor.
 pub const CLOSE_CLOSED: u32 = 0;
 /// A read returned 0: the peer has finished sending.
@@ -321,4 +343,5 @@ const _: () = {
     assert!(size_of::<SyscallEvent>() == 48);
     assert!(size_of::<BlockIssue>() == 32 && size_of::<BlockEvent>() == 56);
     assert!(size_of::<StallEvent>() == 48);
+    assert!(size_of::<SampleHeader>() == 40);
 };

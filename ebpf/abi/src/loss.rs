@@ -14,7 +14,7 @@ macro_rules! losses {
 }
 
 /// Number of places.
-pub const LOSS_PLACES: usize = 17;
+pub const LOSS_PLACES: usize = 18;
 
 losses! {
     /// The ring had no room for an exec event.
@@ -48,4 +48,6 @@ losses! {
     RingSched = 15, "ring_sched";
     /// More block requests under way than the map holds; only while a timeline is recorded.
     MapBlock = 16, "map_block";
+    /// The ring had no room for a stack sample; only while stacks are recorded.
+    RingSample = 17, "ring_sample";
 }

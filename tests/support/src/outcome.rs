@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// Gaps between chunks that are kept of one request.
+const GAPS: usize = 4096;
+
 /// Times are CLOCK_MONOTONIC nanoseconds; 0 means that the instant never came.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -28,6 +31,9 @@ pub struct Outcome {
     /// From send to first content; None without content chunks.
     pub ttft_ns: Option<u64>,
     pub content_chunks: u64,
+    /// From one content chunk to the next; the first [`GAPS`] of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps_ns: Vec<u64>,
     /// Events of any kind.
     pub events: u64,
     pub reads: u64,
@@ -62,6 +68,9 @@ impl Outcome {
         self.error = error_of(v).or(self.error.take());
         if self.stream && CONTENTS.iter().any(|p| v.pointer(p).and_then(Value::as_str).is_some_and(|s| !s.is_empty())) {
             self.content_chunks += 1;
+            if self.t_last_content_ns != 0 && self.gaps_ns.len() < GAPS {
+                self.gaps_ns.push(at_ns - self.t_last_content_ns);
+            }
             self.t_last_content_ns = at_ns;
             if self.t_first_content_ns == 0 {
                 self.t_first_content_ns = at_ns;

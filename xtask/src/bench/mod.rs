@@ -13,6 +13,7 @@ mod memory;
 mod requests;
 mod sched;
 mod sched_cost;
+mod stacks;
 mod start;
 mod stream;
 mod syscall_tax;
@@ -53,6 +54,7 @@ const BENCHES: &[Bench] = &[
     on_engines("accuracy", "TTFT and duration against a raw-socket client", accuracy::run),
     on_engines("timeline", "what recording a timeline costs a real server", timeline::run),
     bench("verdict", "the verdict against injected faults; a quarter of an hour per engine", verdict::run),
+    on_engines("stacks", "what taking stacks costs a real server, and how much CPU the agent takes", stacks::run),
     bench("sched", "on-CPU and run-queue time against schedstat", sched::run),
     bench("syscall-tax", "what a system call of an unwatched process pays", syscall_tax::run),
     bench("sched-cost", "run time of the kernel programs, by the kernel's own statistics", sched_cost::run),

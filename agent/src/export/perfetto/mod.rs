@@ -9,6 +9,7 @@ pub mod ftrace;
 mod packets;
 pub mod proto;
 mod requests;
+pub mod samples;
 mod sink;
 mod threads;
 mod tracks;

@@ -1,0 +1,215 @@
+//! The thread that gathers: samples as numbers, threads and processes with their names while they live. All of it is
+//! kept until the end, for a request's phases are known when it has ended.
+
+use std::{
+    sync::mpsc::{Receiver, SyncSender},
+    time::Duration,
+};
+
+use rustc_hash::FxHashMap;
+
+use super::{
+    feed::{Message, Native},
+    maps::Maps,
+    phases::{Phases, Times},
+    python::{State, Tick},
+    table::Table,
+};
+use crate::services::ServiceTable;
+
+/// Samples that are kept at most.
+const SAMPLES: usize = 2_000_000;
+const THREADS: usize = 100_000;
+
+/// What a sample tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum What {
+    /// The thread was on a CPU: native stack.
+    OnCpu,
+    /// The thread ran Python or had it on its stack: Python stack.
+    Python(State),
+}
+
+/// One sample.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    pub at_ns: u64,
+    /// Time that it stands for.
+    pub weight_ns: u64,
+    pub thread: u32,
+    pub stack: u32,
+    pub cpu: u32,
+    pub what: What,
+}
+
+/// A thread that was sampled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Thread {
+    pub pid: u32,
+    pub tid: u32,
+    pub name: String,
+    pub process: String,
+    pub service: String,
+}
+
+/// Everything that was gathered.
+#[derive(Default)]
+pub struct Collected {
+    pub samples: Vec<Sample>,
+    pub threads: Vec<Thread>,
+    pub table: Table,
+    pub maps: Maps,
+    pub phases: Phases,
+    /// Samples for which there was no room.
+    pub left_out: u64,
+}
+
+#[derive(Default)]
+pub(super) struct Collector {
+    all: Collected,
+    weight_ns: u64,
+    numbers: FxHashMap<(u32, u32), u32>,
+    pids: Vec<u32>,
+    /// Names of services that were in the table once, by their index.
+    services: FxHashMap<u32, String>,
+    /// Index of the service of each process that was in the table or was sampled once.
+    owners: FxHashMap<u32, u32>,
+    in_flight: Vec<(u32, Times)>,
+    names: FxHashMap<u32, String>,
+}
+
+fn comm(path: &str) -> Option<String> {
+    let bytes = std::fs::read(path).ok()?;
+    Some(String::from_utf8_lossy(&bytes).trim_end().replace(char::is_control, "\u{fffd}"))
+}
+
+impl Collector {
+    pub(super) fn new(frequency_hz: u32) -> Self {
+        Self { weight_ns: 1_000_000_000 / u64::from(frequency_hz.max(1)), ..Self::default() }
+    }
+
+    /// Gathers until the end is told. `python` hears which processes there are.
+    pub(super) fn run(mut self, messages: &Receiver<Message>, python: &SyncSender<Vec<u32>>) -> Collected {
+        loop {
+            match messages.recv_timeout(Duration::from_secs(1)) {
+                Ok(Message::Native(native)) => self.native(&native),
+                Ok(Message::Python(tick)) => self.python(&tick),
+                Ok(Message::Request(service, times)) => self.all.phases.add(&service, times),
+                Ok(Message::InFlight(index, times)) => self.in_flight.push((index, times)),
+                Ok(Message::Services(table)) => self.services(&table, python),
+                Ok(Message::Exec(pid)) => self.all.maps.forget(pid),
+                Ok(Message::End) => break,
+                Err(_) => {}
+            }
+        }
+        self.settle();
+        self.all
+    }
+
+    /// What is known only now: a process may be sampled before it is in the table.
+    fn settle(&mut self) {
+        for (index, times) in std::mem::take(&mut self.in_flight) {
+            if let Some(service) = self.services.get(&index) {
+                self.all.phases.add(service, times);
+            }
+        }
+        for thread in &mut self.all.threads {
+            let service = self.owners.get(&thread.pid).and_then(|index| self.services.get(index));
+            thread.service = service.cloned().unwrap_or_default();
+        }
+        self.all.phases.settle();
+    }
+
+    fn services(&mut self, table: &ServiceTable, python: &SyncSender<Vec<u32>>) {
+        let mut pids = Vec::new();
+        for service in table.iter() {
+            self.services.insert(service.index, service.name.clone());
+            for process in &service.processes {
+                pids.push(process.pid);
+                self.owners.insert(process.pid, service.index);
+                self.names.insert(process.pid, process.comm.clone());
+                self.all.maps.meet(process.pid);
+            }
+        }
+        if pids != self.pids && python.try_send(pids.clone()).is_ok() {
+            self.pids = pids;
+        }
+    }
+
+    fn thread(&mut self, pid: u32, tid: u32, service: Option<u32>) -> Option<u32> {
+        if let Some(number) = self.numbers.get(&(pid, tid)) {
+            return Some(*number);
+        }
+        if self.all.threads.len() >= THREADS {
+            return None;
+        }
+        if let Some(service) = service {
+            self.owners.insert(pid, service);
+        }
+        let process = self.names.get(&pid).cloned().or_else(|| comm(&format!("/proc/{pid}/comm"))).unwrap_or_default();
+        let name = comm(&format!("/proc/{pid}/task/{tid}/comm")).unwrap_or_else(|| process.clone());
+        let number = self.all.threads.len() as u32;
+        self.all.threads.push(Thread { pid, tid, name, process, service: String::new() });
+        self.numbers.insert((pid, tid), number);
+        Some(number)
+    }
+
+    fn keep(&mut self, sample: Sample) {
+        if self.all.samples.len() < SAMPLES {
+            self.all.samples.push(sample);
+        } else {
+            self.all.left_out += 1;
+        }
+    }
+
+    fn native(&mut self, native: &Native) {
+        let Some(thread) = self.thread(native.pid, native.tid, Some(native.service)) else {
+            self.all.left_out += 1;
+            return;
+        };
+        let Collected { table, maps, .. } = &mut self.all;
+        let stack = table.native(maps, native.pid, &native.addresses, native.kernel_frames);
+        let (at_ns, weight_ns) = (native.at_ns, self.weight_ns);
+        self.keep(Sample { at_ns, weight_ns, thread, stack, cpu: native.cpu, what: What::OnCpu });
+    }
+
+    fn python(&mut self, tick: &Tick) {
+        for seen in &tick.threads {
+            let Some(thread) = self.thread(tick.pid, seen.tid, None) else {
+                self.all.left_out += 1;
+                continue;
+            };
+            let stack = self.all.table.python(&seen.functions);
+            let what = What::Python(seen.state);
+            self.keep(Sample { at_ns: tick.at_ns, weight_ns: tick.since_ns, thread, stack, cpu: 0, what });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        profile::phases::Phase,
+        services::{ProcessView, ServiceView},
+    };
+    use std::sync::{Arc, mpsc::sync_channel};
+
+    #[test]
+    fn a_process_that_is_sampled_before_it_is_in_the_table_has_its_service() {
+        let (to, messages) = sync_channel(8);
+        let (python, pids) = sync_channel(8);
+        let addresses = Box::new([u64::MAX - 9]);
+        let native = Native { at_ns: 150, pid: 0, tid: 0, service: 5, cpu: 1, addresses, kernel_frames: 1 };
+        to.send(Message::Native(native)).unwrap();
+        to.send(Message::InFlight(5, Times { start_ns: 100, first_content_ns: Some(140), end_ns: None })).unwrap();
+        let processes = vec![ProcessView { pid: 0, comm: "p".to_owned() }];
+        let service = ServiceView { index: 5, name: "s".to_owned(), processes, ..ServiceView::default() };
+        to.send(Message::Services(Arc::new(vec![Arc::new(service)]))).unwrap();
+        to.send(Message::End).unwrap();
+        let all = Collector::new(100).run(&messages, &python);
+        assert_eq!((all.threads[0].service.as_str(), all.samples[0].weight_ns), ("s", 10_000_000));
+        assert_eq!(all.phases.at("s", 150), Phase::Decode);
+        assert_eq!(pids.recv().unwrap(), [0]);
+    }
+}

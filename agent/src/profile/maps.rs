@@ -1,0 +1,185 @@
+//! Which file an address of a process belongs to. Files are opened when they are first met, so that their symbols can
+//! be read when the process has ended, the file has been replaced, or it lies in another mount namespace.
+
+use std::{fs::File, io, os::unix::fs::MetadataExt};
+
+use rustc_hash::FxHashMap;
+
+use crate::clock::monotonic_ns;
+
+/// A line of /proc/PID/maps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    pub start: u64,
+    pub end: u64,
+    pub offset: u64,
+    pub executable: bool,
+    pub device: String,
+    pub inode: u64,
+    /// As the kernel tells it, ` (deleted)` at its end if it is so; empty for memory without a file.
+    pub path: String,
+}
+
+fn mapping(line: &str) -> Option<Mapping> {
+    let mut words = line.splitn(6, ' ');
+    let (start, end) = words.next()?.split_once('-')?;
+    let hex = |text: &str| u64::from_str_radix(text, 16).ok();
+    let executable = words.next()?.as_bytes().get(2) == Some(&b'x');
+    let offset = hex(words.next()?)?;
+    let device = words.next()?.to_owned();
+    let inode = words.next()?.parse().ok()?;
+    let path = words.next().unwrap_or_default().trim_start().to_owned();
+    Some(Mapping { start: hex(start)?, end: hex(end)?, offset, executable, device, inode, path })
+}
+
+/// The mappings of a process in the order of their addresses. Errors: it has ended, or may not be looked at.
+pub fn mappings(pid: u32, wanted: impl Fn(&Mapping) -> bool) -> io::Result<Vec<Mapping>> {
+    let bytes = std::fs::read(format!("/proc/{pid}/maps"))?;
+    Ok(String::from_utf8_lossy(&bytes).lines().filter_map(mapping).filter(wanted).collect())
+}
+
+/// A file that holds code, or what stands for one.
+#[derive(Debug, Default)]
+pub struct Module {
+    /// In its own mount namespace.
+    pub path: String,
+    /// None where it could not be opened.
+    pub file: Option<File>,
+    pub deleted: bool,
+}
+
+impl Module {
+    /// The last part of its path.
+    pub fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+/// Files kept open, and files known, at most.
+const FILES: usize = 400;
+const MODULES: usize = 8192;
+/// A process' mappings are not read more often.
+const AGAIN_NS: u64 = 500_000_000;
+
+#[derive(Default)]
+struct Space {
+    /// start, end, what to add to an address to have its offset in the file, module.
+    ranges: Vec<(u64, u64, u64, u32)>,
+    read_ns: u64,
+}
+
+/// Every module that was met, and the address spaces of every process.
+#[derive(Default)]
+pub struct Maps {
+    spaces: FxHashMap<u32, Space>,
+    known: FxHashMap<(String, u64, String), u32>,
+    pub modules: Vec<Module>,
+    open: usize,
+}
+
+impl Maps {
+    /// Reads a process' mappings if they are not known yet.
+    pub fn meet(&mut self, pid: u32) {
+        if !self.spaces.contains_key(&pid) {
+            self.read(pid);
+        }
+    }
+
+    /// The process runs another program.
+    pub fn forget(&mut self, pid: u32) {
+        self.spaces.remove(&pid);
+    }
+
+    fn read(&mut self, pid: u32) {
+        let read_ns = monotonic_ns();
+        let space = self.spaces.entry(pid).or_default();
+        space.read_ns = read_ns;
+        // What it had when it ended is still right for samples that were taken before.
+        let Ok(mappings) = mappings(pid, |mapping| mapping.executable) else { return };
+        let mut ranges = Vec::with_capacity(mappings.len());
+        for mapping in &mappings {
+            if let Some(module) = self.module(pid, mapping) {
+                ranges.push((mapping.start, mapping.end, mapping.offset.wrapping_sub(mapping.start), module));
+            }
+        }
+        if !ranges.is_empty() {
+            self.spaces.insert(pid, Space { ranges, read_ns });
+        }
+    }
+
+    fn module(&mut self, pid: u32, mapping: &Mapping) -> Option<u32> {
+        let key = (mapping.device.clone(), mapping.inode, mapping.path.clone());
+        if let Some(module) = self.known.get(&key) {
+            return Some(*module);
+        }
+        if self.modules.len() >= MODULES {
+            return None;
+        }
+        let path = mapping.path.strip_suffix(" (deleted)");
+        let deleted = path.is_some();
+        let path = path.unwrap_or(&mapping.path);
+        let file = (path.starts_with('/') && self.open < FILES).then(|| open(pid, mapping, path)).flatten();
+        self.open += usize::from(file.is_some());
+        let path = if path.is_empty() { "[memory without a file]" } else { path };
+        let path = path.replace(char::is_control, "\u{fffd}");
+        self.modules.push(Module { path, file, deleted });
+        let module = self.modules.len() as u32 - 1;
+        self.known.insert(key, module);
+        Some(module)
+    }
+
+    /// Module and offset in its file of an address of a process; None if no code is there.
+    pub fn find(&mut self, pid: u32, address: u64) -> Option<(u32, u64)> {
+        self.meet(pid);
+        if let Some(found) = self.known_at(pid, address) {
+            return Some(found);
+        }
+        if self.spaces.get(&pid).is_some_and(|space| monotonic_ns() - space.read_ns > AGAIN_NS) {
+            self.read(pid);
+        }
+        self.known_at(pid, address)
+    }
+
+    fn known_at(&self, pid: u32, address: u64) -> Option<(u32, u64)> {
+        let ranges = &self.spaces.get(&pid)?.ranges;
+        let (start, end, add, module) =
+            *ranges.get(ranges.partition_point(|range| range.0 <= address).checked_sub(1)?)?;
+        (start..end).contains(&address).then(|| (module, address.wrapping_add(add)))
+    }
+}
+
+/// Through the mapping itself where that is allowed, else by its path in the process' own namespace.
+fn open(pid: u32, mapping: &Mapping, path: &str) -> Option<File> {
+    let range = format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end);
+    let same = |file: &File| file.metadata().is_ok_and(|meta| meta.is_file() && meta.ino() == mapping.inode);
+    File::open(range).ok().or_else(|| File::open(format!("/proc/{pid}/root{path}")).ok().filter(same))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_whole() {
+        let line = "7f10a000-7f10b000 r-xp 00026000 fe:00 1234                       /usr/lib/a b.so (deleted)";
+        let got = mapping(line).unwrap();
+        assert_eq!((got.start, got.end, got.offset, got.inode), (0x7f10_a000, 0x7f10_b000, 0x26000, 1234));
+        assert!(got.executable && got.path == "/usr/lib/a b.so (deleted)");
+        assert_eq!(mapping("00400000-00401000 rw-p 00000000 00:00 0").unwrap().path, "");
+        for bad in ["", "x", "1-2", "zz-2 r-xp 0 0:0 0", "1-2 r-xp 0 0:0 x"] {
+            assert_eq!(mapping(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn code_of_this_process_is_found() {
+        let mut maps = Maps::default();
+        let address = code_of_this_process_is_found as fn() as usize as u64;
+        let (module, offset) = maps.find(std::process::id(), address).unwrap();
+        let module = &maps.modules[module as usize];
+        assert!(module.file.is_some() && !module.deleted && offset > 0);
+        assert_eq!(module.name(), std::env::current_exe().unwrap().file_name().unwrap());
+        assert_eq!(maps.find(std::process::id(), 8), None);
+        assert_eq!(maps.find(0, address), None);
+    }
+}

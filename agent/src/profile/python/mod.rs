@@ -1,0 +1,231 @@
+//! Python stacks: a thread of its own that looks at every CPython process of the watched trees at each tick, without
+//! stopping it, and takes care not to become a load itself. Which thread holds the GIL, and who waits for it.
+#![forbid(unsafe_code)]
+
+mod find;
+mod layout;
+mod state;
+mod tids;
+mod walk;
+
+use std::{
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use rustc_hash::FxHashMap;
+use rustix::time::{ClockId, clock_gettime};
+
+use super::feed::Feed;
+use crate::{clock::monotonic_ns, tasks::Guard};
+use find::Found;
+pub use state::State;
+use state::States;
+
+pub use walk::Function;
+use walk::Walker;
+
+/// Share of one CPU that the reading may take.
+const SHARE: f64 = 0.01;
+/// Ticks after which functions are read anew.
+const FUNCTIONS_NS: u64 = 10_000_000_000;
+/// A process may be about to run another program, such as an interpreter: so often it is looked again, so far apart.
+const LOOKS: u32 = 40;
+const LOOK_NS: u64 = 250_000_000;
+/// Errors in a row after which it is looked at anew.
+const ERRORS: u32 = 20;
+
+/// A thread at one tick, innermost function first.
+#[derive(Debug)]
+pub struct ThreadStack {
+    pub tid: u32,
+    pub state: State,
+    pub functions: Vec<Arc<Function>>,
+}
+
+/// Every thread of a process that runs Python, at one tick.
+#[derive(Debug)]
+pub struct Tick {
+    pub pid: u32,
+    pub at_ns: u64,
+    /// Since the tick before it.
+    pub since_ns: u64,
+    pub threads: Vec<ThreadStack>,
+}
+
+/// What is to be said of the reading itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Told {
+    /// Processes whose stacks were read, with their version.
+    pub read: Vec<(u32, u32)>,
+    /// Processes whose stacks could not be read, and why.
+    pub unreadable: Vec<(u32, String)>,
+    pub ticks: u64,
+    /// Stacks that changed while they were read.
+    pub torn: u64,
+    pub cpu_ns: u64,
+    pub took_ns: u64,
+}
+
+enum Process {
+    Looked {
+        times: u32,
+        next_ns: u64,
+    },
+    /// `times`: looks since it was last read.
+    Read {
+        walker: Box<Walker>,
+        states: States,
+        errors: u32,
+        times: u32,
+    },
+    /// Given up.
+    Given,
+}
+
+/// The thread that reads.
+pub struct Reader {
+    processes: SyncSender<Vec<u32>>,
+    thread: JoinHandle<Told>,
+}
+
+impl Reader {
+    /// Starts it. Errors: there is no thread.
+    pub fn start(frequency_hz: u32, feed: Feed, guard: Guard) -> std::io::Result<Self> {
+        let (processes, told) = sync_channel(4);
+        let period = Duration::from_secs(1) / frequency_hz.max(1);
+        let thread = std::thread::Builder::new().name("python".into()).spawn(move || {
+            let told = Ticks { period, ..Ticks::default() }.run(&told, &feed);
+            drop(guard);
+            told
+        })?;
+        Ok(Self { processes, thread })
+    }
+
+    /// Which processes there are now.
+    pub fn processes(&self) -> SyncSender<Vec<u32>> {
+        self.processes.clone()
+    }
+
+    /// Ends it.
+    pub fn end(self) -> Told {
+        drop(self.processes);
+        self.thread.join().unwrap_or_default()
+    }
+}
+
+#[derive(Default)]
+struct Ticks {
+    period: Duration,
+    processes: FxHashMap<u32, Process>,
+    told: Told,
+}
+
+fn thread_cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+impl Ticks {
+    fn run(mut self, told: &Receiver<Vec<u32>>, feed: &Feed) -> Told {
+        let began = monotonic_ns();
+        let (mut wait, mut cost, mut forget) = (self.period, 0.0, began + FUNCTIONS_NS);
+        let mut before = began;
+        let mut due = began;
+        loop {
+            let now = monotonic_ns();
+            match told.recv_timeout(Duration::from_nanos(due.saturating_sub(now))) {
+                Ok(pids) => {
+                    self.now_there(&pids);
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let (cpu, now) = (thread_cpu_ns(), monotonic_ns());
+            if now > forget {
+                self.forget_functions();
+                forget = now + FUNCTIONS_NS;
+            }
+            self.tick(now, now - before, feed);
+            before = now;
+            // Smoothed, so that one look at a new process does not make the next ticks rare.
+            cost += ((thread_cpu_ns() - cpu) as f64 - cost) / 16.0;
+            wait = self.period.max(Duration::from_nanos((cost / SHARE) as u64));
+            due = (due + wait.as_nanos() as u64).max(now);
+        }
+        let _ = wait;
+        self.told.cpu_ns = thread_cpu_ns();
+        self.told.took_ns = monotonic_ns() - began;
+        self.told.unreadable.sort();
+        self.told.read.sort_unstable();
+        self.told.read.dedup();
+        self.told
+    }
+
+    fn now_there(&mut self, pids: &[u32]) {
+        self.processes.retain(|pid, _| pids.contains(pid));
+        for pid in pids {
+            self.processes.entry(*pid).or_insert(Process::Looked { times: 0, next_ns: 0 });
+        }
+    }
+
+    fn forget_functions(&mut self) {
+        for process in self.processes.values_mut() {
+            if let Process::Read { walker, .. } = process {
+                walker.forget_functions();
+            }
+        }
+    }
+
+    fn tick(&mut self, now: u64, since_ns: u64, feed: &Feed) {
+        let told = &mut self.told;
+        told.ticks += 1;
+        for (pid, process) in &mut self.processes {
+            match process {
+                Process::Looked { times, next_ns } if now >= *next_ns => *process = looked(*pid, *times, now, told),
+                Process::Read { walker, states, errors, times } => match walker.tick() {
+                    Ok(seen) => {
+                        (*errors, *times) = (0, 0);
+                        told.torn += std::mem::take(&mut walker.torn);
+                        let thread = |stack: walk::Stack| {
+                            let state = states.of(stack.tid, stack.holds_gil, &seen.gil);
+                            ThreadStack { tid: stack.tid, state, functions: stack.functions }
+                        };
+                        let threads = seen.stacks.into_iter().map(thread).collect();
+                        feed.python(Tick { pid: *pid, at_ns: now, since_ns, threads });
+                    }
+                    Err(_) if *errors < ERRORS => *errors += 1,
+                    Err(error) if *times >= LOOKS => {
+                        told.unreadable.push((*pid, error.to_string()));
+                        *process = Process::Given;
+                    }
+                    // It has ended, or runs another program by now.
+                    Err(_) => *process = Process::Looked { times: *times + 1, next_ns: now + LOOK_NS },
+                },
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What becomes of a process after one more look.
+fn looked(pid: u32, times: u32, now: u64, told: &mut Told) -> Process {
+    match find::find(pid) {
+        Found::Interpreter(interpreter) => {
+            told.read.push((pid, interpreter.layout.minor));
+            let walker = Box::new(Walker::new(pid, &interpreter));
+            Process::Read { walker, states: States::new(pid), errors: 0, times }
+        }
+        Found::Unreadable(why) => {
+            told.unreadable.push((pid, why));
+            Process::Given
+        }
+        Found::Other if times < LOOKS => Process::Looked { times: times + 1, next_ns: now + LOOK_NS },
+        Found::Other => Process::Given,
+    }
+}
