@@ -30,7 +30,7 @@ pub use walk::Function;
 use walk::Walker;
 
 /// Share of one CPU that the reading may take.
-const SHARE: f64 = 0.02;
+const SHARE: f64 = 0.01;
 /// Ticks after which functions are read anew.
 const FUNCTIONS_NS: u64 = 10_000_000_000;
 /// A process may be about to run another program, such as an interpreter: so often it is looked again, so far apart.
