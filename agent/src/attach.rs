@@ -199,7 +199,9 @@ async fn wait(
                     if recording.has_failed() {
                         return Ok(());
                     }
-                    progress.show(&recording.recorded(), recording.lost());
+                    if seen {
+                        progress.show(&recording.recorded(), recording.lost());
+                    }
                 }
                 counters.sample(&running.sources);
                 let watched = !running.sources.services.table().is_empty();
@@ -212,7 +214,8 @@ async fn wait(
                 // It may also have ended before it was watched at all.
                 if absent > 0 && seen || absent > 5 && !args.pids.iter().any(is_there) {
                     progress.clear();
-                    commands::say(format!("{who} has ended\n"));
+                    let have = if args.pids.len() > 1 { "have ended" } else { "has ended" };
+                    commands::say(format!("{who} {have}\n"));
                     return Ok(());
                 }
             }

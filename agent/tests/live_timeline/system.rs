@@ -1,7 +1,10 @@
 //! System calls, block I/O, page faults and reclaim: drawn where they happened, with what they moved.
 
 use super::{attach, end, trace::Trace};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+use support::child::{Lines, Running};
 use support::live;
 use support::workload::{Workload, figure};
 
@@ -66,4 +69,70 @@ fn faults_that_wait_for_the_disk_are_drawn() {
     let drawn = Trace::read(&file).named("page fault (disk)").len() as u64;
     // Of a page that is there by the time the thread looks, there was no wait.
     assert!(drawn > 0 && drawn <= truth, "{drawn} of {truth} faults");
+}
+
+/// A control group with little memory and little of a CPU, of whichever version the host has; gone when dropped.
+struct Tight(Vec<PathBuf>);
+
+impl Tight {
+    fn new() -> std::io::Result<Self> {
+        let name = format!("inferscope-test-{}", std::process::id());
+        let root = Path::new("/sys/fs/cgroup");
+        let mut tight = Self(Vec::new());
+        if root.join("cgroup.controllers").exists() {
+            let folder = tight.folder(root.join(&name))?;
+            std::fs::write(folder.join("cpu.max"), "20000 100000")?;
+            std::fs::write(folder.join("memory.max"), "30000000")?;
+        } else {
+            let cpu = tight.folder(root.join("cpu").join(&name))?;
+            std::fs::write(cpu.join("cpu.cfs_quota_us"), "20000")?;
+            let memory = tight.folder(root.join("memory").join(&name))?;
+            std::fs::write(memory.join("memory.limit_in_bytes"), "30000000")?;
+        }
+        Ok(tight)
+    }
+
+    fn folder(&mut self, folder: PathBuf) -> std::io::Result<PathBuf> {
+        std::fs::create_dir(&folder)?;
+        self.0.push(folder.clone());
+        Ok(folder)
+    }
+
+    fn take(&self, pid: u32) -> std::io::Result<()> {
+        self.0.iter().try_for_each(|folder| std::fs::write(folder.join("cgroup.procs"), pid.to_string()))
+    }
+}
+
+impl Drop for Tight {
+    fn drop(&mut self) {
+        // A process that has just ended may still be in it.
+        let until = Instant::now() + super::SOON;
+        while !self.0.iter().all(|f| !f.exists() || std::fs::remove_dir(f).is_ok()) && Instant::now() < until {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn a_tight_control_group_is_drawn() {
+    let name = "a_tight_control_group_is_drawn";
+    let Some(_guard) = live::begin(name) else { return };
+    let Ok(tight) = Tight::new() else { return live::skip(name, "no control group with limits can be made") };
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let (file, written) = (folder.path().join("trace"), folder.path().join("written"));
+    let mut command = Command::new("sh");
+    command.args(["-c", "read go; exec dd if=/dev/zero of=$0 bs=1M count=400 2>/dev/null"]).arg(&written);
+    let mut writer = Running::start(command, Lines::Stdout).unwrap();
+    if tight.take(writer.pid()).is_err() {
+        return live::skip(name, "no process can be put into the control group");
+    }
+    let mut attach = attach(&[writer.pid()], &file, &[]);
+    writer.tell("go").unwrap();
+    writer.wait(super::SOON).unwrap();
+    assert!(attach.wait(super::SOON).unwrap().success());
+    let trace = Trace::read(&file);
+    let reclaim = trace.named("reclaim (cgroup limit)");
+    assert!(!reclaim.is_empty() && reclaim.iter().any(|slice| slice.notes[0].uint() > 0), "{} stalls", reclaim.len());
+    assert!(trace.counters.iter().any(|name| name.starts_with("CPU throttled")), "{:?}", trace.counters);
+    assert!(trace.instants.iter().any(|(_, name)| name.contains("throttled")), "{:?}", trace.instants);
 }
