@@ -142,6 +142,7 @@ mod tests {
             content_chunks: 0,
             gap: false,
             chunk_gaps: GapCounts::default(),
+            engine: None,
             traceparent: None,
             request_id: None,
             llm: Some(llm),

@@ -132,6 +132,7 @@ fn chat(role: Role, model: &[u8], gaps: u64) -> Exchange {
         content_chunks: gaps + 1,
         gap: false,
         chunk_gaps,
+        engine: None,
         traceparent: None,
         request_id: None,
         llm: Some(llm.finish()),

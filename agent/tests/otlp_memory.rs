@@ -42,6 +42,7 @@ fn request(number: u64) -> Arc<Request> {
         content_chunks: 10,
         gap: false,
         chunk_gaps: GapCounts::default(),
+        engine: None,
         traceparent: None,
         request_id: None,
         llm: Some(LlmExchange { operation: "chat", stream: true, ..LlmExchange::default() }),

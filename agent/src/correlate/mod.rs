@@ -2,8 +2,10 @@
 //! and time comes from events alone.
 #![forbid(unsafe_code)]
 
+mod engine;
 mod host;
 mod request;
 
+pub use engine::EngineTimes;
 pub use host::{HostPhases, HostShare};
 pub use request::{Labels, Request, request};

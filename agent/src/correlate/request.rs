@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::host::HostPhases;
+use super::{EngineTimes, host::HostPhases};
 use crate::session::exchange::{Ending, Exchange, GapCounts, LlmExchange, Mark, Role};
 
 /// One finished request. Times in seconds, sizes in bytes; definitions in the README.
@@ -51,6 +51,8 @@ pub struct Request {
     /// Pieces of the bodies that did not parse.
     pub parse_failures: u32,
     pub host: HostPhases,
+    /// Where the time went behind the HTTP front; None if the engine has none, or nothing was seen of it.
+    pub engine_times: Option<EngineTimes>,
     /// What went wrong with the HTTP exchange, whatever its bodies say; in the words of `error_type`.
     #[serde(skip)]
     pub http_error: Option<String>,
@@ -96,9 +98,13 @@ fn error_type(http_error: Option<&str>, llm: Option<&LlmExchange>) -> Option<Str
     named.or_else(|| http_error.map(str::to_owned)).or(said).or_else(finish)
 }
 
-/// Output tokens, and whether they are the number of chunks because the response did not say.
+/// Output tokens, and whether they are the number of chunks, or of what the engine had made when the request was given
+/// up, because the response did not say.
 fn output_tokens(exchange: &Exchange) -> (Option<u64>, bool) {
     let Some(llm) = &exchange.llm else { return (None, false) };
+    if let (None, Some(engine)) = (llm.output_tokens, exchange.engine.as_deref().filter(|engine| engine.output_tokens > 0)) {
+        return (Some(engine.output_tokens), !engine.exact());
+    }
     let chunks = Some(exchange.content_chunks).filter(|chunks| llm.stream && *chunks > 0 && !exchange.gap);
     (llm.output_tokens.or(chunks), llm.output_tokens.is_none() && chunks.is_some())
 }
@@ -121,6 +127,7 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
     let host = HostPhases::new(&exchange.start, exchange.first_content.as_ref(), &exchange.end);
     let (output_tokens, tokens_estimated) = output_tokens(&exchange);
     let tpot_s = tpot_s(&exchange, output_tokens);
+    let engine_times = EngineTimes::of(&exchange);
     let llm = exchange.llm;
     let is_llm = llm.is_some();
     let llm = llm.unwrap_or_default();
@@ -143,9 +150,9 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
         status: exchange.status,
         error_type,
         finish_reason: llm.finish_reason,
-        input_tokens: llm.input_tokens,
+        input_tokens: llm.input_tokens.or(engine_times.as_ref().and_then(|engine| engine.input_tokens)),
         output_tokens,
-        cached_tokens: llm.cached_tokens,
+        cached_tokens: llm.cached_tokens.or(engine_times.as_ref().and_then(|engine| engine.cached_tokens)),
         tokens_estimated,
         start_ns: exchange.start.at_ns,
         ttfb_s: exchange.first_byte.as_ref().map(|first| seconds(&exchange.start, first)),
@@ -160,6 +167,7 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
         traceparent: exchange.traceparent,
         parse_failures: llm.parse_failures,
         host,
+        engine_times,
         http_error,
         chunk_gaps: exchange.chunk_gaps,
     }
@@ -194,6 +202,7 @@ mod tests {
             content_chunks: 5,
             gap: false,
             chunk_gaps: GapCounts::default(),
+            engine: None,
             traceparent: None,
             request_id: None,
             llm: Some(LlmExchange {

@@ -130,6 +130,7 @@ pub fn load_reporting(options: &LoadOptions<'_>) -> Result<Loaded> {
         .map_max_entries("FREE_SLOTS", options.processes)
         .map_max_entries("LIVE", options.processes)
         .map_max_entries("SERVICE", options.services)
+        .map_max_entries("ZMTP", options.services)
         .map_max_entries("CONNECTION", options.connections)
         .load(OBJECT)
         .context("cannot load the kernel programs: run `inferscope check` to see what this host lacks")?;

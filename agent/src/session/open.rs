@@ -43,6 +43,7 @@ impl Open {
             traceparent: head.traceparent,
             request_id: head.request_id,
             llm: None,
+            engine: None,
         };
         Open {
             exchange,

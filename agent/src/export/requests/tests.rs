@@ -26,6 +26,7 @@ fn exchange(path: &str, status: u16, llm: Option<LlmExchange>) -> Exchange {
         content_chunks: 0,
         gap: false,
         chunk_gaps: GapCounts::default(),
+        engine: None,
         traceparent: None,
         request_id: None,
         llm,

@@ -1,0 +1,1 @@
+//! Hand-made messages of several versions, and what no bytes may do.
