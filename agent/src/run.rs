@@ -110,6 +110,7 @@ fn load(config: &Config, timeline: bool) -> Result<Loaded> {
         capture_tail_bytes: config.capture.tail_bytes,
         capture_request_bytes: config.capture.request_bytes,
         timeline,
+        engines: config.capture.engines,
     };
     probe::load(&options).map_err(|error| match check::obstacle(&Host::new(config.btf.clone())) {
         Some(sentence) => anyhow!("{sentence} (the kernel programs did not load: {})", error.root_cause()),

@@ -11,10 +11,14 @@ use crate::session::exchange::Exchange;
 pub struct EngineTimes {
     /// Start until the front sent the request to the core: reading, checking, tokens of the prompt.
     pub before_s: Option<f64>,
-    /// Until the front had the first tokens: queue and prefill.
+    /// Until the front had the first tokens; the next three are its parts, by the engine's account.
     pub wait_s: Option<f64>,
-    /// Of that in the engine's queue, by its own account.
+    /// Until the engine took it in: it does so between two of its steps.
+    pub handover_s: Option<f64>,
+    /// In the engine's queue.
     pub queue_s: Option<f64>,
+    /// Scheduled until the front had the first tokens.
+    pub prefill_s: Option<f64>,
     /// First tokens to last, as the front received them.
     pub decode_s: Option<f64>,
     /// Until the response's last byte.
@@ -40,10 +44,16 @@ impl EngineTimes {
     pub fn of(exchange: &Exchange) -> Option<Self> {
         let trace = exchange.engine.as_deref()?;
         let seconds = |from: Option<u64>, to: Option<u64>| Some(to?.saturating_sub(from?) as f64 / 1e9);
+        // The engine's instants are of the same clock, unless it has a time namespace of its own.
+        let (queued_ns, scheduled_ns) = (trace.queued_ns, trace.scheduled_ns);
+        let in_order = trace.added_ns <= queued_ns && queued_ns <= scheduled_ns && scheduled_ns <= trace.first_ns;
+        let (queued_ns, scheduled_ns) = if in_order { (queued_ns, scheduled_ns) } else { (None, None) };
         Some(Self {
             before_s: seconds(Some(exchange.start.at_ns), trace.added_ns),
             wait_s: seconds(trace.added_ns, trace.first_ns),
-            queue_s: trace.queue_ns.map(|ns| ns as f64 / 1e9),
+            handover_s: seconds(trace.added_ns, queued_ns),
+            queue_s: seconds(queued_ns, scheduled_ns),
+            prefill_s: seconds(scheduled_ns, trace.first_ns),
             decode_s: seconds(trace.first_ns, trace.last_ns),
             after_s: seconds(trace.last_ns, Some(exchange.end.at_ns)),
             requests: trace.requests,

@@ -52,6 +52,7 @@ pub struct Request {
     pub parse_failures: u32,
     pub host: HostPhases,
     /// Where the time went behind the HTTP front; None if the engine has none, or nothing was seen of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub engine_times: Option<EngineTimes>,
     /// What went wrong with the HTTP exchange, whatever its bodies say; in the words of `error_type`.
     #[serde(skip)]
@@ -102,7 +103,8 @@ fn error_type(http_error: Option<&str>, llm: Option<&LlmExchange>) -> Option<Str
 /// up, because the response did not say.
 fn output_tokens(exchange: &Exchange) -> (Option<u64>, bool) {
     let Some(llm) = &exchange.llm else { return (None, false) };
-    if let (None, Some(engine)) = (llm.output_tokens, exchange.engine.as_deref().filter(|engine| engine.output_tokens > 0)) {
+    let engine = exchange.engine.as_deref().filter(|engine| engine.is_counted() && engine.output_tokens > 0);
+    if let (None, Some(engine)) = (llm.output_tokens, engine) {
         return (Some(engine.output_tokens), !engine.exact());
     }
     let chunks = Some(exchange.content_chunks).filter(|chunks| llm.stream && *chunks > 0 && !exchange.gap);

@@ -41,6 +41,8 @@ pub struct LoadOptions<'a> {
     pub capture_request_bytes: u32,
     /// Every change of a watched thread's state is an event.
     pub timeline: bool,
+    /// Messages between the processes of an engine are looked for.
+    pub engines: bool,
 }
 
 impl Default for LoadOptions<'_> {
@@ -55,6 +57,7 @@ impl Default for LoadOptions<'_> {
             capture_tail_bytes: 8 << 10,
             capture_request_bytes: 1 << 20,
             timeline: false,
+            engines: true,
         }
     }
 }
@@ -141,7 +144,7 @@ pub fn load_reporting(options: &LoadOptions<'_>) -> Result<Loaded> {
     });
     let ring = RingBuf::try_from(ebpf.take_map("RING").context("the build lacks the map RING")?)?;
     let mut reader = CounterReader::new(&mut ebpf, Arc::clone(&arrays))?;
-    let watcher = Watcher::new(&mut ebpf, arrays, reader.clone(), options.processes, options.connections)?;
+    let watcher = Watcher::new(&mut ebpf, arrays, reader.clone(), options)?;
     let btf = if options.btf.is_none() { aya::Btf::from_sys_fs().ok() } else { None };
     let reports = programs::attach_all(&mut ebpf, btf.as_ref());
     reader.watch_programs(&ebpf);

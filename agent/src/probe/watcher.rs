@@ -13,7 +13,7 @@ use aya::{
 use inferscope_abi::{CONNECTION_IGNORED, Connection, NO_SYSCALL, Process, STATE_UNKNOWN, Thread};
 
 use super::{
-    Arrays, CounterReader,
+    Arrays, CounterReader, LoadOptions,
     shared::{Plain, Wire},
 };
 
@@ -26,6 +26,8 @@ pub struct Watcher {
     threads: HashMap<MapData, u32, Wire<Thread>>,
     connections: HashMap<MapData, u64, Wire<Connection>>,
     zmtp: Array<MapData, u32>,
+    /// Whether anybody wants what is said within an engine.
+    engines: bool,
     /// What was watched by us or inherited, so that it can be taken back.
     watched: StdMap<u32, u32>,
     /// Connections that the session layer did not know at the last sweep.
@@ -52,9 +54,9 @@ impl Watcher {
         ebpf: &mut Ebpf,
         arrays: Arc<Arrays>,
         reader: CounterReader,
-        slots: u32,
-        connections: u32,
+        options: &LoadOptions<'_>,
     ) -> Result<Self> {
+        let slots = options.processes;
         if slots > u32::from(u16::MAX) {
             bail!("limits.processes is {slots}: the kernel side has marks for {} at most", u16::MAX);
         }
@@ -70,16 +72,17 @@ impl Watcher {
             threads: take(ebpf, "THREAD")?,
             connections: take(ebpf, "CONNECTION")?,
             zmtp: take(ebpf, "ZMTP")?,
+            engines: options.engines,
             watched: StdMap::new(),
             suspects: HashSet::new(),
-            capacity: connections,
+            capacity: options.connections,
         })
     }
 
     /// Whether a service's processes may speak ZMTP among themselves: only then it is looked for.
     pub fn set_zmtp(&mut self, service: u32, speaks: bool) {
         // An index beyond the array is no service.
-        let _ = self.zmtp.set(service, u32::from(speaks), 0);
+        let _ = self.zmtp.set(service, u32::from(speaks && self.engines), 0);
     }
 
     /// Whether the kernel side watches this process now.

@@ -89,8 +89,9 @@ pub struct EngineTrace {
     /// The front had read the first and the last tokens.
     pub first_ns: Option<u64>,
     pub last_ns: Option<u64>,
-    /// From the engine's queue to its first being scheduled, by its own account.
-    pub queue_ns: Option<u64>,
+    /// The engine put it into its queue, and scheduled it for the first time, by its own account.
+    pub queued_ns: Option<u64>,
+    pub scheduled_ns: Option<u64>,
     pub input_tokens: Option<u64>,
     pub output_tokens: u64,
     pub cached_tokens: Option<u64>,
@@ -104,6 +105,8 @@ pub struct EngineTrace {
     pub waiting: Option<u64>,
     /// Messages may be missing.
     pub doubt: bool,
+    /// Replies were first heard when it was in the engine already: the first ones may be missing.
+    pub late: bool,
     /// Each reply told all tokens so far: a lost one leaves no error.
     pub says_all: bool,
 }
@@ -112,7 +115,12 @@ impl EngineTrace {
     /// Whether the number of output tokens is certain to be that of the whole response.
     pub fn exact(&self) -> bool {
         let ended = matches!(self.finish, Some("stop" | "length" | "repetition"));
-        self.says_all || ended && self.added_ns.is_some() && !self.doubt
+        self.says_all || ended && self.is_counted()
+    }
+
+    /// Whether all tokens that the engine has told of are counted.
+    pub fn is_counted(&self) -> bool {
+        self.says_all || self.added_ns.is_some() && !self.doubt && !self.late
     }
 
     /// Adds another request of the same exchange.
@@ -121,16 +129,19 @@ impl EngineTrace {
         let sum = |a: Option<u64>, b: Option<u64>| Some(a? + b?);
         // One that has not ended, or was not seen from the beginning, makes the whole so.
         self.doubt |= other.doubt || self.exact() != other.exact();
+        self.late |= other.late;
         self.says_all &= other.says_all;
         self.requests += other.requests;
-        self.in_flight = if other.added_ns < self.added_ns { other.in_flight } else { self.in_flight };
+        if other.added_ns < self.added_ns {
+            self.in_flight = other.in_flight;
+            (self.queued_ns, self.scheduled_ns) = (other.queued_ns, other.scheduled_ns);
+        }
         self.added_ns = sooner(self.added_ns, other.added_ns);
         if other.first_ns.is_some_and(|other| self.first_ns.is_none_or(|own| other < own)) {
             (self.first_ns, self.running, self.waiting) = (other.first_ns, other.running, other.waiting);
         }
         self.finish = if other.last_ns > self.last_ns { other.finish } else { self.finish };
         self.last_ns = self.last_ns.max(other.last_ns);
-        self.queue_ns = self.queue_ns.max(other.queue_ns);
         self.output_tokens += other.output_tokens;
         self.preemptions += other.preemptions;
         if own_prompt {

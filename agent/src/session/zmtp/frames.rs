@@ -27,6 +27,14 @@ pub struct Frame<'a> {
     pub whole: bool,
 }
 
+/// What a stream gives.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    Frame(Frame<'a>),
+    /// Frames are missing before the next one.
+    Lost,
+}
+
 #[derive(Debug)]
 enum Place {
     /// Some bytes of a frame's head.
@@ -47,27 +55,21 @@ pub struct Stream {
     index: u32,
     /// Of a frame that came in pieces.
     kept: Vec<u8>,
-    lost: u64,
 }
 
 impl Stream {
     /// A stream whose first record, at `offset`, begins with a message.
     pub fn new(offset: u64) -> Self {
-        Self { next: offset, place: Place::Lost, index: 0, kept: Vec::new(), lost: 0 }
-    }
-
-    /// Times that frames were lost.
-    pub fn lost(&self) -> u64 {
-        self.lost
+        Self { next: offset, place: Place::Lost, index: 0, kept: Vec::new() }
     }
 
     /// One record, its frames to `out`.
-    pub fn record(&mut self, p: &Payload<'_>, out: &mut impl FnMut(Frame<'_>)) {
+    pub fn record(&mut self, p: &Payload<'_>, out: &mut impl FnMut(Piece<'_>)) {
         let sent = p.head.direction == DIR_TX;
         match p.head.offset.checked_sub(self.next) {
             Some(0) => {}
             Some(missing) => self.gap(missing, out),
-            None => self.lose(),
+            None => self.lose(out),
         }
         self.next = p.head.offset.saturating_add(u64::from(p.head.length));
         if matches!(self.place, Place::Lost) && begins_message(p.data, sent) {
@@ -77,16 +79,16 @@ impl Stream {
         self.gap(u64::from(p.head.length).saturating_sub(p.data.len() as u64), out);
     }
 
-    fn lose(&mut self) {
+    fn lose(&mut self, out: &mut impl FnMut(Piece<'_>)) {
         if !matches!(self.place, Place::Lost) {
-            self.lost += 1;
             self.place = Place::Lost;
             self.kept = Vec::new();
+            out(Piece::Lost);
         }
     }
 
     /// Bytes that were not captured.
-    fn gap(&mut self, bytes: u64, out: &mut impl FnMut(Frame<'_>)) {
+    fn gap(&mut self, bytes: u64, out: &mut impl FnMut(Piece<'_>)) {
         if bytes == 0 {
             return;
         }
@@ -101,13 +103,13 @@ impl Stream {
             Place::Body { whole, .. } => {
                 *whole = false;
                 self.end(&[], out);
-                self.lose();
+                self.lose(out);
             }
-            _ => self.lose(),
+            _ => self.lose(out),
         }
     }
 
-    fn feed(&mut self, mut data: &[u8], most: usize, out: &mut impl FnMut(Frame<'_>)) {
+    fn feed(&mut self, mut data: &[u8], most: usize, out: &mut impl FnMut(Piece<'_>)) {
         while !data.is_empty() {
             match &mut self.place {
                 Place::Lost => return,
@@ -138,10 +140,10 @@ impl Stream {
     }
 
     /// Takes a frame's head once it is there.
-    fn head(&mut self, bytes: [u8; 9], have: usize, out: &mut impl FnMut(Frame<'_>)) {
+    fn head(&mut self, bytes: [u8; 9], have: usize, out: &mut impl FnMut(Piece<'_>)) {
         let flags = bytes[0];
         if flags > MORE | LONG | COMMAND {
-            return self.lose();
+            return self.lose(out);
         }
         if have < 2 || flags & LONG != 0 && have < 9 {
             return;
@@ -149,7 +151,7 @@ impl Stream {
         let [_, length @ ..] = bytes;
         let left = if flags & LONG != 0 { u64::from_be_bytes(length) } else { u64::from(bytes[1]) };
         if left > LONGEST {
-            return self.lose();
+            return self.lose(out);
         }
         self.place = Place::Body { flags, left, whole: true };
         if left == 0 {
@@ -158,16 +160,16 @@ impl Stream {
     }
 
     /// A frame ends with `piece`.
-    fn end(&mut self, piece: &[u8], out: &mut impl FnMut(Frame<'_>)) {
+    fn end(&mut self, piece: &[u8], out: &mut impl FnMut(Piece<'_>)) {
         let Place::Body { flags, whole, .. } = std::mem::replace(&mut self.place, HEAD) else { return };
         if flags & COMMAND == 0 && self.index < FRAMES {
             if self.kept.is_empty() {
-                out(Frame { index: self.index, bytes: piece, whole });
+                out(Piece::Frame(Frame { index: self.index, bytes: piece, whole }));
             } else {
                 if whole {
                     self.kept.extend_from_slice(piece);
                 }
-                out(Frame { index: self.index, bytes: &self.kept, whole });
+                out(Piece::Frame(Frame { index: self.index, bytes: &self.kept, whole }));
             }
         }
         self.kept.clear();

@@ -98,6 +98,12 @@ impl Ledger {
         theirs.for_each(|entry| entry.trace.doubt = true);
     }
 
+    /// Replies are heard from here on: of a request that is in the engine already the first ones may have been missed.
+    pub fn begun(&mut self, service: u32) {
+        let theirs = self.entries.values_mut().filter(|entry| entry.service == service && entry.trace.finish.is_none());
+        theirs.for_each(|entry| entry.trace.late = true);
+    }
+
     /// What is known of the requests that answered with this id, of which there can be several: a prompt each, a choice
     /// each. They are forgotten here.
     pub fn take(&mut self, service: u32, id: &str) -> Option<EngineTrace> {
@@ -154,6 +160,8 @@ fn leave(inside: &mut FxHashMap<u32, u64>, service: u32) {
 fn output_of(trace: &mut EngineTrace, output: &Output<'_>, reply: &Reply<'_>, at_ns: u64) {
     let before = trace.output_tokens;
     trace.output_tokens = output.tokens_in_all.unwrap_or(before + output.tokens);
+    // The first reply of a request says when it was queued.
+    trace.late &= before > 0 || output.queued_ns.is_none();
     trace.says_all |= output.tokens_in_all.is_some();
     if trace.output_tokens > before || output.finish.is_some() {
         trace.last_ns = Some(at_ns);
@@ -165,9 +173,8 @@ fn output_of(trace: &mut EngineTrace, output: &Output<'_>, reply: &Reply<'_>, at
     trace.preemptions += output.preemptions;
     trace.input_tokens = trace.input_tokens.or(output.prompt_tokens);
     trace.cached_tokens = output.cached_tokens.or(trace.cached_tokens);
-    if let (Some(queued), Some(scheduled), None) = (output.queued_ns, output.scheduled_ns, trace.queue_ns) {
-        trace.queue_ns = Some(scheduled.saturating_sub(queued));
-    }
+    trace.queued_ns = trace.queued_ns.or(output.queued_ns);
+    trace.scheduled_ns = trace.scheduled_ns.or(output.scheduled_ns);
 }
 
 /// What ids of one exchange have in common: without the number of a choice before it and what is numbered or made up

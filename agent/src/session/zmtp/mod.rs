@@ -9,10 +9,10 @@ mod sglang;
 mod tests;
 mod vllm;
 
-use inferscope_abi::{DIR_TX, PAYLOAD_FIRST};
+use inferscope_abi::{DIR_RX, DIR_TX, PAYLOAD_FIRST};
 use rustc_hash::FxHashMap;
 
-use self::frames::{Frame, Stream};
+use self::frames::{Frame, Piece, Stream};
 use self::ledger::Ledger;
 use super::exchange::{Exchange, Role};
 use super::stats::Stats;
@@ -91,17 +91,25 @@ impl Engines {
                 stats.engine_frames_lost += 1;
                 return true;
             }
-            // One that is taken up again, after being closed unseen, begins in the middle.
             let (tgid, stream) = (p.head.header.tgid, Stream::new(p.head.offset));
             let known = Known { tgid, stream, opening: Opening::Other, barren: 0 };
             self.streams.insert(p.head.socket, known);
+            if p.head.flags & PAYLOAD_FIRST == 0 {
+                stats.engine_frames_lost += 1;
+                self.ledger.doubt(p.head.service);
+            } else if p.head.direction == DIR_RX {
+                self.ledger.begun(p.head.service);
+            }
         }
         let Self { streams, ledger } = self;
         let Some(Known { stream, opening, barren, .. }) = streams.get_mut(&p.head.socket) else { return false };
         let (sent, service) = (p.head.direction == DIR_TX, p.head.service);
         let at_ns = if sent { p.head.enter_ns } else { p.head.header.at_ns };
-        let lost = stream.lost();
-        stream.record(p, &mut |frame| {
+        stream.record(p, &mut |piece| {
+            let Piece::Frame(frame) = piece else {
+                stats.engine_frames_lost += 1;
+                return ledger.doubt(service);
+            };
             let known = if sent {
                 request(ledger, opening, &frame, service, at_ns)
             } else {
@@ -109,11 +117,6 @@ impl Engines {
             };
             *barren = if known { 0 } else { barren.saturating_add(1) };
         });
-        let lost = stream.lost() - lost;
-        if lost > 0 {
-            stats.engine_frames_lost += lost;
-            ledger.doubt(service);
-        }
         *barren > BARREN
     }
 

@@ -11,6 +11,8 @@ use super::{Added, Output, Reply};
 
 /// Ids are kept; a longer one is none.
 const ID_BYTES: usize = 512;
+/// The longest head of an array.
+const HEAD_BYTES: usize = 5;
 const FINISH_REASONS: [&str; 5] = ["stop", "length", "abort", "error", "repetition"];
 /// Where the finish reason stands: in the first position until 0.9, in the second since.
 const FINISH_AT: std::ops::RangeInclusive<u64> = 4..=5;
@@ -77,19 +79,13 @@ pub fn reply(bytes: &[u8]) -> Option<Reply<'_>> {
 
 /// None: the bytes end in it. Some(None): it is no output.
 fn output<'a>(at: &mut &'a [u8]) -> Option<Option<Output<'a>>> {
-    if at.is_empty() {
-        return None;
-    }
-    let Some(fields) = array(at) else { return Some(None) };
-    let Some(id) = text(at) else { return if at.len() < ID_BYTES { None } else { Some(None) } };
+    let none = |at: &[u8], most: usize| if at.len() < most { None } else { Some(None) };
+    let Some(fields) = array(at) else { return none(at, HEAD_BYTES) };
+    let Some(id) = text(at) else { return none(at, ID_BYTES) };
     if fields < 2 || !is_id(id) {
         return Some(None);
     }
-    let tokens = match array(at) {
-        Some(tokens) => tokens,
-        None if at.is_empty() => return None,
-        None => return Some(None),
-    };
+    let Some(tokens) = array(at) else { return none(at, HEAD_BYTES) };
     skip_some(at, tokens)?;
     let mut output = Output { id, tokens, ..Output::default() };
     for field in 2..fields {
