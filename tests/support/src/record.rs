@@ -31,9 +31,15 @@ pub struct Record {
     pub request_bytes: u64,
     pub response_bytes: u64,
     pub host: Value,
+    pub engine_times: Value,
 }
 
 impl Record {
+    /// A figure of the engine behind the HTTP front.
+    pub fn engine(&self, figure: &str) -> Option<f64> {
+        self.engine_times.get(figure)?.as_f64()
+    }
+
     /// A figure of a host phase: `host("decode", "oncpu_s")`, or `host("prefill", "offcpu_s/futex")`.
     pub fn host(&self, phase: &str, figure: &str) -> Option<f64> {
         self.host.pointer(&format!("/{phase}/{figure}"))?.as_f64()

@@ -18,6 +18,7 @@ mod stream;
 mod syscall_tax;
 mod table;
 mod timeline;
+mod zmq;
 
 use std::path::PathBuf;
 
@@ -48,6 +49,7 @@ const BENCHES: &[Bench] = &[
     on_engines("requests", "every request of a real server recorded once, as its client saw it", requests::run),
     on_engines("accuracy", "TTFT and duration against a raw-socket client", accuracy::run),
     on_engines("timeline", "what recording a timeline costs a real server", timeline::run),
+    on_engines("zmq", "vLLM behind its HTTP front: tokens and times against its own figures, and the cost", zmq::run),
     bench("sched", "on-CPU and run-queue time against schedstat", sched::run),
     bench("syscall-tax", "what a system call of an unwatched process pays", syscall_tax::run),
     bench("sched-cost", "run time of the kernel programs, by the kernel's own statistics", sched_cost::run),
