@@ -165,7 +165,13 @@ impl Default for Nvml {
 
 impl Default for Capture {
     fn default() -> Self {
-        Capture { head_bytes: 128 << 10, tail_bytes: 8 << 10, request_bytes: 1 << 20, ring_bytes: 8 << 20, engines: true }
+        Capture {
+            head_bytes: 128 << 10,
+            tail_bytes: 8 << 10,
+            request_bytes: 1 << 20,
+            ring_bytes: 8 << 20,
+            engines: true,
+        }
     }
 }
 

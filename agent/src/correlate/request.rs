@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{EngineTimes, host::HostPhases};
+use super::{EngineTimes, engine, host::HostPhases};
 use crate::session::exchange::{Ending, Exchange, GapCounts, LlmExchange, Mark, Role};
 
 /// One finished request. Times in seconds, sizes in bytes; definitions in the README.
@@ -103,9 +103,8 @@ fn error_type(http_error: Option<&str>, llm: Option<&LlmExchange>) -> Option<Str
 /// up, because the response did not say.
 fn output_tokens(exchange: &Exchange) -> (Option<u64>, bool) {
     let Some(llm) = &exchange.llm else { return (None, false) };
-    let engine = exchange.engine.as_deref().filter(|engine| engine.is_counted() && engine.output_tokens > 0);
-    if let (None, Some(engine)) = (llm.output_tokens, engine) {
-        return (Some(engine.output_tokens), !engine.exact());
+    if let (None, Some((tokens, exact))) = (llm.output_tokens, engine::output_tokens(exchange)) {
+        return (Some(tokens), !exact);
     }
     let chunks = Some(exchange.content_chunks).filter(|chunks| llm.stream && *chunks > 0 && !exchange.gap);
     (llm.output_tokens.or(chunks), llm.output_tokens.is_none() && chunks.is_some())

@@ -112,10 +112,10 @@ pub struct EngineTrace {
 }
 
 impl EngineTrace {
-    /// Whether the number of output tokens is certain to be that of the whole response.
+    /// Whether the number of output tokens is certain to be that of the whole response, by the engine's word that it is over.
     pub fn exact(&self) -> bool {
         let ended = matches!(self.finish, Some("stop" | "length" | "repetition"));
-        self.says_all || ended && self.is_counted()
+        ended && self.is_counted()
     }
 
     /// Whether all tokens that the engine has told of are counted.

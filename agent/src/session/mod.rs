@@ -25,8 +25,8 @@ use rustc_hash::FxHashMap;
 use crate::decode::Payload;
 use connection::{Connection, Context, Useless};
 use exchange::{Exchange, Role};
-use zmtp::Engines;
 pub use stats::{FAULTS, Fault, Stats};
+use zmtp::Engines;
 
 /// What the session layer may hold at most.
 #[derive(Clone, Debug)]

@@ -2,8 +2,8 @@
 //! that run evenly.
 
 use inferscope_abi::{
-    CloseEvent, DIR_RX, DIR_TX, ExitEvent, FAMILY_INET, Header, Kind, PAYLOAD_BYTES, PAYLOAD_FIRST, PAYLOAD_MORE, PAYLOAD_ZMTP,
-    PayloadHeader, Process, STATE_BLOCK_IO, STATE_FUTEX, STATE_ONCPU, STATE_RUNQUEUE, Snapshot,
+    CloseEvent, DIR_RX, DIR_TX, ExitEvent, FAMILY_INET, Header, Kind, PAYLOAD_BYTES, PAYLOAD_FIRST, PAYLOAD_MORE,
+    PAYLOAD_ZMTP, PayloadHeader, Process, STATE_BLOCK_IO, STATE_FUTEX, STATE_ONCPU, STATE_RUNQUEUE, Snapshot,
 };
 
 pub const MS: u64 = 1_000_000;

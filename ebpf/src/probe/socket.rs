@@ -7,7 +7,8 @@
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf};
 use inferscope_abi::{
     CLOSE_CLOSED, CLOSE_EOF, CLOSE_RESET, CLOSE_SHUTDOWN_WRITE, CONNECTION_IGNORED, CloseEvent, Connection, DIR_RX,
-    DIR_TX, Kind, Lost, PROTOCOL_HTTP, SYS_READ, SYS_READV, SYS_RECVFROM, SYS_RECVMMSG, SYS_RECVMSG, SYS_SHUTDOWN, Thread,
+    DIR_TX, Kind, Lost, PROTOCOL_HTTP, SYS_READ, SYS_READV, SYS_RECVFROM, SYS_RECVMMSG, SYS_RECVMSG, SYS_SHUTDOWN,
+    Thread,
 };
 
 use crate::{

@@ -42,7 +42,8 @@ fn figures(context: &Context, server: &Running) -> Result<Vec<Row>> {
     let mut records = agent.records_of(&outcomes)?;
     records.retain(|record| record.id.as_deref().is_some_and(|id| ids.contains(&id)));
     let lost = agent.lost()?;
-    let grown = |name: &str| anyhow::Ok(after.sum(name, &[]).with_context(|| format!("no {name}"))? - before.count(name, &[]));
+    let grown =
+        |name: &str| anyhow::Ok(after.sum(name, &[]).with_context(|| format!("no {name}"))? - before.count(name, &[]));
     let tokens = |of: fn(&Record) -> Option<u64>| records.iter().filter_map(of).sum::<u64>() as f64;
     let (output, input) = (tokens(|record| record.output_tokens), tokens(|record| record.input_tokens));
     let (own_output, own_input) = (grown("vllm:generation_tokens_total")?, grown("vllm:prompt_tokens_total")?);
@@ -55,7 +56,11 @@ fn figures(context: &Context, server: &Running) -> Result<Vec<Row>> {
             records.len()
         ),
         "equal, each record exact",
-        exact == requests as usize && records.len() == exact && output == own_output && input == own_input && lost == 0.0,
+        exact == requests as usize
+            && records.len() == exact
+            && output == own_output
+            && input == own_input
+            && lost == 0.0,
     )];
     let times = [
         ("queue", "vllm:request_queue_time_seconds", &["queue_s"][..]),

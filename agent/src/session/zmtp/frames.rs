@@ -38,8 +38,15 @@ pub enum Piece<'a> {
 #[derive(Debug)]
 enum Place {
     /// Some bytes of a frame's head.
-    Head { bytes: [u8; 9], have: usize },
-    Body { flags: u8, left: u64, whole: bool },
+    Head {
+        bytes: [u8; 9],
+        have: usize,
+    },
+    Body {
+        flags: u8,
+        left: u64,
+        whole: bool,
+    },
     /// Until a record begins with a message.
     Lost,
 }

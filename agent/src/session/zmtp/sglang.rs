@@ -35,7 +35,9 @@ fn packed_reply(bytes: &[u8]) -> Option<Reply<'_>> {
     let count = usize::try_from(array(&mut at)?).ok()?.min(MOST);
     let mut reply = Reply { cut: true, ..Reply::default() };
     for _ in 0..count {
-        let Some(id) = text(&mut at).filter(|id| is_id(id)) else { return Some(Reply { cut: true, ..Reply::default() }) };
+        let Some(id) = text(&mut at).filter(|id| is_id(id)) else {
+            return Some(Reply { cut: true, ..Reply::default() });
+        };
         reply.outputs.push(Output { id, ..Output::default() });
     }
     let rest = |at: &mut &[u8], reply: &mut Reply<'_>| -> Option<()> {

@@ -17,7 +17,9 @@ pub(super) mod pack {
     }
 
     pub fn text(text: &str) -> Vec<u8> {
-        [&[0xd9, text.len() as u8][..], text.as_bytes()].concat()
+        let length = text.len() as u8;
+        let head = if length < 32 { vec![0xa0 | length] } else { vec![0xd9, length] };
+        [&head, text.as_bytes()].concat()
     }
 
     pub fn int(n: u16) -> Vec<u8> {
@@ -76,7 +78,8 @@ fn vllm_outputs_are_read_by_their_shape() {
     // 0.8: the finish reason stands fifth, a stop reason that is a token sixth.
     let old = [vec![text("a"), ints(1), logprobs.clone(), NIL.to_vec(), int(0), int(4), seen.clone()]].concat();
     // 0.9 to 0.11: after the pooling output.
-    let newer = [vec![text("b"), ints(2)], nils(3), vec![int(1), NIL.to_vec(), NIL.to_vec(), NIL.to_vec(), int(4)]].concat();
+    let newer =
+        [vec![text("b"), ints(2)], nils(3), vec![int(1), NIL.to_vec(), NIL.to_vec(), NIL.to_vec(), int(4)]].concat();
     // 0.12 and later: counts of the prefill in a map.
     let newest = [vec![text("c"), ints(3), logprobs], nils(4), vec![seen], nils(3), vec![prefill]].concat();
     let outputs = array(&[array(&old), array(&newer), array(&newest)]);
@@ -134,8 +137,25 @@ fn sglang_messages_are_read_packed_and_pickled() {
     assert_eq!((told, reply.cut), (vec![("a", Some(300), Some(5)), ("b", Some(2), Some(6))], false));
     let one = b"\x80\x04\x95\0\0\0\0\0\0\0\0}\x94(\x8c\x04rids\x94]\x94\x8c\x01a\x94a\x8c\x11completion_tokens\x94]\x94K\x03aub.";
     assert_eq!(sglang::reply(one).expect("a reply").outputs[0].tokens_in_all, Some(3));
-    let request = b"\x80\x04\x95\0\0\0\0\0\0\0\0}\x94(\x8c\x03rid\x94\x8c\x049f3a\x94\x8c\x0ainput_text\x94\x8c\x06secret\x94ub.";
+    let request =
+        b"\x80\x04\x95\0\0\0\0\0\0\0\0}\x94(\x8c\x03rid\x94\x8c\x049f3a\x94\x8c\x0ainput_text\x94\x8c\x06secret\x94ub.";
     assert_eq!(sglang::request(request).expect("a request").id, "9f3a");
+}
+
+#[test]
+fn sglang_is_followed_from_its_first_messages_on() {
+    let mut front = Front::new();
+    let request = array(&[text("TokenizedGenerateReqInput"), text("9f3a"), NIL.to_vec(), text("secret")]);
+    front.all(true, &message(&[request]));
+    for count in [1, 2, 5] {
+        let list = |value: Vec<u8>| array(&[value]);
+        let head = [text("BatchStrOutput"), list(text("9f3a")), NIL.to_vec(), list(NIL.to_vec()), list(text("secret"))];
+        let counts = [NIL.to_vec(), list(int(7)), list(int(count)), list(int(0)), list(int(0))];
+        front.all(false, &message(&[array(&[&head[..], &counts].concat())]));
+    }
+    let trace = front.take("9f3a").expect("known");
+    assert_eq!((trace.output_tokens, trace.input_tokens, trace.says_all, trace.is_counted()), (5, Some(7), true, true));
+    assert!(trace.added_ns < trace.first_ns && trace.first_ns < trace.last_ns && !front.useless);
 }
 
 /// The connections of a front.
@@ -150,7 +170,14 @@ struct Front {
 
 impl Front {
     fn new() -> Self {
-        Self { engines: Engines::default(), stats: Stats::default(), offsets: [0; 2], first: [true; 2], now: 1000, useless: false }
+        Self {
+            engines: Engines::default(),
+            stats: Stats::default(),
+            offsets: [0; 2],
+            first: [true; 2],
+            now: 1000,
+            useless: false,
+        }
     }
 
     fn record(&mut self, sent: bool, data: &[u8], length: usize) {
@@ -204,7 +231,6 @@ fn reply(outputs: &[(&str, usize, Option<u16>)]) -> Vec<u8> {
     message(&[array(&[int(0), outputs, stats(2, 1), float(7.0)])])
 }
 
-
 #[test]
 fn a_batch_of_frames_cut_anywhere_gives_the_same() {
     let tensors = message(&[vec![0], array(&[text("chatcmpl-b-00000002"), ints(7)]), vec![9; 70_000], vec![8; 300]]);
@@ -224,7 +250,11 @@ fn a_batch_of_frames_cut_anywhere_gives_the_same() {
             continue;
         }
         let (a, b) = (front.take("chatcmpl-a").expect("a"), front.take("chatcmpl-b").expect("b"));
-        assert_eq!((a.output_tokens, a.input_tokens, a.finish, a.exact()), (3, Some(400), Some("length"), true), "{size}");
+        assert_eq!(
+            (a.output_tokens, a.input_tokens, a.finish, a.exact()),
+            (3, Some(400), Some("length"), true),
+            "{size}"
+        );
         assert_eq!((b.output_tokens, b.input_tokens, b.in_flight, b.exact()), (4, Some(7), 1, true), "{size}");
         assert_eq!((a.running, a.waiting), (Some(2), Some(1)));
         assert_eq!((front.stats.engine_frames_lost, front.useless), (0, false), "{size}");
