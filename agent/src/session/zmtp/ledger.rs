@@ -108,10 +108,9 @@ impl Ledger {
     /// each. They are forgotten here.
     pub fn take(&mut self, service: u32, id: &str) -> Option<EngineTrace> {
         let named = self.bases.get(base(id))?;
-        let ours = |internal: &&Box<str>| {
-            belongs(internal, id) && self.entries.get(*internal).is_some_and(|entry| entry.service == service)
-        };
-        let ids: SmallVec<[Box<str>; 1]> = named.iter().filter(ours).cloned().collect();
+        let here = |id: &str| self.entries.get(id).is_some_and(|entry| entry.service == service);
+        let ours = named.iter().filter(|internal| belongs(internal, id) && here(internal));
+        let ids: SmallVec<[Box<str>; 1]> = ours.cloned().collect();
         let mut whole: Option<EngineTrace> = None;
         for internal in ids {
             let Some(entry) = self.remove(&internal) else { continue };

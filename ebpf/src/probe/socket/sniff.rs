@@ -115,7 +115,8 @@ fn begins_message(first: u64, second: u64, direction: u8) -> bool {
     let inside = if body & 0xff == 0xdc { body >> 24 } else { body >> 8 };
     let (one, two) = (inside & 0xff, (inside >> 8) & 0xff);
     let array = is_array(body & 0xff);
-    if flags & MORE == 0 && (pickle || array && one & 0xe0 == 0xa0 && two >= 0x41 && two <= 0x5a) {
+    let capital = (0x41..=0x5a).contains(&two);
+    if flags & MORE == 0 && (pickle || array && one & 0xe0 == 0xa0 && capital) {
         return true;
     }
     if direction == DIR_TX {
