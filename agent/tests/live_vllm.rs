@@ -89,7 +89,8 @@ fn vllm_choices_prompts_and_leavers() {
     let Some(_guard) = live::begin(name) else { return };
     let Some(vllm) = server(name) else { return };
     let agent = Agent::watch(&[vllm.pid]).unwrap();
-    let body = json!({ "model": "tiny", "prompt": ["One, two,", "Red and"], "n": 2, "max_tokens": 4, "temperature": 1 });
+    let body =
+        json!({ "model": "tiny", "prompt": ["One, two,", "Red and"], "n": 2, "max_tokens": 4, "temperature": 1 });
     let id = |mut request: Request| {
         request.headers.push(("x-request-id".to_owned(), "job-1".to_owned()));
         request

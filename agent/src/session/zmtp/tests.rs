@@ -109,6 +109,10 @@ fn vllm_requests_tell_their_prompt_even_where_they_are_cut() {
     assert_eq!((added.id, added.prompt_tokens), ("chatcmpl-x-00000001", Some(3000)));
     let embeds = array(&[text("x"), NIL.to_vec()]);
     assert_eq!(vllm::request(&embeds).expect("a request").prompt_tokens, None);
+    let old = array(&[text("x"), NIL.to_vec(), ints(12), NIL.to_vec()]);
+    assert_eq!(vllm::request(&old).expect("a request").prompt_tokens, Some(12));
+    let pictures = array(&[text("x"), NIL.to_vec(), array(&[map(&[("data", NIL.to_vec())])])]);
+    assert_eq!(vllm::request(&pictures).expect("a request").prompt_tokens, None);
     for none in [array(&[int(1), ints(2)]), ints(2), vec![0x93], text("x"), array(&[text(&"x".repeat(0)), ints(1)])] {
         assert_eq!(vllm::request(&none), None);
     }

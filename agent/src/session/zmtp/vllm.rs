@@ -1,7 +1,7 @@
 //! vLLM's messages, which are MessagePack. Structs come as arrays whose trailing defaults are left out, and fields were
 //! added in the middle more than once, so that values are told by their shape:
 //!
-//! - request, after a frame of one byte: `[request_id, [prompt token, ...] | nil, ...]`
+//! - request, after a frame of one byte: `[request_id, nil?, [prompt token, ...] | nil, ...]`
 //! - reply: `[engine_index?, [output, ...], {scheduler stats} | nil, ...]`
 //! - output: `[request_id, [token, ...], ..., finish_reason (5th or 6th), ..., [{type, timestamp}, ...], ..., {prefill}]`
 
@@ -30,7 +30,14 @@ pub fn request(bytes: &[u8]) -> Option<Added<'_>> {
     if fields < 2 || !is_id(id) {
         return None;
     }
-    Some(Added { id, prompt_tokens: array(&mut at) })
+    Some(Added { id, prompt_tokens: array(&mut at).or_else(|| third(at)) })
+}
+
+/// Until 0.8 the text of the prompt stood before its tokens, nil by then. In the same place pictures came to stand, as maps.
+fn third(mut at: &[u8]) -> Option<u64> {
+    rmp::decode::read_nil(&mut at).ok()?;
+    let tokens = array(&mut at)?;
+    number(&mut at).map(|_| tokens)
 }
 
 /// The ids of an ABORT message's second frame; false if it is none.
