@@ -124,6 +124,8 @@ fn cost(context: &Context, server: &Running) -> Result<Vec<Row>> {
     for round in 0..rounds {
         let with = |config: &str| {
             let agent = Agent::configured(&[server.pid], config)?;
+            // What an agent does at its start is not what is asked here.
+            send(server, 8, "8")?;
             rate(server, Some(&agent), requests)
         };
         let (none, seeing, blind) = if round % 2 == 0 {
