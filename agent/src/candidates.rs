@@ -145,6 +145,7 @@ mod tests {
             others_in_flight: 0.0,
             sending: Sending::default(),
             chunk_times_ns: Vec::new(),
+            engine: None,
             traceparent: None,
             request_id: None,
             llm: Some(llm),

@@ -63,6 +63,8 @@ pub struct Capture {
     pub request_bytes: u32,
     /// Size of the ring buffer; a power of two.
     pub ring_bytes: u32,
+    /// Messages between the HTTP front and the core of vLLM and SGLang too.
+    pub engines: bool,
 }
 
 /// Bounds of what the agent keeps. What does not fit is counted and exported.
@@ -163,7 +165,13 @@ impl Default for Nvml {
 
 impl Default for Capture {
     fn default() -> Self {
-        Capture { head_bytes: 128 << 10, tail_bytes: 8 << 10, request_bytes: 1 << 20, ring_bytes: 8 << 20 }
+        Capture {
+            head_bytes: 128 << 10,
+            tail_bytes: 8 << 10,
+            request_bytes: 1 << 20,
+            ring_bytes: 8 << 20,
+            engines: true,
+        }
     }
 }
 

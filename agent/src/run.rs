@@ -114,6 +114,7 @@ fn load(config: &Config, timeline: Option<Duration>, stacks_hz: u32) -> Result<L
         capture_request_bytes: config.capture.request_bytes,
         timeline,
         stacks_hz,
+        engines: config.capture.engines,
     };
     probe::load(&options).map_err(|error| match check::obstacle(&Host::new(config.btf.clone())) {
         Some(sentence) => anyhow!("{sentence} (the kernel programs did not load: {})", error.root_cause()),

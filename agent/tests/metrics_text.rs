@@ -135,6 +135,7 @@ fn chat(role: Role, model: &[u8], gaps: u64) -> Exchange {
         chunk_times_ns: Vec::new(),
         others_in_flight: 0.0,
         sending: Sending::default(),
+        engine: None,
         traceparent: None,
         request_id: None,
         llm: Some(llm.finish()),

@@ -45,6 +45,7 @@ fn request(number: u64) -> Arc<Request> {
         chunk_times_ns: Vec::new(),
         others_in_flight: 0.0,
         sending: Sending::default(),
+        engine: None,
         traceparent: None,
         request_id: None,
         llm: Some(LlmExchange { operation: "chat", stream: true, ..LlmExchange::default() }),

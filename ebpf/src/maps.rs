@@ -58,6 +58,10 @@ pub static LIVE: HashMap<u32, u32> = HashMap::with_max_entries(4096, 0);
 #[map]
 pub static SERVICE: Array<Counters> = Array::with_max_entries(256, BPF_F_MMAPABLE);
 
+/// 1 for a service whose processes speak ZMTP among themselves; index as in SERVICE.
+#[map]
+pub static ZMTP: Array<u32> = Array::with_max_entries(256, 0);
+
 #[map]
 pub static THREAD: HashMap<u32, Thread> = HashMap::with_max_entries(32_768, 0);
 

@@ -5,7 +5,7 @@ use inferscope_abi::{Counters, Lost, Process, WATCH_ROW};
 use crate::{
     emit::lost,
     kernel::now_ns,
-    maps::{FREE_SLOTS, LIVE, PROCESS, SERVICE, WATCHED},
+    maps::{FREE_SLOTS, LIVE, PROCESS, SERVICE, WATCHED, ZMTP},
 };
 
 /// Slot + 1 of a process, 0 if it is not watched.
@@ -47,6 +47,18 @@ pub fn sums(mark: u16) -> Option<Sums> {
     // SAFETY: a map value.
     let service_index = unsafe { (*process).service };
     Some(Sums { process, service: SERVICE.get_ptr_mut(service_index)?, service_index })
+}
+
+/// Whether a watched process is of a service that speaks ZMTP within.
+#[inline(always)]
+pub fn speaks_zmtp(mark: u16) -> bool {
+    let Some(process) = PROCESS.get_ptr(u32::from(mark) - 1) else { return false };
+    // SAFETY: a map value.
+    match ZMTP.get_ptr(unsafe { (*process).service }) {
+        // SAFETY: as above.
+        Some(speaks) => unsafe { *speaks != 0 },
+        None => false,
+    }
 }
 
 /// Watches a new process of a service.

@@ -98,6 +98,7 @@ pub const KEYS: &[Key] = &[
     fixed("capture.tail_bytes", number(0, 1 << 20)),
     fixed("capture.request_bytes", number(8192, 1 << 30)),
     fixed("capture.ring_bytes", Kind::PowerOfTwo { least: 256 << 10, most: 1 << 30 }),
+    fixed("capture.engines", Kind::Bool),
     fixed("limits.services", number(LEAST_SERVICES, 4096)),
     fixed("limits.processes", number(16, MOST_PROCESSES)),
     fixed("limits.connections", number(64, 1 << 20)),

@@ -4,6 +4,7 @@
 
 mod baseline;
 mod causes;
+mod engine;
 mod gpu;
 mod host;
 mod request;
@@ -11,6 +12,7 @@ mod verdict;
 mod window;
 
 pub use causes::{CAUSE_NAMES, CAUSES, Cause, Causes};
+pub use engine::EngineTimes;
 pub use gpu::{GpuHistory, GpuWindow};
 pub use host::{HostPhases, HostShare};
 pub use request::{Labels, NetworkShare, Request, request};

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{host::HostPhases, verdict::Finding};
+use super::{EngineTimes, engine, host::HostPhases, verdict::Finding};
 use crate::session::exchange::{Ending, Exchange, GapCounts, LlmExchange, Mark, Role, Sending};
 
 /// One finished request. Times in seconds, sizes in bytes; definitions in the README.
@@ -56,6 +56,9 @@ pub struct Request {
     pub network: NetworkShare,
     #[serde(flatten)]
     pub finding: Finding,
+    /// Where the time went behind the HTTP front; None if the engine has none, or nothing was seen of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_times: Option<EngineTimes>,
     /// What went wrong with the HTTP exchange, whatever its bodies say; in the words of `error_type`.
     #[serde(skip)]
     pub http_error: Option<String>,
@@ -131,9 +134,13 @@ fn error_type(http_error: Option<&str>, llm: Option<&LlmExchange>) -> Option<Str
     named.or_else(|| http_error.map(str::to_owned)).or(said).or_else(finish)
 }
 
-/// Output tokens, and whether they are the number of chunks because the response did not say.
+/// Output tokens, and whether they are the number of chunks, or of what the engine had made when the request was given
+/// up, because the response did not say.
 fn output_tokens(exchange: &Exchange) -> (Option<u64>, bool) {
     let Some(llm) = &exchange.llm else { return (None, false) };
+    if let (None, Some((tokens, exact))) = (llm.output_tokens, engine::output_tokens(exchange)) {
+        return (Some(tokens), !exact);
+    }
     let chunks = Some(exchange.content_chunks).filter(|chunks| llm.stream && *chunks > 0 && !exchange.gap);
     (llm.output_tokens.or(chunks), llm.output_tokens.is_none() && chunks.is_some())
 }
@@ -156,6 +163,7 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
     let host = HostPhases::new(&exchange.start, exchange.first_content.as_ref(), &exchange.end);
     let (output_tokens, tokens_estimated) = output_tokens(&exchange);
     let tpot_s = tpot_s(&exchange, output_tokens);
+    let engine_times = EngineTimes::of(&exchange);
     let llm = exchange.llm;
     let is_llm = llm.is_some();
     let llm = llm.unwrap_or_default();
@@ -178,9 +186,9 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
         status: exchange.status,
         error_type,
         finish_reason: llm.finish_reason,
-        input_tokens: llm.input_tokens,
+        input_tokens: llm.input_tokens.or(engine_times.as_ref().and_then(|engine| engine.input_tokens)),
         output_tokens,
-        cached_tokens: llm.cached_tokens,
+        cached_tokens: llm.cached_tokens.or(engine_times.as_ref().and_then(|engine| engine.cached_tokens)),
         tokens_estimated,
         start_ns: exchange.start.at_ns,
         ttfb_s: exchange.first_byte.as_ref().map(|first| seconds(&exchange.start, first)),
@@ -198,6 +206,7 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
         others_in_flight: exchange.others_in_flight,
         network: NetworkShare::of(&exchange.sending),
         finding: Finding::default(),
+        engine_times,
         http_error,
         chunk_gaps: exchange.chunk_gaps,
         chunk_times_ns: exchange.chunk_times_ns,
@@ -236,6 +245,7 @@ mod tests {
             others_in_flight: 0.0,
             sending: Sending::default(),
             chunk_times_ns: Vec::new(),
+            engine: None,
             traceparent: None,
             request_id: None,
             llm: Some(LlmExchange {

@@ -138,13 +138,16 @@ impl Sources {
         losses.retain(|(place, _)| *place != CIPHERTEXT);
         losses.extend(self.live.refused());
         losses.extend(self.otlp.iter().flat_map(|otlp| otlp.losses()));
+        let stats = self.live.snapshot().stats;
         losses.extend([
             ("program_busy", self.reader.missed_runs()),
             ("undecodable", count(&self.live.undecodable)),
             ("asks", count(&self.live.asks_lost)),
             ("unknown_service", count(&self.live.unknown_service)),
             (RECORDS, self.records_lost.as_deref().map_or(0, count)),
-            ("connection_evicted", self.live.snapshot().stats.evictions),
+            ("connection_evicted", stats.evictions),
+            ("engine_frames", stats.engine_frames_lost),
+            ("engine_requests", stats.engine_requests_lost),
         ]);
         losses
     }

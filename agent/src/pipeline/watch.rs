@@ -6,6 +6,8 @@ use std::sync::atomic::Ordering;
 use super::{Pipeline, finish};
 use crate::{candidates::CANDIDATES, clock::monotonic_ns, discover::Found, scout::Ask};
 
+/// Engines whose HTTP front and core are processes that speak ZMTP.
+const ZMTP_ENGINES: [&str; 2] = ["vllm", "sglang"];
 /// Looks for what was made while its parent's watch ended; the second finds nothing, as a rule.
 const ROUNDS: usize = 4;
 
@@ -17,8 +19,10 @@ impl Pipeline {
         let processes: Vec<u32> = std::iter::once(root).chain(found.children.iter().copied()).collect();
         if let Some(index) = self.registry.place_of(root) {
             self.registry.update(index, found);
+            self.expect_zmtp(index);
             processes.iter().for_each(|pid| self.adopt(*pid, index, root, now));
         } else if let Some(index) = self.begin(found) {
+            self.expect_zmtp(index);
             processes.iter().for_each(|pid| self.adopt(*pid, index, root, now));
             if !self.registry.withdraw_empty(index, now) {
                 tracing::info!(service = self.registry.name(index).map(|(name, _)| name), pid = root, "watching");
@@ -28,6 +32,12 @@ impl Pipeline {
             }
         }
         self.settle();
+    }
+
+    /// The kernel side looks for messages between front and core only where the engine has such.
+    fn expect_zmtp(&mut self, index: u32) {
+        let engine = self.registry.name(index).map(|(_, engine)| engine);
+        self.watcher.set_zmtp(index, engine.is_some_and(|engine| ZMTP_ENGINES.contains(&engine)));
     }
 
     /// A place for a new service; None if there is no room.

@@ -48,6 +48,8 @@ pub struct LoadOptions<'a> {
     pub timeline: Option<Duration>,
     /// Stacks of what runs are taken so many times a second on every CPU; 0: never.
     pub stacks_hz: u32,
+    /// Messages between the processes of an engine are looked for.
+    pub engines: bool,
 }
 
 impl Default for LoadOptions<'_> {
@@ -63,6 +65,7 @@ impl Default for LoadOptions<'_> {
             capture_request_bytes: 1 << 20,
             timeline: None,
             stacks_hz: 0,
+            engines: true,
         }
     }
 }
@@ -141,6 +144,7 @@ pub fn load_reporting(options: &LoadOptions<'_>) -> Result<Loaded> {
         .map_max_entries("FREE_SLOTS", options.processes)
         .map_max_entries("LIVE", options.processes)
         .map_max_entries("SERVICE", options.services)
+        .map_max_entries("ZMTP", options.services)
         .map_max_entries("CONNECTION", options.connections)
         .map_max_entries("BLOCK", if options.timeline.is_some() { BLOCK_REQUESTS } else { 1 })
         .load(OBJECT)

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use aya::{
     Ebpf,
-    maps::{HashMap, MapData, Stack},
+    maps::{Array, HashMap, MapData, Stack},
 };
 use inferscope_abi::{CONNECTION_IGNORED, Connection, NO_SYSCALL, Process, STATE_UNKNOWN, Thread, WAIT_NONE, Wait};
 
@@ -25,6 +25,9 @@ pub struct Watcher {
     live: HashMap<MapData, u32, u32>,
     threads: HashMap<MapData, u32, Wire<Thread>>,
     connections: HashMap<MapData, u64, Wire<Connection>>,
+    zmtp: Array<MapData, u32>,
+    /// Whether anybody wants what is said within an engine.
+    engines: bool,
     /// What was watched by us or inherited, so that it can be taken back.
     watched: StdMap<u32, u32>,
     /// Connections that the session layer did not know at the last sweep.
@@ -66,7 +69,7 @@ impl Watcher {
         reader: CounterReader,
         options: &LoadOptions<'_>,
     ) -> Result<Self> {
-        let (slots, connections) = (options.processes, options.connections);
+        let slots = options.processes;
         if slots > u32::from(u16::MAX) {
             bail!("limits.processes is {slots}: the kernel side has marks for {} at most", u16::MAX);
         }
@@ -81,11 +84,19 @@ impl Watcher {
             live: take(ebpf, "LIVE")?,
             threads: take(ebpf, "THREAD")?,
             connections: take(ebpf, "CONNECTION")?,
+            zmtp: take(ebpf, "ZMTP")?,
+            engines: options.engines,
             watched: StdMap::new(),
             suspects: HashSet::new(),
-            capacity: connections,
+            capacity: options.connections,
             found: options.timeline.is_some().then(Vec::new),
         })
+    }
+
+    /// Whether a service's processes may speak ZMTP among themselves: only then it is looked for.
+    pub fn set_zmtp(&mut self, service: u32, speaks: bool) {
+        // An index beyond the array is no service.
+        let _ = self.zmtp.set(service, u32::from(speaks && self.engines), 0);
     }
 
     /// Whether the kernel side watches this process now.

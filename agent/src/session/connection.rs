@@ -38,7 +38,7 @@ impl Useless {
     const MOST: usize = 1024;
 
     /// What finds no room is ignored here all the same; it only costs its capture.
-    fn add(&mut self, socket: u64) {
+    pub fn add(&mut self, socket: u64) {
         if self.0.len() < Self::MOST {
             self.0.push(socket);
         }

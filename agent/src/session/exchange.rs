@@ -80,6 +80,80 @@ pub struct Exchange {
     /// `x-request-id` header of the request or of the response.
     pub request_id: Option<String>,
     pub llm: Option<LlmExchange>,
+    /// What was seen of it behind the HTTP front, in engines that have one.
+    pub engine: Option<Box<EngineTrace>>,
+}
+
+/// What one exchange's requests did in the engine behind the HTTP front. Instants are of CLOCK_MONOTONIC.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EngineTrace {
+    /// Requests of the engine: one per prompt and choice.
+    pub requests: u64,
+    /// The front began to send the first of them. None if that was not seen.
+    pub added_ns: Option<u64>,
+    /// The front had read the first and the last tokens.
+    pub first_ns: Option<u64>,
+    pub last_ns: Option<u64>,
+    /// The engine put it into its queue, and scheduled it for the first time, by its own account.
+    pub queued_ns: Option<u64>,
+    pub scheduled_ns: Option<u64>,
+    pub input_tokens: Option<u64>,
+    pub output_tokens: u64,
+    pub cached_tokens: Option<u64>,
+    /// Why the engine ended the last of them.
+    pub finish: Option<&'static str>,
+    pub preemptions: u32,
+    /// Requests that the engine had when the first of these came.
+    pub in_flight: u64,
+    /// What its scheduler ran and had waiting when the first tokens were made.
+    pub running: Option<u64>,
+    pub waiting: Option<u64>,
+    /// Messages may be missing.
+    pub doubt: bool,
+    /// Replies were first heard when it was in the engine already: the first ones may be missing.
+    pub late: bool,
+    /// Each reply told all tokens so far: a lost one leaves no error.
+    pub says_all: bool,
+}
+
+impl EngineTrace {
+    /// Whether the number of output tokens is certain to be that of the whole response, by the engine's word that it is over.
+    pub fn exact(&self) -> bool {
+        let ended = matches!(self.finish, Some("stop" | "length" | "repetition"));
+        ended && self.is_counted()
+    }
+
+    /// Whether all tokens that the engine has told of are counted.
+    pub fn is_counted(&self) -> bool {
+        self.says_all || self.added_ns.is_some() && !self.doubt && !self.late
+    }
+
+    /// Adds another request of the same exchange.
+    pub fn add(&mut self, other: &Self, own_prompt: bool) {
+        let sooner = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
+        let sum = |a: Option<u64>, b: Option<u64>| Some(a? + b?);
+        // One that has not ended, or was not seen from the beginning, makes the whole so.
+        self.doubt |= other.doubt || self.exact() != other.exact();
+        self.late |= other.late;
+        self.says_all &= other.says_all;
+        self.requests += other.requests;
+        if other.added_ns < self.added_ns {
+            self.in_flight = other.in_flight;
+            (self.queued_ns, self.scheduled_ns) = (other.queued_ns, other.scheduled_ns);
+        }
+        self.added_ns = sooner(self.added_ns, other.added_ns);
+        if other.first_ns.is_some_and(|other| self.first_ns.is_none_or(|own| other < own)) {
+            (self.first_ns, self.running, self.waiting) = (other.first_ns, other.running, other.waiting);
+        }
+        self.finish = if other.last_ns > self.last_ns { other.finish } else { self.finish };
+        self.last_ns = self.last_ns.max(other.last_ns);
+        self.output_tokens += other.output_tokens;
+        self.preemptions += other.preemptions;
+        if own_prompt {
+            self.input_tokens = sum(self.input_tokens, other.input_tokens);
+            self.cached_tokens = sum(self.cached_tokens, other.cached_tokens);
+        }
+    }
 }
 
 /// What the connection showed of the way to the client while a response went out. Index 0 is before the first content,

@@ -18,8 +18,9 @@ pub mod sse;
 mod stats;
 #[cfg(test)]
 mod tests;
+pub mod zmtp;
 
-use inferscope_abi::{CloseEvent, PAYLOAD_FIRST};
+use inferscope_abi::{CLOSE_CLOSED, CloseEvent, PAYLOAD_FIRST, PAYLOAD_ZMTP};
 use rustc_hash::FxHashMap;
 
 use crate::decode::Payload;
@@ -27,6 +28,7 @@ use connection::{Connection, Context, Useless};
 use crowd::Crowds;
 use exchange::{Exchange, Role};
 pub use stats::{FAULTS, Fault, Stats};
+use zmtp::Engines;
 
 /// What the session layer may hold at most.
 #[derive(Clone, Debug)]
@@ -73,6 +75,16 @@ pub struct Sessions {
     useless: Useless,
     crowds: Crowds,
     connections: FxHashMap<u64, Connection>,
+    /// What goes on behind those connections, within engines of several processes.
+    engines: Engines,
+}
+
+/// Hands finished exchanges on with what is known of them behind the HTTP front.
+fn joined<'a>(engines: &'a mut Engines, out: &'a mut impl FnMut(Exchange)) -> impl FnMut(Exchange) + 'a {
+    |mut exchange| {
+        engines.join(&mut exchange);
+        out(exchange);
+    }
 }
 
 impl Sessions {
@@ -84,11 +96,28 @@ impl Sessions {
             useless: Useless::default(),
             crowds: Crowds::default(),
             connections: FxHashMap::default(),
+            engines: Engines::default(),
         }
     }
 
     /// One record of the ring; exchanges that it ends go to `out`.
     pub fn payload(&mut self, p: &Payload<'_>, out: &mut impl FnMut(Exchange)) {
+        if p.head.flags & PAYLOAD_ZMTP != 0 {
+            if self.engines.payload(p, &mut self.stats) {
+                self.useless.add(p.head.socket);
+            }
+            return;
+        }
+        let Some(new) = self.http(p, out) else { return };
+        if self.connections.len() >= self.limits.connections {
+            self.make_room(out);
+        }
+        self.connections.insert(p.head.socket, new);
+    }
+
+    /// A record of HTTP; gives the connection if that is a new one.
+    fn http(&mut self, p: &Payload<'_>, out: &mut impl FnMut(Exchange)) -> Option<Connection> {
+        let out = &mut joined(&mut self.engines, out);
         let mut cx = Context {
             limits: &self.limits,
             stats: &mut self.stats,
@@ -98,25 +127,27 @@ impl Sessions {
         };
         if let Some(known) = self.connections.get_mut(&p.head.socket) {
             if p.head.flags & PAYLOAD_FIRST == 0 {
-                return known.payload(p, &mut cx);
+                known.payload(p, &mut cx);
+                return None;
             }
             known.replaced(&mut cx);
             self.connections.remove(&p.head.socket);
         }
         let Some(mut new) = Connection::begin(p) else {
             cx.stats.bytes_skipped += p.data.len() as u64;
-            return;
+            return None;
         };
         cx.stats.connections += 1;
         new.payload(p, &mut cx);
-        if self.connections.len() >= self.limits.connections {
-            self.make_room(out);
-        }
-        self.connections.insert(p.head.socket, new);
+        Some(new)
     }
 
     /// A connection ended or was shut down; exchanges that this ends go to `out`.
     pub fn close(&mut self, event: &CloseEvent, out: &mut impl FnMut(Exchange)) {
+        if event.reason == CLOSE_CLOSED {
+            self.engines.close(event.socket);
+        }
+        let out = &mut joined(&mut self.engines, out);
         let mut cx = Context {
             limits: &self.limits,
             stats: &mut self.stats,
@@ -132,6 +163,8 @@ impl Sessions {
 
     /// A watched process ended at `at_ns`: what it had not answered goes to `out`.
     pub fn process_exit(&mut self, tgid: u32, at_ns: u64, out: &mut impl FnMut(Exchange)) {
+        self.engines.process_exit(tgid);
+        let out = &mut joined(&mut self.engines, out);
         let mut cx = Context {
             limits: &self.limits,
             stats: &mut self.stats,
@@ -170,6 +203,9 @@ impl Sessions {
 
     /// Forgets connections that have been idle for too long. A request on one of them later is taken up again.
     pub fn tick(&mut self, now_ns: u64, out: &mut impl FnMut(Exchange)) {
+        self.engines.tick(now_ns);
+        self.stats.engine_requests_lost = self.engines.refused();
+        let out = &mut joined(&mut self.engines, out);
         let mut cx = Context {
             limits: &self.limits,
             stats: &mut self.stats,
@@ -200,6 +236,7 @@ impl Sessions {
         if order.is_empty() {
             return;
         }
+        let out = &mut joined(&mut self.engines, out);
         let count = (order.len() / 16).max(1);
         order.select_nth_unstable(count - 1);
         let mut cx = Context {
@@ -231,6 +268,7 @@ impl Sessions {
 
     /// Nobody has this connection open any more, and its close was not seen: it ended with its last byte.
     pub fn closed_unseen(&mut self, socket: u64, out: &mut impl FnMut(Exchange)) {
+        let out = &mut joined(&mut self.engines, out);
         let mut cx = Context {
             limits: &self.limits,
             stats: &mut self.stats,
@@ -260,7 +298,7 @@ impl Sessions {
 
     /// Whether this connection is followed.
     pub fn knows(&self, socket: u64) -> bool {
-        self.connections.contains_key(&socket)
+        self.connections.contains_key(&socket) || self.engines.knows(socket)
     }
 
     /// Counts since the start.

@@ -56,6 +56,7 @@ impl Open {
             traceparent: head.traceparent,
             request_id: head.request_id,
             llm: None,
+            engine: None,
         };
         Open {
             exchange,

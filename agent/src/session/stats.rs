@@ -79,6 +79,10 @@ pub struct Stats {
     pub evictions: u64,
     /// Stream bytes of followed connections that were not captured.
     pub bytes_left_out: u64,
+    /// Times that a connection between an engine's front and its core was lost track of.
+    pub engine_frames_lost: u64,
+    /// Requests of an engine for which there was no room.
+    pub engine_requests_lost: u64,
     /// Captured bytes that belong to no exchange: out of step, unasked, or of no known connection.
     pub bytes_skipped: u64,
     failures: [u64; FAULTS.len()],

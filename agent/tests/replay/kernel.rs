@@ -3,7 +3,8 @@
 
 use inferscope_abi::{
     CloseEvent, DIR_RX, DIR_TX, ExitEvent, FAMILY_INET, Header, Kind, Network, PAYLOAD_BYTES, PAYLOAD_FIRST,
-    PAYLOAD_MORE, PayloadHeader, Process, STATE_BLOCK_IO, STATE_FUTEX, STATE_ONCPU, STATE_RUNQUEUE, Snapshot,
+    PAYLOAD_MORE, PAYLOAD_ZMTP, PayloadHeader, Process, STATE_BLOCK_IO, STATE_FUTEX, STATE_ONCPU, STATE_RUNQUEUE,
+    Snapshot,
 };
 
 pub const MS: u64 = 1_000_000;
@@ -35,13 +36,20 @@ pub struct Connection {
     server: bool,
     moved: [u64; 2],
     first: bool,
+    /// It is within an engine.
+    zmtp: bool,
     /// Most bytes captured of one call.
     pub cap: usize,
 }
 
 impl Connection {
     pub fn server(socket: u64) -> Self {
-        Connection { socket, tgid: 100, server: true, moved: [0; 2], first: true, cap: usize::MAX }
+        Connection { socket, tgid: 100, server: true, moved: [0; 2], first: true, zmtp: false, cap: usize::MAX }
+    }
+
+    /// The front's end of a connection with the core of its engine.
+    pub fn core(socket: u64) -> Self {
+        Connection { zmtp: true, tgid: 100, ..Connection::client(socket) }
     }
 
     pub fn client(socket: u64) -> Self {
@@ -96,7 +104,8 @@ impl Ring {
             let length = if more { chunk.len() } else { left };
             left -= length;
             let first = if std::mem::take(&mut connection.first) { PAYLOAD_FIRST } else { 0 };
-            let flags = first | if more { PAYLOAD_MORE } else { 0 };
+            let zmtp = if connection.zmtp { PAYLOAD_ZMTP } else { 0 };
+            let flags = zmtp | first | if more { PAYLOAD_MORE } else { 0 };
             self.payload(connection, direction, enter_ns, flags, chunk, length as u64);
         }
         self

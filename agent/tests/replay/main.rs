@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod dialects;
+mod engine;
 mod golden;
 mod kernel;
 mod play;

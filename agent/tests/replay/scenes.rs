@@ -23,6 +23,8 @@ pub const SCENES: &[(&str, Scene)] = &[
     ("killed", killed),
     ("fragments", fragments),
     ("garbage", garbage),
+    ("engine", crate::engine::two_at_once),
+    ("engine_stop", crate::engine::given_up),
 ];
 
 /// A request and its response on a connection of the server side.

@@ -125,6 +125,8 @@ pub const FAMILY_INET6: u8 = 10;
 pub const PAYLOAD_FIRST: u16 = 1;
 /// More records of the same system call follow.
 pub const PAYLOAD_MORE: u16 = 2;
+/// The connection speaks ZMTP, between the front of an engine and its core.
+pub const PAYLOAD_ZMTP: u16 = 4;
 
 /// Data of one record; a call that moved more makes several.
 pub const PAYLOAD_BYTES: usize = 8192;
@@ -306,7 +308,8 @@ pub struct Connection {
     pub requests: u8,
     /// Direction of the last bytes.
     pub last: u8,
-    pub reserved: u8,
+    /// A `PROTOCOL_*`.
+    pub protocol: u8,
     pub local_port: u16,
     pub remote_port: u16,
     pub remote_address: [u8; 16],
@@ -330,6 +333,11 @@ pub const CONNECTION_NEW: u32 = 0;
 pub const CONNECTION_CAPTURED: u32 = 1;
 /// The agent has no use for it (HTTP/2, an upgraded connection).
 pub const CONNECTION_IGNORED: u32 = 2;
+
+/// Both directions of it are captured.
+pub const PROTOCOL_HTTP: u8 = 0;
+/// Only one direction of it is captured, that of [`Connection::requests`].
+pub const PROTOCOL_ZMTP: u8 = 1;
 
 const _: () = {
     assert!(size_of::<Connection>() == 104);

@@ -1,4 +1,5 @@
-//! Payload of the HTTP connections of watched processes: which call moved which bytes of which socket.
+//! Payload of the HTTP connections of watched processes, and of the ZMTP connections within an engine: which call moved
+//! which bytes of which socket.
 //!
 //! A socket is known by its inode, read through the descriptor table when each call begins, so that a descriptor that is
 //! closed, duplicated or passed on can't be taken for another. `capture` copies the bytes.
@@ -6,7 +7,8 @@
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf};
 use inferscope_abi::{
     CLOSE_CLOSED, CLOSE_EOF, CLOSE_RESET, CLOSE_SHUTDOWN_WRITE, CONNECTION_IGNORED, CloseEvent, Connection, DIR_RX,
-    DIR_TX, Kind, Lost, SYS_READ, SYS_READV, SYS_RECVFROM, SYS_RECVMMSG, SYS_RECVMSG, SYS_SHUTDOWN, Thread,
+    DIR_TX, Kind, Lost, PROTOCOL_HTTP, SYS_READ, SYS_READV, SYS_RECVFROM, SYS_RECVMMSG, SYS_RECVMSG, SYS_SHUTDOWN,
+    Thread,
 };
 
 use crate::{
@@ -230,7 +232,7 @@ fn ended(pid_tgid: u64, mark: u16, inode: u64, reason: u32, at_ns: u64) {
 fn moved<R: Read>(scratch: *mut Scratch, mark: u16, inode: u64) {
     // SAFETY: this CPU's scratch.
     unsafe { (*scratch).call.moved = walk::moved_bytes(&(*scratch).call) };
-    let Some(connection) = followed::<R>(scratch, inode) else { return };
+    let Some(connection) = followed::<R>(scratch, mark, inode) else { return };
     if let Some(sums) = watch::sums(mark) {
         capture::emit(scratch, sums, inode, connection);
     }
@@ -238,18 +240,21 @@ fn moved<R: Read>(scratch: *mut Scratch, mark: u16, inode: u64) {
 
 /// The connection to capture; made if the call's bytes begin one.
 #[inline(always)]
-fn followed<R: Read>(scratch: *mut Scratch, inode: u64) -> Option<*mut Connection> {
+fn followed<R: Read>(scratch: *mut Scratch, mark: u16, inode: u64) -> Option<*mut Connection> {
+    // SAFETY: this CPU's scratch.
+    let (direction, fd) = unsafe { ((*scratch).call.direction, (*scratch).call.fd) };
     if let Some(connection) = CONNECTION.get_ptr_mut(inode) {
         // SAFETY: a map value.
-        return (unsafe { (*connection).state } != CONNECTION_IGNORED).then_some(connection);
+        let Connection { state, protocol, requests, .. } = unsafe { &*connection };
+        let wanted = *protocol == PROTOCOL_HTTP || *requests == direction;
+        return (*state != CONNECTION_IGNORED && wanted).then_some(connection);
     }
     // SAFETY: this CPU's scratch.
-    if !sniff::begins_http(unsafe { &(*scratch).call }) {
+    let protocol = sniff::protocol(unsafe { &(*scratch).call }, mark);
+    if protocol == sniff::NONE {
         return None;
     }
-    // SAFETY: as above.
-    let (direction, fd) = unsafe { ((*scratch).call.direction, (*scratch).call.fd) };
-    let mut new = Connection { requests: direction, last: direction, ..Connection::default() };
+    let mut new = Connection { requests: direction, last: direction, protocol, ..Connection::default() };
     // Unless the descriptor is another's by now.
     if let Some(file) = current_file::<R>(u64::from(fd))
         && socket_inode(file) == Some(inode)

@@ -35,9 +35,15 @@ pub struct Record {
     pub verdict: Option<String>,
     pub verdict_confidence: Option<f64>,
     pub slowdown: Option<f64>,
+    pub engine_times: Value,
 }
 
 impl Record {
+    /// A figure of the engine behind the HTTP front.
+    pub fn engine(&self, figure: &str) -> Option<f64> {
+        self.engine_times.get(figure)?.as_f64()
+    }
+
     /// A figure of a host phase: `host("decode", "oncpu_s")`, or `host("prefill", "offcpu_s/futex")`.
     pub fn host(&self, phase: &str, figure: &str) -> Option<f64> {
         self.host.pointer(&format!("/{phase}/{figure}"))?.as_f64()

@@ -74,6 +74,16 @@ impl Request {
         Self::post("/v1/completions", &body, stream)
     }
 
+    /// The same without asking for usage in the stream.
+    pub fn without_usage(mut self) -> Self {
+        let body = self.body.as_deref().and_then(|body| serde_json::from_slice::<Value>(body).ok());
+        if let Some(Value::Object(mut fields)) = body {
+            fields.remove("stream_options");
+            self.body = Some(Value::Object(fields).to_string().into_bytes());
+        }
+        self
+    }
+
     /// Adds `x-test-KEY: VALUE`, the small server's behaviour for this request.
     pub fn test(mut self, key: &str, value: impl ToString) -> Self {
         self.headers.push((format!("x-test-{key}"), value.to_string()));

@@ -20,6 +20,7 @@ mod syscall_tax;
 mod table;
 mod timeline;
 mod verdict;
+mod zmq;
 
 use std::path::PathBuf;
 
@@ -55,6 +56,7 @@ const BENCHES: &[Bench] = &[
     on_engines("timeline", "what recording a timeline costs a real server", timeline::run),
     bench("verdict", "the verdict against injected faults; a quarter of an hour per engine", verdict::run),
     on_engines("stacks", "what taking stacks costs a real server, and how much CPU the agent takes", stacks::run),
+    on_engines("zmq", "vLLM behind its HTTP front: tokens and times against its own figures, and the cost", zmq::run),
     bench("sched", "on-CPU and run-queue time against schedstat", sched::run),
     bench("syscall-tax", "what a system call of an unwatched process pays", syscall_tax::run),
     bench("sched-cost", "run time of the kernel programs, by the kernel's own statistics", sched_cost::run),

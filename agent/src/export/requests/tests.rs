@@ -29,6 +29,7 @@ fn exchange(path: &str, status: u16, llm: Option<LlmExchange>) -> Exchange {
         others_in_flight: 0.0,
         sending: Sending::default(),
         chunk_times_ns: Vec::new(),
+        engine: None,
         traceparent: None,
         request_id: None,
         llm,

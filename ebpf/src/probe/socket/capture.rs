@@ -8,7 +8,7 @@ use core::arch::asm;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use inferscope_abi::{
     CONNECTION_CAPTURED, CONNECTION_NEW, Connection, Counters, DIR_RX, Kind, Lost, PAYLOAD_BYTES, PAYLOAD_FIRST,
-    PAYLOAD_MORE, PayloadHeader, STATES,
+    PAYLOAD_MORE, PAYLOAD_ZMTP, PROTOCOL_ZMTP, PayloadHeader, STATES,
 };
 
 use super::{Call, network, walk::Walk};
@@ -23,6 +23,9 @@ use crate::{
 /// Steps of the loop: buffers and messages and pieces of one call, taken together.
 const STEPS: u32 = 2048;
 const DATA: u64 = PAYLOAD_BYTES as u64;
+/// Captured of one call on a ZMTP connection: any batch of frames (libzmq sends and reads at most 8 KiB of them at once) and
+/// the tokens of some hundred requests in one frame; not the pictures and logits that go by.
+const ZMTP_BYTES: u64 = 8 * DATA;
 
 /// Emits all records of the call in `scratch`.
 #[inline(always)]
@@ -45,15 +48,21 @@ pub fn emit(scratch: *mut Scratch, sums: Sums, inode: u64, connection: *mut Conn
             network::sent(connection, call.enter_ns, call.at_ns)
         };
         (*scratch).head.service = sums.service_index;
-        (*scratch).head.flags = if first { PAYLOAD_FIRST } else { 0 };
+        let zmtp = (*connection).protocol == PROTOCOL_ZMTP;
+        let kind = if zmtp { PAYLOAD_ZMTP } else { 0 };
+        (*scratch).head.flags = if first { PAYLOAD_FIRST | kind } else { kind };
         snapshot(&mut (*scratch).head, sums.service, call.at_ns);
         (*scratch).walk = match Walk::new(call) {
             Some(walk) => walk,
             None => return,
         };
-        let full = long_request(connection, call.direction, total);
-        let head = if full { 0 } else { u64::from(config!(capture_head_bytes)) };
-        plan(&mut (*scratch).walk, call.blind != 0, total, head);
+        if zmtp {
+            plan(&mut (*scratch).walk, call.blind != 0, total, ZMTP_BYTES, 0);
+        } else {
+            let full = long_request(connection, call.direction, total);
+            let head = if full { 0 } else { u64::from(config!(capture_head_bytes)) };
+            plan(&mut (*scratch).walk, call.blind != 0, total, head, u64::from(config!(capture_tail_bytes)));
+        }
         copy(scratch);
     }
 }
@@ -110,8 +119,7 @@ unsafe fn long_request(connection: *mut Connection, direction: u8, total: u64) -
 
 /// How the call's bytes are divided: captured from the beginning, left out, captured from the end.
 #[inline(always)]
-fn plan(walk: &mut Walk, blind: bool, total: u64, head: u64) {
-    let tail = u64::from(config!(capture_tail_bytes));
+fn plan(walk: &mut Walk, blind: bool, total: u64, head: u64, tail: u64) {
     walk.total_left = total;
     if blind {
         walk.skip_left = total;
@@ -138,12 +146,12 @@ unsafe fn flush(scratch: *mut Scratch, length: u64, more: bool) {
         let head = &mut (*scratch).head;
         head.captured = filled as u32;
         head.length = length as u32;
-        head.flags = (head.flags & PAYLOAD_FIRST) | if more { PAYLOAD_MORE } else { 0 };
+        head.flags = (head.flags & (PAYLOAD_FIRST | PAYLOAD_ZMTP)) | if more { PAYLOAD_MORE } else { 0 };
         let filled = if filled > DATA { DATA } else { filled };
         emit::bytes(scratch.cast(), size_of::<PayloadHeader>() as u64 + filled, Lost::RingPayload);
         let head = &mut (*scratch).head;
         head.offset += length;
-        head.flags = 0;
+        head.flags &= PAYLOAD_ZMTP;
     }
 }
 

@@ -62,6 +62,9 @@ struct Args {
     /// Pause before every read.
     #[arg(long)]
     slow_ms: Option<u64>,
+    /// Do not ask streams for their usage.
+    #[arg(long)]
+    no_usage: bool,
     /// Extra header `Name: value`. May be repeated.
     #[arg(long)]
     header: Vec<String>,
@@ -90,12 +93,13 @@ impl Run<'_> {
         let stream = a.stream == Stream::Yes || (a.stream == Stream::Mix && odd);
         let chat = a.api == Api::Chat || (a.api == Api::Mix && (i / 2).is_multiple_of(2));
         let make = if chat { Request::chat } else { Request::completion };
+        let made = make(&a.model, &a.prompt, a.max_tokens, stream);
         Request {
             close: a.no_keep_alive,
             abort_after: a.abort_after.filter(|_| stream),
             slow: a.slow_ms.map(Duration::from_millis),
             headers: self.headers.clone(),
-            ..make(&a.model, &a.prompt, a.max_tokens, stream)
+            ..if a.no_usage { made.without_usage() } else { made }
         }
     }
 
