@@ -12,6 +12,8 @@ use super::{
 const KEPT: usize = 128;
 /// Fewer than this are no usual.
 const LEAST: usize = 5;
+/// Requests with the nearest prompts, of which the median is taken.
+const NEAREST: usize = 9;
 /// Weight of a new request in the usual shares.
 const WEIGHT: f64 = 0.05;
 
@@ -45,6 +47,12 @@ pub struct Baseline {
 fn median(values: &mut [f64]) -> Option<f64> {
     let middle = values.len() / 2;
     (values.len() >= LEAST).then(|| *values.select_nth_unstable_by(middle, f64::total_cmp).1)
+}
+
+/// How many times as long the one prompt is as the other, in powers of e; what is not known is like anything.
+fn distance(a: Option<u64>, b: Option<u64>) -> f64 {
+    let (Some(a), Some(b)) = (a, b) else { return 0.0 };
+    ((a.max(1) as f64) / (b.max(1) as f64)).ln().abs()
 }
 
 /// Whether two counts are within a factor of two; what is not known is like anything.
@@ -94,41 +102,45 @@ impl Baseline {
         median(&mut self.seen.iter().map(|seen| seen.rtt_s).collect::<Vec<_>>())
     }
 
-    /// The median of a figure over the sound requests that are like this one: `fits` says which those are beside the
-    /// number of others in flight, which may be no more than a little above this one's.
-    fn usual(
-        &self,
-        request: &Request,
-        figure: impl Fn(&Seen) -> Option<f64>,
-        fits: impl Fn(&Seen) -> bool,
-    ) -> Option<f64> {
+    /// The median of a figure over the sound requests that are most like this one: as many beside it, and then the nearest
+    /// prompts. Where none had as many beside it, those that had fewer stand for it; the second number is the median of
+    /// what they would have taken had so many taken turns.
+    fn usual(&self, request: &Request, figure: impl Fn(&Seen) -> Option<f64>) -> Option<(f64, f64)> {
         let others = request.others_in_flight;
         let of = |least: f64, most: f64| {
-            let near = self.seen.iter().filter(|seen| (least..=most).contains(&seen.others) && fits(seen));
-            median(&mut near.filter_map(&figure).collect::<Vec<_>>())
+            let near = self.seen.iter().filter(|seen| (least..=most).contains(&seen.others));
+            let far = |seen: &Seen| distance(seen.input, request.input_tokens);
+            let turns = |seen: &Seen| ((others + 1.0) / (seen.others + 1.0)).max(1.0);
+            let mut like: Vec<(f64, f64, f64)> =
+                near.filter_map(|seen| figure(seen).map(|figure| (far(seen), figure, figure * turns(seen)))).collect();
+            if like.len() > NEAREST {
+                like.select_nth_unstable_by(NEAREST, |a, b| a.0.total_cmp(&b.0));
+                like.truncate(NEAREST);
+            }
+            let plain = median(&mut like.iter().map(|(_, figure, _)| *figure).collect::<Vec<_>>())?;
+            Some((plain, median(&mut like.iter().map(|(.., in_turn)| *in_turn).collect::<Vec<_>>())?))
         };
-        // A batch is slower for each of its requests: best compare with as full a one.
-        of(others - 0.5, others + 0.5).or_else(|| of(others - 1.0, others + 1.0)).or_else(|| of(0.0, others + 1.0))
+        of(others - 0.5, others + 0.5).map(|(plain, _)| (plain, plain)).or_else(|| of(0.0, others))
     }
 
     /// What a request like this one takes when nothing is wrong; None if too few like it were seen.
     pub fn expected(&self, request: &Request) -> Option<Expected> {
-        let like = |seen: &Seen| alike(seen.input, request.input_tokens);
-        let any = |_: &Seen| true;
-        let figure = |seen: &Seen| seen.ttft_s;
-        let ttft_s = self.usual(request, figure, like).or_else(|| self.usual(request, figure, any));
-        let tpot_s = self.usual(request, |seen| seen.tpot_s, any);
+        let ttft = self.usual(request, |seen| seen.ttft_s);
+        let tpot = self.usual(request, |seen| seen.tpot_s);
         let output = request.output_tokens.unwrap_or(1).max(1);
-        let streamed = request.ttft_s.and(ttft_s).zip(tpot_s.or((output == 1).then_some(0.0)));
-        let duration_s = match streamed {
-            Some((ttft_s, tpot_s)) => ttft_s + tpot_s * (output - 1) as f64,
-            None => self.usual(
-                request,
-                |seen| Some(seen.duration_s * output as f64 / seen.output?.max(1) as f64),
-                |seen| like(seen) && alike(seen.output, request.output_tokens),
-            )?,
+        // A batch makes each of its requests slower, but not more than as if they took turns.
+        let duration_s = match (ttft, tpot) {
+            (Some((_, ttft_s)), Some((_, tpot_s))) => ttft_s + tpot_s * (output - 1) as f64,
+            (Some((_, ttft_s)), None) if output == 1 => ttft_s,
+            _ => {
+                let whole = |seen: &Seen| {
+                    let per_token = seen.duration_s / seen.output?.max(1) as f64;
+                    alike(seen.output, request.output_tokens).then_some(per_token * output as f64)
+                };
+                self.usual(request, whole)?.1
+            }
         };
-        (duration_s > 0.0).then_some(Expected { ttft_s, duration_s })
+        (duration_s > 0.0).then_some(Expected { ttft_s: ttft.map(|(ttft_s, _)| ttft_s), duration_s })
     }
 
     /// Takes a request for usual.
@@ -183,10 +195,11 @@ mod tests {
         let duration = |request: &Request| baseline.expected(request).expect("like others").duration_s;
         assert!((duration(&request(9.0, 9.0, 101, 0.0)) - 1.1).abs() < 1e-9, "alone");
         assert!((duration(&request(9.0, 9.0, 101, 7.0)) - 5.3).abs() < 1e-9, "in a batch");
+        assert!((duration(&request(9.0, 9.0, 101, 1.0)) - 2.2).abs() < 1e-9, "in one that was not seen yet");
         let long = Request { input_tokens: Some(12_000), ..request(9.0, 9.0, 101, 0.0) };
         assert!((duration(&long) - 3.0).abs() < 1e-9, "long prompt");
-        // More in flight than ever: as if they were as many as there ever were.
-        assert!(duration(&request(9.0, 9.0, 101, 99.0)) < 5.4);
+        // More in flight than ever: no slower than as if they took turns.
+        assert!(duration(&request(9.0, 9.0, 101, 99.0)) > 5.3 * 12.0);
     }
 
     #[test]

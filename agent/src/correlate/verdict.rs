@@ -89,7 +89,7 @@ fn named<S: serde::Serializer>(verdict: &Option<Verdict>, out: S) -> Result<S::O
 }
 
 /// A slower request than this is slow, whatever it lost.
-const SLOW: f64 = 1.5;
+const SLOW: f64 = 2.0;
 /// A faster one than this lost nothing that matters.
 const NOT_SLOW: f64 = 1.15;
 /// Part of a slow request that a cause of the host must have taken more than usual.
@@ -169,9 +169,12 @@ impl Judge {
     }
 }
 
-/// How long a request waited for its turn, an estimate: what it took longer than usual, if that is much and it had more
-/// beside it than usual.
+/// How long a request waited for its turn: the engine's own word where there is one, else an estimate: what it took longer
+/// than usual, if that is much and it had more beside it than usual.
 fn queued_s(request: &Request, baseline: &Baseline, expected: Option<Expected>) -> f64 {
+    if let Some(queue_s) = request.engine_times.as_ref().and_then(|times| times.queue_s) {
+        return queue_s;
+    }
     let usual = baseline.usual_others().unwrap_or(OTHERS);
     if request.others_in_flight < (2.0 * usual).max(usual + 2.0) {
         return 0.0;

@@ -4,6 +4,7 @@
 //! run, round by round in turn.
 
 mod accuracy;
+mod daemon;
 mod engines;
 mod kernel;
 mod kill9;
@@ -53,6 +54,7 @@ struct Context {
 const BENCHES: &[Bench] = &[
     on_engines("requests", "every request of a real server recorded once, as its client saw it", requests::run),
     on_engines("accuracy", "TTFT and duration against a raw-socket client", accuracy::run),
+    on_engines("daemon", "what the daemon costs with verdict and OTLP on", daemon::run),
     on_engines("timeline", "what recording a timeline costs a real server", timeline::run),
     bench("verdict", "the verdict against injected faults; a quarter of an hour per engine", verdict::run),
     on_engines("stacks", "what taking stacks costs a real server, and how much CPU the agent takes", stacks::run),

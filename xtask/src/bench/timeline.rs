@@ -28,7 +28,7 @@ pub fn run(context: &Context) -> Result<Vec<Row>> {
 }
 
 /// Tokens per second of streams, so many at a time.
-fn rate(server: &Running, at_a_time: u32, requests: u32) -> Result<f64> {
+pub fn rate(server: &Running, at_a_time: u32, requests: u32) -> Result<f64> {
     let (requests, at_a_time) = (requests.to_string(), at_a_time.to_string());
     let outcomes = load::outcomes(&[
         "--url",

@@ -4,7 +4,7 @@
 use inferscope_abi::{FIRST_OFFCPU_STATE, STATE_NAMES};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value::Value};
 
-use crate::correlate::{CAUSE_NAMES, Causes, HostShare, Request, Verdict};
+use crate::correlate::{CAUSE_NAMES, Causes, EngineTimes, HostShare, Request, Verdict};
 
 /// Longest text of a value, in characters.
 const TEXT_CHARS: usize = 256;
@@ -39,6 +39,24 @@ impl Attributes {
 
     fn flag(&mut self, key: &str, value: bool) {
         self.add(key, Value::BoolValue(value));
+    }
+
+    /// What the engine did behind its HTTP front.
+    pub fn engine(&mut self, times: &EngineTimes) {
+        let seconds = [
+            ("handover_s", times.handover_s),
+            ("queue_s", times.queue_s),
+            ("prefill_s", times.prefill_s),
+            ("decode_s", times.decode_s),
+        ];
+        seconds.into_iter().for_each(|(name, value)| self.seconds(format!("inferscope.engine.{name}"), value));
+        let counts = [
+            ("in_flight", Some(times.in_flight)),
+            ("running", times.running),
+            ("waiting", times.waiting),
+            ("output_tokens", Some(times.output_tokens)),
+        ];
+        counts.into_iter().for_each(|(name, value)| self.int(format!("inferscope.engine.{name}"), value));
     }
 
     /// Seconds of a phase by cause, those that are not 0.

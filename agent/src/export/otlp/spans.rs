@@ -60,7 +60,18 @@ fn spans(finished: &Finished<'_>, offset_ns: u64) -> Vec<Span> {
         spans.push(phase(finished, "prefill", (at(0.0), at(ttft_s)), prefill));
         spans.push(phase(finished, "decode", (at(ttft_s), at(request.duration_s)), decode));
     }
+    spans.extend(engine(finished, at));
     spans
+}
+
+/// From the front's message to the core until the core's last answer, where both were seen.
+fn engine(finished: &Finished<'_>, at: impl Fn(f64) -> u64) -> Option<Span> {
+    let times = finished.request.engine_times.as_ref()?;
+    let begin_s = times.before_s?;
+    let end_s = begin_s + times.wait_s? + times.decode_s?;
+    let mut attributes = Attributes::default();
+    attributes.engine(times);
+    Some(child(finished, "engine", (at(begin_s), at(end_s)), attributes))
 }
 
 fn phase(
@@ -72,6 +83,10 @@ fn phase(
     let mut attributes = Attributes::default();
     attributes.causes(name, causes);
     attributes.share(name, share);
+    child(finished, name, (from, to), attributes)
+}
+
+fn child(finished: &Finished<'_>, name: &str, (from, to): (u64, u64), attributes: Attributes) -> Span {
     Span {
         trace_id: finished.trace.to_vec(),
         span_id: span_id().to_vec(),

@@ -10,7 +10,7 @@ use prost::Message;
 
 use super::*;
 use crate::{
-    correlate::{HostPhases, HostShare},
+    correlate::{Cause, Causes, EngineTimes, Finding, HostPhases, HostShare, PhaseCauses, Verdict},
     export::otlp::{logs, resource::Host, spans, trace::Finished},
 };
 
@@ -224,4 +224,48 @@ fn requests_of_several_services_have_a_resource_each() {
         .collect();
     assert_eq!(seen, [("a".into(), "h/a".into(), 3), ("b".into(), "h/b".into(), 6)]);
     assert_eq!(items, 9);
+}
+
+#[test]
+fn the_verdict_and_its_causes_stand_on_span_and_log_record() {
+    let mut causes = Causes::default();
+    causes.0[Cause::RunQueue as usize] = 0.375;
+    let phases = PhaseCauses { prefill: Some(causes), decode: None, total: Some(causes) };
+    let verdict = Some(Verdict::CpuContention);
+    let finding = Finding { verdict, verdict_confidence: Some(0.75), slowdown: Some(2.5), causes: phases };
+    let (spans, log) = sent(&Request { finding, ..streamed() });
+    for attributes in [&spans[0].attributes, &log.attributes] {
+        assert_eq!(text(attributes, "inferscope.verdict").as_deref(), Some("cpu_contention"));
+        assert_eq!(double(attributes, "inferscope.verdict_confidence"), Some(0.75));
+        assert_eq!(double(attributes, "inferscope.slowdown"), Some(2.5));
+        assert_eq!(double(attributes, "inferscope.cause.total.run_queue_s"), Some(0.375));
+        assert_eq!(double(attributes, "inferscope.cause.total.lock_s"), None);
+    }
+    assert_eq!(double(&spans[1].attributes, "inferscope.cause.prefill.run_queue_s"), Some(0.375));
+}
+
+#[test]
+fn an_engine_behind_a_front_has_a_span_of_its_own() {
+    let times = EngineTimes {
+        before_s: Some(0.25),
+        wait_s: Some(0.5),
+        decode_s: Some(1.0),
+        queue_s: Some(0.125),
+        waiting: Some(3),
+        ..EngineTimes::default()
+    };
+    let request = Request { engine_times: Some(times.clone()), ..streamed() };
+    let (spans, _) = sent(&request);
+    let engine = spans.iter().find(|span| span.name == "engine").unwrap();
+    assert_eq!(
+        (engine.parent_span_id.clone(), engine.trace_id.clone()),
+        (spans[0].span_id.clone(), spans[0].trace_id.clone())
+    );
+    assert_eq!(engine.start_time_unix_nano - spans[0].start_time_unix_nano, 250_000_000);
+    assert_eq!(engine.end_time_unix_nano - engine.start_time_unix_nano, 1_500_000_000);
+    assert_eq!(double(&engine.attributes, "inferscope.engine.queue_s"), Some(0.125));
+    assert_eq!(int(&engine.attributes, "inferscope.engine.waiting"), Some(3));
+    // Where an end was not seen there is none.
+    let (spans, _) = sent(&Request { engine_times: Some(EngineTimes { decode_s: None, ..times }), ..streamed() });
+    assert!(spans.iter().all(|span| span.name != "engine"));
 }
