@@ -28,7 +28,7 @@ use words::Findings;
 use crate::{
     cli::{AttachArgs, AttachFormat, LogArgs},
     commands,
-    correlate::{HostShare, Request},
+    correlate::{HostShare, Request, Verdict},
     export::{
         jsonl,
         lines::Lines,
@@ -96,7 +96,7 @@ fn request_line(request: &Request, out: &mut Vec<u8>) -> io::Result<()> {
     let tokens = |tokens: Option<u64>| tokens.map_or("-".to_owned(), |t| t.to_string());
     writeln!(
         out,
-        "{:<16} {:>3} {:<24} in {:>6} out {:>6}{} ttft {:>9} tpot {:>9} total {:>9} cpu {:>9} runq {:>9} {}",
+        "{:<16} {:>3} {:<24} in {:>6} out {:>6}{} ttft {:>9} tpot {:>9} total {:>9} cpu {:>9} runq {:>9} {:<10} {}",
         request.operation.unwrap_or("-"),
         request.status,
         request.model.as_deref().unwrap_or("-"),
@@ -109,6 +109,7 @@ fn request_line(request: &Request, out: &mut Vec<u8>) -> io::Result<()> {
         seconds(request.host.total.map(|host| host.oncpu_s)),
         seconds(request.host.total.map(|host| host.runqueue_s)),
         request.error_type.as_deref().or(request.finish_reason.as_deref()).unwrap_or("-"),
+        request.finding.verdict.map_or("-", Verdict::name),
     )
 }
 

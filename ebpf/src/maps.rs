@@ -58,6 +58,11 @@ pub static LIVE: HashMap<u32, u32> = HashMap::with_max_entries(4096, 0);
 #[map]
 pub static SERVICE: Array<Counters> = Array::with_max_entries(256, BPF_F_MMAPABLE);
 
+/// How long threads of each service have run on each CPU, until their last switch; index `cpu * services + service`.
+/// Written by that CPU only.
+#[map]
+pub static RAN: Array<u64> = Array::with_max_entries(256, 0);
+
 /// 1 for a service whose processes speak ZMTP among themselves; index as in SERVICE.
 #[map]
 pub static ZMTP: Array<u32> = Array::with_max_entries(256, 0);

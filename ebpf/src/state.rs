@@ -4,7 +4,13 @@ use core::arch::asm;
 
 use inferscope_abi::{Lost, NO_SYSCALL, STATE_UNKNOWN, STATES, StateSum, Thread, WAIT_NONE, Wait};
 
-use crate::{emit::lost, kernel::opaque, maps::THREAD, watch::Sums};
+use crate::{
+    config,
+    emit::lost,
+    kernel::opaque,
+    maps::{RAN, THREAD},
+    watch::Sums,
+};
 
 /// Atomic addition without a result: the one form that every kernel since 4.x has.
 ///
@@ -33,6 +39,9 @@ pub fn thread(tid: u32, tgid: u32) -> Option<*mut Thread> {
         socket: 0,
         reclaim_ns: 0,
         wait: Wait { state: WAIT_NONE, ..Wait::default() },
+        ran_ns: 0,
+        queue_cpu: 0,
+        reserved: 0,
     };
     if THREAD.insert(tid, new, 0).is_err() {
         lost(Lost::MapThread);
@@ -120,5 +129,46 @@ pub unsafe fn reclaim_ends(sums: Sums, now: u64) {
     unsafe {
         leave(&raw mut (*sums.process).counters.reclaim, now);
         leave(&raw mut (*sums.service).reclaim, now);
+    }
+}
+
+/// How long a service has run on a CPU; null if there is no room for that.
+#[inline(always)]
+pub fn ran(service: u32, cpu: u32) -> *mut u64 {
+    match RAN.get_ptr_mut(cpu * config!(services) + service) {
+        Some(ran) => ran,
+        None => core::ptr::null_mut(),
+    }
+}
+
+/// A thread joins the queue of a CPU.
+///
+/// # Safety
+/// `thread` is a map value.
+#[inline(always)]
+pub unsafe fn queued(thread: *mut Thread, service: u32, cpu: u32) {
+    let ran = ran(service, cpu);
+    // SAFETY: by contract, and a map value.
+    unsafe {
+        (*thread).queue_cpu = cpu;
+        (*thread).ran_ns = if ran.is_null() { 0 } else { *ran };
+    }
+}
+
+/// For how long of a wait that is over threads of its own service had the CPU that a thread waited for.
+///
+/// # Safety
+/// As for [`queued`].
+#[inline(always)]
+pub unsafe fn own_wait(thread: *const Thread, service: u32, delay_ns: u64) -> u64 {
+    // SAFETY: by contract, and a map value.
+    unsafe {
+        let ran = ran(service, (*thread).queue_cpu);
+        if ran.is_null() {
+            return 0;
+        }
+        // Its own last run is in both; one that had begun before the wait is not all of it.
+        let own = (*ran).wrapping_sub((*thread).ran_ns);
+        if own < delay_ns { own } else { delay_ns }
     }
 }

@@ -60,6 +60,10 @@ impl Layout {
         )?;
         let byte = |structure: &str, path: &[&str]| field(&btf, structure, path).map(|f| f.byte());
         let iowait = field(&btf, "task_struct", &["in_iowait"])?;
+        let task_cpu = match btf.field("task_struct", &["thread_info", "cpu"])? {
+            Some(field) => Some(field),
+            None => btf.field("task_struct", &["cpu"])?,
+        };
         let memstall = btf.field("task_struct", &["in_memstall"])?;
         let quota = btf.field("task_struct", &["se", "cfs_rq"])?.zip(btf.field("cfs_rq", &["throttle_count"])?);
         let state = btf
@@ -86,6 +90,7 @@ impl Layout {
             task_in_memstall_mask: memstall.map_or(0, |f| 1 << (f.bit_offset % 8)),
             task_cfs_rq: quota.map_or(NO_OFFSET, |(queue, _)| queue.byte()),
             cfs_rq_throttle_count: quota.map_or(NO_OFFSET, |(_, count)| count.byte()),
+            task_cpu: task_cpu.map_or(NO_OFFSET, |f| f.byte()),
             signal_live: byte("signal_struct", &["live"])?,
             files_fdt: byte("files_struct", &["fdt"])?,
             fdt_max_fds: byte("fdtable", &["max_fds"])?,

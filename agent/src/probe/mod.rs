@@ -94,6 +94,11 @@ fn pid_max() -> u32 {
         .unwrap_or(4 << 20)
 }
 
+/// CPUs that this host can ever have.
+fn possible_cpus() -> Result<u32> {
+    Ok(aya::util::nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))? as u32)
+}
+
 fn config(options: &LoadOptions<'_>) -> Result<Config> {
     let layout = layout::Layout::read(options.btf)?;
     Ok(Config {
@@ -109,6 +114,7 @@ fn config(options: &LoadOptions<'_>) -> Result<Config> {
             .map_or(0, |longest| u32::try_from(longest.as_micros()).unwrap_or(u32::MAX)),
         typed_current_task: u32::from(programs::kernel_version() >= (5, 11)),
         wake_bytes: options.ring_bytes / 4,
+        services: options.services,
         agent_tgid: std::process::id(),
         syscall_class: arch::syscall_classes(),
     })
@@ -145,6 +151,7 @@ pub fn load_reporting(options: &LoadOptions<'_>) -> Result<Loaded> {
         .map_max_entries("LIVE", options.processes)
         .map_max_entries("SERVICE", options.services)
         .map_max_entries("ZMTP", options.services)
+        .map_max_entries("RAN", options.services * possible_cpus()?)
         .map_max_entries("CONNECTION", options.connections)
         .map_max_entries("BLOCK", if options.timeline.is_some() { BLOCK_REQUESTS } else { 1 })
         .load(OBJECT)

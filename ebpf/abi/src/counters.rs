@@ -133,8 +133,8 @@ pub struct Counters {
     pub reclaims: u64,
     /// Time of futex calls that ended by a timeout of [`INTERPRETER_WAIT_NS`].
     pub interpreter_wait_ns: u64,
-    /// Time in [`STATE_RUNQUEUE`] behind threads of the same service: of waits that are over, each put down to whoever had
-    /// the CPU last.
+    /// Time in [`STATE_RUNQUEUE`] in which threads of the same service ran on the CPU that was waited for; of waits that are
+    /// over.
     pub own_wait_ns: u64,
     /// Fills the struct up to whole cache lines: services are written by different CPUs.
     pub reserved: [u64; 2],
@@ -232,6 +232,10 @@ pub struct Thread {
     pub reclaim_ns: u64,
     /// Before its present run; only while a timeline is recorded.
     pub wait: Wait,
+    /// What RAN said of its service on the CPU whose queue it is in, when it got there.
+    pub ran_ns: u64,
+    pub queue_cpu: u32,
+    pub reserved: u32,
 }
 
 /// What a thread did between two runs on a CPU.
@@ -295,7 +299,7 @@ const _: () = {
     assert!(size_of::<Process>() == 576);
     assert!(size_of::<Snapshot>() == 8 + 8 * STATES + 48);
     assert!(size_of::<Wait>() == 32);
-    assert!(size_of::<Thread>() == 112);
+    assert!(size_of::<Thread>() == 128);
     assert!(size_of::<SyscallKey>() == 8 && size_of::<SyscallStats>() == 32);
 };
 

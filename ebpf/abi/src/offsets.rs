@@ -21,6 +21,8 @@ pub struct Offsets {
     /// `se.cfs_rq`, and how many of a run queue's control groups are out of quota; [`NO_OFFSET`] without quotas.
     pub task_cfs_rq: u32,
     pub cfs_rq_throttle_count: u32,
+    /// `thread_info.cpu` since 5.16, `cpu` before; [`NO_OFFSET`] where it is in neither.
+    pub task_cpu: u32,
     /// `signal_struct.live`, an atomic_t.
     pub signal_live: u32,
     pub files_fdt: u32,
@@ -88,13 +90,15 @@ pub struct Config {
     pub timeline_syscall_us: u32,
     /// Ring fill in bytes from which the agent is woken at once.
     pub wake_bytes: u32,
+    /// Services there is room for.
+    pub services: u32,
     /// The agent itself, never watched.
     pub agent_tgid: u32,
     /// Class of each system call number: a `SYS_*` such as [`crate::SYS_READ`].
     pub syscall_class: [u8; crate::SYSCALL_NUMBERS],
 }
 
-const _: () = assert!(size_of::<Offsets>() == 4 * 50);
+const _: () = assert!(size_of::<Offsets>() == 4 * 51);
 
 /// Slots of the tgids in a row: value of the array WATCHED, index `tgid / WATCH_ROW`. 0 is "not watched", `s` is slot
 /// `s - 1` of the array PROCESS. Array look-ups are inlined by the kernel, so an unwatched process pays two nanoseconds.

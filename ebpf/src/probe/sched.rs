@@ -1,5 +1,6 @@
 //! On-CPU, run-queue and off-CPU time by reason, at each switch and wake-up of a watched thread.
 
+use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use inferscope_abi::{
     NO_OFFSET, NO_SYSCALL, RUNQ_BUCKETS, STATE_BLOCK_IO, STATE_FAULT, STATE_FILE, STATE_LOCK, STATE_MEMORY,
     STATE_ONCPU, STATE_OTHER, STATE_RUNQUEUE, STATE_SEND, STATE_SOCKET, STATE_THROTTLED, SYS_FUTEX, SYS_IO_URING,
@@ -62,7 +63,7 @@ fn switched<R: Read>(preempt: bool, prev: *const u8, next: *const u8, state: u32
         }
         if next_mark != 0 {
             let tid = R::u32(next, config!(offsets.task_pid));
-            enter_cpu(tid, next_tgid, next_mark, prev_mark, now);
+            enter_cpu(tid, next_tgid, next_mark, now);
         }
     }
 }
@@ -93,6 +94,14 @@ unsafe fn leave_cpu<R: Read>(prev: *const u8, tgid: u32, mark: u16, task_state: 
             reason::<R>(prev, thread, task_state)
         };
         told::left(thread, tgid, tid, to as u32, now);
+        let cpu = bpf_get_smp_processor_id();
+        let ran = state::ran(sums.service_index, cpu);
+        if !ran.is_null() && (*thread).state == STATE_ONCPU as u32 {
+            *ran += now.wrapping_sub((*thread).since_ns);
+        }
+        if to == STATE_RUNQUEUE {
+            state::queued(thread, sums.service_index, cpu);
+        }
         state::close(thread, sums, now);
         state::open(thread, sums, to, now);
         if (*thread).flags & THREAD_RECLAIMS != 0 {
@@ -177,7 +186,7 @@ fn waits_for_lock(operation: u64, value: u64) -> bool {
 }
 
 #[inline(always)]
-fn enter_cpu(tid: u32, tgid: u32, mark: u16, before: u16, now: u64) {
+fn enter_cpu(tid: u32, tgid: u32, mark: u16, now: u64) {
     let Some(sums) = watch::sums(mark) else { return };
     let Some(thread) = state::thread(tid, tgid) else { return };
     // SAFETY: map values.
@@ -198,13 +207,9 @@ fn enter_cpu(tid: u32, tgid: u32, mark: u16, before: u16, now: u64) {
             if bucket < RUNQ_BUCKETS {
                 state::add((&raw mut (*sums.process).runq_delay).cast::<u64>().add(bucket), 1);
             }
-            // Who had the CPU last is who was waited for.
-            if let Some(others) = watch::sums(before)
-                && others.service_index == sums.service_index
-            {
-                state::add(&raw mut (*sums.process).counters.own_wait_ns, delay);
-                state::add(&raw mut (*sums.service).own_wait_ns, delay);
-            }
+            let own = state::own_wait(thread, sums.service_index, delay);
+            state::add(&raw mut (*sums.process).counters.own_wait_ns, own);
+            state::add(&raw mut (*sums.service).own_wait_ns, own);
         }
     }
 }
@@ -238,6 +243,11 @@ fn woken<R: Read>(task: *const u8, new: bool) {
         let to = runnable::<R>(task);
         let now = now_ns();
         told::woken(thread, new);
+        if to == STATE_RUNQUEUE {
+            let known = config!(offsets.task_cpu) != NO_OFFSET;
+            let cpu = if known { R::u32(task, config!(offsets.task_cpu)) } else { bpf_get_smp_processor_id() };
+            state::queued(thread, sums.service_index, cpu);
+        }
         state::close(thread, sums, now);
         state::open(thread, sums, to, now);
     }

@@ -53,6 +53,8 @@ pub struct Call {
     pub fd: u32,
     /// Buffer, iovec array, msghdr or mmsghdr array, by class.
     pub buffer: u64,
+    /// The third argument: bytes, or vectors, that the call was made with, by class.
+    pub asked: u64,
     pub direction: u8,
     /// Bytes moved; messages for recvmmsg and sendmmsg.
     pub result: u64,
@@ -206,6 +208,7 @@ pub unsafe fn returned<R: Read>(
         class,
         fd: thread.args[0] as u32,
         buffer: thread.args[1],
+        asked: thread.args[2],
         direction: if reads(class) { DIR_RX } else { DIR_TX },
         result: result as u64,
         blind: u8::from(flags & MSG_TRUNC != 0),

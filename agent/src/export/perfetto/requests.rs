@@ -39,5 +39,7 @@ fn notes(request: &Request) -> Vec<Note> {
     all.push(("chunks", Value::Count(request.chunks)));
     let times = [("ttfb_s", request.ttfb_s), ("ttft_s", request.ttft_s), ("tpot_s", request.tpot_s)];
     all.extend(times.into_iter().filter_map(|(name, time)| Some((name, Value::Number(time?)))));
+    all.extend(request.finding.verdict.map(|verdict| ("verdict", Value::Text(verdict.name().to_owned()))));
+    all.extend(request.finding.slowdown.map(|slowdown| ("slowdown", Value::Number(slowdown))));
     all
 }

@@ -42,11 +42,8 @@ pub fn emit(scratch: *mut Scratch, sums: Sums, inode: u64, connection: *mut Conn
         *moved = offset + total;
         fill_head(&mut (*scratch).head, call, inode, &*connection);
         (*scratch).head.offset = offset;
-        (*scratch).head.network = if call.direction == DIR_RX {
-            (*connection).network
-        } else {
-            network::sent(connection, call.enter_ns, call.at_ns)
-        };
+        (*scratch).head.network =
+            if call.direction == DIR_RX { (*connection).network } else { network::sent(connection, call) };
         (*scratch).head.service = sums.service_index;
         let zmtp = (*connection).protocol == PROTOCOL_ZMTP;
         let kind = if zmtp { PAYLOAD_ZMTP } else { 0 };

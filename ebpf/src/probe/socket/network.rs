@@ -3,6 +3,7 @@
 
 use inferscope_abi::{Connection, NETWORK_AGE_NS, Network};
 
+use super::{Call, walk};
 use crate::{config, kernel::read, maps::CONNECTION};
 
 /// A write found no room.
@@ -17,12 +18,13 @@ pub fn refused(inode: u64, at_ns: u64) {
     }
 }
 
-/// Bytes went out by a call that began at `enter_ns` and has returned.
+/// A call has written bytes.
 ///
 /// # Safety
 /// `connection` is a map value.
 #[inline(always)]
-pub unsafe fn sent(connection: *mut Connection, enter_ns: u64, at_ns: u64) -> Network {
+pub unsafe fn sent(connection: *mut Connection, call: &Call) -> Network {
+    let (enter_ns, at_ns) = (call.enter_ns, call.at_ns);
     // SAFETY: by contract.
     unsafe {
         let mut network = (*connection).network;
@@ -39,8 +41,9 @@ pub unsafe fn sent(connection: *mut Connection, enter_ns: u64, at_ns: u64) -> Ne
             let in_vain: u32 = read(sock, config!(offsets.tcp_dsack_dups)).unwrap_or(0);
             network.retransmits = again.saturating_sub(in_vain);
             let room: u32 = read(sock, config!(offsets.sock_sndbuf)).unwrap_or(0);
-            // As sk_stream_is_writeable() has it: a third of the buffer must be free before poll(2) says so.
-            if network.send_queue + (network.send_queue >> 1) > room {
+            // As sk_stream_is_writeable() has it: a third of the buffer must be free before poll(2) says so. A call that
+            // wrote all that it had does not wait for that.
+            if network.send_queue + (network.send_queue >> 1) > room && walk::asked_bytes(call) > call.moved {
                 (*connection).full_since_ns = at_ns;
             }
             (*connection).network = network;

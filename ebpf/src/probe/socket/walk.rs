@@ -12,6 +12,9 @@ use crate::kernel::read_user;
 /// Messages of one recvmmsg or sendmmsg call that are added up.
 const MESSAGES: u64 = 32;
 
+/// Vectors of a write that are added up to see whether it wrote all.
+const VECTORS: u64 = 8;
+
 /// struct iovec, msghdr and mmsghdr of the 64-bit system call interface.
 const IOVEC_BYTES: u64 = 16;
 const MSGHDR_IOV: u64 = 16;
@@ -118,6 +121,31 @@ pub fn first_buffer(call: &Call) -> Option<(u64, u64)> {
         at.next_buffer()?;
     }
     None
+}
+
+/// Bytes that a call was to write; 0 where that is not known: of several messages, and beyond the vectors that are looked
+/// at. Costs a read of each vector.
+#[inline(always)]
+pub fn asked_bytes(call: &Call) -> u64 {
+    let (mut iov, iovs) = match call.class {
+        SYS_WRITE | SYS_SENDTO => return call.asked,
+        SYS_WRITEV => (call.buffer, call.asked),
+        SYS_SENDMSG => match read_user::<[u64; 2]>(call.buffer + MSGHDR_IOV) {
+            Some([iov, iovs]) => (iov, iovs),
+            None => return 0,
+        },
+        _ => return 0,
+    };
+    let mut total = 0;
+    for vector in 0..VECTORS {
+        if vector >= iovs {
+            return total;
+        }
+        let Some([_, len]) = read_user::<[u64; 2]>(iov) else { return 0 };
+        total += len;
+        iov += IOVEC_BYTES;
+    }
+    total
 }
 
 /// Bytes that the call moved.

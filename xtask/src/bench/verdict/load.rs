@@ -39,6 +39,8 @@ pub struct Load {
     pub at_a_time: usize,
     /// Streams of so many tokens, each with the likelihood of so many alternatives: kilobytes per chunk.
     pub large: Option<(u64, u64)>,
+    /// Tokens of a response; 0: by turns.
+    pub tokens: u64,
     /// They read slowly.
     pub slowly: bool,
 }
@@ -46,6 +48,7 @@ pub struct Load {
 impl Load {
     fn request(&self, serial: u64, turn: usize) -> Request {
         let (words, tokens) = SIZES[turn % SIZES.len()];
+        let tokens = if self.tokens > 0 { self.tokens } else { tokens };
         // The number first, so that no prompt is the continuation of one that the server remembers.
         let prompt = format!("{serial}: {}", "tell me more ".repeat(words.div_ceil(3)));
         if let Some(large) = self.large {

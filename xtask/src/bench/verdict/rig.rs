@@ -94,7 +94,7 @@ impl Rig {
     /// Ordinary users at the server's good cable.
     pub fn load(&self, at_a_time: usize) -> Load {
         let target = self.target(self.network().cable());
-        Load { target, model: self.server.model(), at_a_time, large: None, slowly: false }
+        Load { target, model: self.server.model(), at_a_time, large: None, tokens: 0, slowly: false }
     }
 
     /// Tokens and alternatives that make a stream of about 200 kB; vLLM gives no more than 20 alternatives.
