@@ -107,10 +107,12 @@ impl Baseline {
     /// what they would have taken had so many taken turns.
     fn usual(&self, request: &Request, figure: impl Fn(&Seen) -> Option<f64>) -> Option<(f64, f64)> {
         let others = request.others_in_flight;
+        // More than that are not usual, and no reason to expect less.
+        let most_usual = 2.0 * self.usual_others()? + 2.0;
         let of = |least: f64, most: f64| {
             let near = self.seen.iter().filter(|seen| (least..=most).contains(&seen.others));
             let far = |seen: &Seen| distance(seen.input, request.input_tokens);
-            let turns = |seen: &Seen| ((others + 1.0) / (seen.others + 1.0)).max(1.0);
+            let turns = |seen: &Seen| ((others.min(most_usual) + 1.0) / (seen.others + 1.0)).max(1.0);
             let mut like: Vec<(f64, f64, f64)> =
                 near.filter_map(|seen| figure(seen).map(|figure| (far(seen), figure, figure * turns(seen)))).collect();
             if like.len() > NEAREST {
@@ -198,8 +200,9 @@ mod tests {
         assert!((duration(&request(9.0, 9.0, 101, 1.0)) - 2.2).abs() < 1e-9, "in one that was not seen yet");
         let long = Request { input_tokens: Some(12_000), ..request(9.0, 9.0, 101, 0.0) };
         assert!((duration(&long) - 3.0).abs() < 1e-9, "long prompt");
-        // More in flight than ever: no slower than as if they took turns.
-        assert!(duration(&request(9.0, 9.0, 101, 99.0)) > 5.3 * 12.0);
+        // More in flight than ever: as if twice the usual took turns, and not all of them.
+        let crowd = duration(&request(9.0, 9.0, 101, 99.0));
+        assert!(crowd > 5.3 * 1.5 && crowd < 5.3 * 4.0, "{crowd}");
     }
 
     #[test]

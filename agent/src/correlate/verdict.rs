@@ -169,12 +169,15 @@ impl Judge {
     }
 }
 
-/// How long a request waited for its turn: the engine's own word where there is one, else an estimate: what it took longer
-/// than usual, if that is much and it had more beside it than usual.
+/// How long a request waited for its turn: at least as long as the engine says, where it does; the front can have a queue
+/// too.
 fn queued_s(request: &Request, baseline: &Baseline, expected: Option<Expected>) -> f64 {
-    if let Some(queue_s) = request.engine_times.as_ref().and_then(|times| times.queue_s) {
-        return queue_s;
-    }
+    let told_s = request.engine_times.as_ref().and_then(|times| times.queue_s);
+    late_in_a_crowd_s(request, baseline, expected).max(told_s.unwrap_or(0.0))
+}
+
+/// An estimate of the same: what it took longer than usual, if that is much and it had more beside it than usual.
+fn late_in_a_crowd_s(request: &Request, baseline: &Baseline, expected: Option<Expected>) -> f64 {
     let usual = baseline.usual_others().unwrap_or(OTHERS);
     if request.others_in_flight < (2.0 * usual).max(usual + 2.0) {
         return 0.0;

@@ -28,26 +28,32 @@ pub unsafe fn sent(connection: *mut Connection, call: &Call) -> Network {
     // SAFETY: by contract.
     unsafe {
         let mut network = (*connection).network;
+        network.full_ns = 0;
         let full_since = (*connection).full_since_ns;
-        network.full_ns = if full_since != 0 && full_since < enter_ns { enter_ns - full_since } else { 0 };
-        (*connection).full_since_ns = 0;
         let sock = (*connection).sock;
-        if sock != 0 && at_ns - (*connection).network_at_ns >= NETWORK_AGE_NS {
-            (*connection).network_at_ns = at_ns;
-            network.send_queue = read(sock, config!(offsets.sock_wmem_queued)).unwrap_or(0);
-            network.window = read(sock, config!(offsets.tcp_window)).unwrap_or(0);
-            network.rtt_us = read(sock, config!(offsets.tcp_rtt_us)).unwrap_or(0);
-            let again: u32 = read(sock, config!(offsets.tcp_total_retrans)).unwrap_or(0);
-            let in_vain: u32 = read(sock, config!(offsets.tcp_dsack_dups)).unwrap_or(0);
-            network.retransmits = again.saturating_sub(in_vain);
-            let room: u32 = read(sock, config!(offsets.sock_sndbuf)).unwrap_or(0);
-            // As sk_stream_is_writeable() has it: a third of the buffer must be free before poll(2) says so. A call that
-            // wrote all that it had does not wait for that.
-            if network.send_queue + (network.send_queue >> 1) > room && walk::asked_bytes(call) > call.moved {
-                (*connection).full_since_ns = at_ns;
-            }
-            (*connection).network = network;
+        if sock == 0 || full_since == 0 && at_ns - (*connection).network_at_ns < NETWORK_AGE_NS {
+            return network;
         }
+        (*connection).network_at_ns = at_ns;
+        network.send_queue = read(sock, config!(offsets.sock_wmem_queued)).unwrap_or(0);
+        network.window = read(sock, config!(offsets.tcp_window)).unwrap_or(0);
+        network.rtt_us = read(sock, config!(offsets.tcp_rtt_us)).unwrap_or(0);
+        let again: u32 = read(sock, config!(offsets.tcp_total_retrans)).unwrap_or(0);
+        let in_vain: u32 = read(sock, config!(offsets.tcp_dsack_dups)).unwrap_or(0);
+        network.retransmits = again.saturating_sub(in_vain);
+        (*connection).network = network;
+        let room: u32 = read(sock, config!(offsets.sock_sndbuf)).unwrap_or(0);
+        let queue = u64::from(network.send_queue);
+        // Where most of the buffer had become free the call could have come earlier: the program was late then, and not
+        // the peer. What lies in the buffer takes up to twice its bytes.
+        let stayed = queue > 2 * call.moved + u64::from(room >> 2);
+        if full_since != 0 && full_since < enter_ns && stayed {
+            network.full_ns = enter_ns - full_since;
+        }
+        // As sk_stream_is_writeable() has it: a third of the buffer must be free before poll(2) says so. A call that wrote
+        // all that it had does not wait for that.
+        let full = queue + (queue >> 1) > u64::from(room) && walk::asked_bytes(call) > call.moved;
+        (*connection).full_since_ns = if full { at_ns } else { 0 };
         network
     }
 }
