@@ -68,12 +68,24 @@ pub struct InFlight {
     pub first_content_ns: Option<u64>,
 }
 
-/// Every followed connection, by the inode of its socket.
-pub struct Sessions {
+/// What every connection needs of its owner.
+struct Shared {
     limits: Limits,
     stats: Stats,
     useless: Useless,
     crowds: Crowds,
+}
+
+impl Shared {
+    fn context<'a>(&'a mut self, out: &'a mut dyn FnMut(Exchange)) -> Context<'a> {
+        let Self { limits, stats, useless, crowds } = self;
+        Context { limits, stats, useless, crowds, out }
+    }
+}
+
+/// Every followed connection, by the inode of its socket.
+pub struct Sessions {
+    shared: Shared,
     connections: FxHashMap<u64, Connection>,
     /// What goes on behind those connections, within engines of several processes.
     engines: Engines,
@@ -91,10 +103,7 @@ impl Sessions {
     /// Nothing open yet.
     pub fn new(limits: Limits) -> Self {
         Sessions {
-            limits,
-            stats: Stats::default(),
-            useless: Useless::default(),
-            crowds: Crowds::default(),
+            shared: Shared { limits, stats: Stats::default(), useless: Useless::default(), crowds: Crowds::default() },
             connections: FxHashMap::default(),
             engines: Engines::default(),
         }
@@ -103,13 +112,13 @@ impl Sessions {
     /// One record of the ring; exchanges that it ends go to `out`.
     pub fn payload(&mut self, p: &Payload<'_>, out: &mut impl FnMut(Exchange)) {
         if p.head.flags & PAYLOAD_ZMTP != 0 {
-            if self.engines.payload(p, &mut self.stats) {
-                self.useless.add(p.head.socket);
+            if self.engines.payload(p, &mut self.shared.stats) {
+                self.shared.useless.add(p.head.socket);
             }
             return;
         }
         let Some(new) = self.http(p, out) else { return };
-        if self.connections.len() >= self.limits.connections {
+        if self.connections.len() >= self.shared.limits.connections {
             self.make_room(out);
         }
         self.connections.insert(p.head.socket, new);
@@ -118,13 +127,7 @@ impl Sessions {
     /// A record of HTTP; gives the connection if that is a new one.
     fn http(&mut self, p: &Payload<'_>, out: &mut impl FnMut(Exchange)) -> Option<Connection> {
         let out = &mut joined(&mut self.engines, out);
-        let mut cx = Context {
-            limits: &self.limits,
-            stats: &mut self.stats,
-            useless: &mut self.useless,
-            crowds: &mut self.crowds,
-            out,
-        };
+        let mut cx = self.shared.context(out);
         if let Some(known) = self.connections.get_mut(&p.head.socket) {
             if p.head.flags & PAYLOAD_FIRST == 0 {
                 known.payload(p, &mut cx);
@@ -148,13 +151,7 @@ impl Sessions {
             self.engines.close(event.socket);
         }
         let out = &mut joined(&mut self.engines, out);
-        let mut cx = Context {
-            limits: &self.limits,
-            stats: &mut self.stats,
-            useless: &mut self.useless,
-            crowds: &mut self.crowds,
-            out,
-        };
+        let mut cx = self.shared.context(out);
         let over = self.connections.get_mut(&event.socket).is_some_and(|known| known.close(event, &mut cx));
         if over {
             self.connections.remove(&event.socket);
@@ -165,13 +162,7 @@ impl Sessions {
     pub fn process_exit(&mut self, tgid: u32, at_ns: u64, out: &mut impl FnMut(Exchange)) {
         self.engines.process_exit(tgid);
         let out = &mut joined(&mut self.engines, out);
-        let mut cx = Context {
-            limits: &self.limits,
-            stats: &mut self.stats,
-            useless: &mut self.useless,
-            crowds: &mut self.crowds,
-            out,
-        };
+        let mut cx = self.shared.context(out);
         self.connections.retain(|_, connection| {
             let theirs = connection.tgid == tgid || connection.in_flight.iter().any(|open| open.exchange.tgid == tgid);
             if theirs {
@@ -184,13 +175,7 @@ impl Sessions {
     /// These processes are not watched any more, though they run: what they have not answered is given up.
     pub fn forget(&mut self, tgids: &[u32]) {
         let out = &mut |_| {};
-        let mut cx = Context {
-            limits: &self.limits,
-            stats: &mut self.stats,
-            useless: &mut self.useless,
-            crowds: &mut self.crowds,
-            out,
-        };
+        let mut cx = self.shared.context(out);
         self.connections.retain(|_, connection| {
             let theirs = |tgid: u32| tgids.contains(&tgid);
             let over = theirs(connection.tgid) || connection.in_flight.iter().any(|open| theirs(open.exchange.tgid));
@@ -204,15 +189,9 @@ impl Sessions {
     /// Forgets connections that have been idle for too long. A request on one of them later is taken up again.
     pub fn tick(&mut self, now_ns: u64, out: &mut impl FnMut(Exchange)) {
         self.engines.tick(now_ns);
-        self.stats.engine_requests_lost = self.engines.refused();
+        self.shared.stats.engine_requests_lost = self.engines.refused();
         let out = &mut joined(&mut self.engines, out);
-        let mut cx = Context {
-            limits: &self.limits,
-            stats: &mut self.stats,
-            useless: &mut self.useless,
-            crowds: &mut self.crowds,
-            out,
-        };
+        let mut cx = self.shared.context(out);
         self.connections.retain(|_, connection| {
             connection.tick(now_ns, &mut cx);
             let keep = now_ns.saturating_sub(connection.last_ns) <= cx.limits.idle_ns;
@@ -239,13 +218,7 @@ impl Sessions {
         let out = &mut joined(&mut self.engines, out);
         let count = (order.len() / 16).max(1);
         order.select_nth_unstable(count - 1);
-        let mut cx = Context {
-            limits: &self.limits,
-            stats: &mut self.stats,
-            useless: &mut self.useless,
-            crowds: &mut self.crowds,
-            out,
-        };
+        let mut cx = self.shared.context(out);
         for (_, _, socket) in &order[..count] {
             if let Some(mut connection) = self.connections.remove(socket) {
                 connection.evict(&mut cx);
@@ -256,7 +229,7 @@ impl Sessions {
     /// Sockets found since the last call whose payload is of no more use (HTTP/2, upgraded, or lost for good): the
     /// kernel side may stop its capture until they are closed.
     pub fn take_useless(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.useless.0)
+        std::mem::take(&mut self.shared.useless.0)
     }
 
     /// Socket and service of connections that have a request in flight and moved no byte for so long.
@@ -269,13 +242,7 @@ impl Sessions {
     /// Nobody has this connection open any more, and its close was not seen: it ended with its last byte.
     pub fn closed_unseen(&mut self, socket: u64, out: &mut impl FnMut(Exchange)) {
         let out = &mut joined(&mut self.engines, out);
-        let mut cx = Context {
-            limits: &self.limits,
-            stats: &mut self.stats,
-            useless: &mut self.useless,
-            crowds: &mut self.crowds,
-            out,
-        };
+        let mut cx = self.shared.context(out);
         if let Some(mut known) = self.connections.remove(&socket) {
             known.closed_unseen(&mut cx);
         }
@@ -303,7 +270,7 @@ impl Sessions {
 
     /// Counts since the start.
     pub fn stats(&self) -> &Stats {
-        &self.stats
+        &self.shared.stats
     }
 
     /// Connections held now.
