@@ -168,7 +168,7 @@ fn returned<R: Read>(current: u64, mark: u16, result: i64) {
 /// A futex call ended by its timeout: if that was the interpreter's, its lock is what was waited for.
 #[inline(always)]
 fn timed_out(mark: u16, took_ns: u64) {
-    if took_ns < INTERPRETER_WAIT_NS.start || took_ns >= INTERPRETER_WAIT_NS.end {
+    if !INTERPRETER_WAIT_NS.contains(&took_ns) {
         return;
     }
     let Some(sums) = watch::sums(mark) else { return };
