@@ -118,7 +118,7 @@ fn records_that_nobody_reads_do_not_hold_up_the_end() {
     assert_eq!(said.matches("records are lost").count(), 1, "{said}");
     let text = read_to_string(reader).unwrap();
     let whole = text.lines().filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()).count();
-    assert!(whole == text.lines().count() && whole > 30 && whole < 300, "{whole} of {} lines", text.lines().count());
+    assert!(whole == text.lines().count() && whole > 8 && whole < 300, "{whole} of {} lines", text.lines().count());
     assert_eq!(whole + number_after(&said, "records="), 300, "{said}");
 }
 
@@ -131,7 +131,7 @@ fn a_full_disk_has_whole_records_and_counted_losses() {
     std::fs::write(&config, QUIET).unwrap();
     let args = ["--config", &config.display().to_string(), "--pid", &server.pid().to_string()].map(str::to_owned);
     let agent = Agent::prepared(&args, |command| {
-        confine::small_files(command, 20_000);
+        confine::small_files(command, 60_000);
         Ok(())
     });
     let agent = agent.unwrap();
@@ -141,7 +141,7 @@ fn a_full_disk_has_whole_records_and_counted_losses() {
     let m = agent.wait_metrics("each record is written or lost", SOON, told).unwrap();
     assert!(lost(&m) > 50 && lost(&m) < 95, "{} lost", lost(&m));
     let text = std::fs::read_to_string(agent.records_path()).unwrap();
-    assert!(text.ends_with('\n') && text.len() <= 20_000, "half a record is left");
+    assert!(text.ends_with('\n') && text.len() <= 60_000, "half a record is left");
     confine::lift_file_size(agent.pid()).unwrap();
     let (o, r) = recorded(&agent, &server, &chat());
     assert_eq!(r.id, o.id);
