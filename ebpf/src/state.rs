@@ -41,6 +41,8 @@ pub fn thread(tid: u32, tgid: u32) -> Option<*mut Thread> {
         wait: Wait { state: WAIT_NONE, ..Wait::default() },
         ran_ns: 0,
         queue_cpu: 0,
+        waking: 0,
+        waking_cpu: 0,
         reserved: 0,
     };
     if THREAD.insert(tid, new, 0).is_err() {

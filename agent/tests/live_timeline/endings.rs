@@ -1,7 +1,6 @@
 //! Whatever ends a recording leaves a whole file, and what cannot be recorded is told before anything else.
 
 use super::{SOON, attach, end, trace::Trace};
-use std::path::Path;
 use std::process::Command;
 use support::client::Request;
 use support::confine;
@@ -127,7 +126,8 @@ fn a_disk_that_fills_up_ends_the_recording_and_leaves_what_fits() {
     pingpong.running.tell("go").unwrap();
     assert_eq!(attach.wait(SOON).unwrap().code(), Some(1));
     assert!(attach.lines().iter().any(|line| line.contains("is not whole")), "{:?}", attach.lines());
-    assert!(!Trace::read(&file).states.is_empty());
+    // What one CPU ran may lack while the same time of another is there, so it is not read as a whole file is.
+    assert!(Trace::switches(&file) > 1000);
 }
 
 #[test]
@@ -142,11 +142,4 @@ fn json_opens_as_json() {
     let all: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     let waits = all.iter().filter(|event| event["name"] == "blocked: sleep").count();
     assert!(waits >= 30, "{waits} waits");
-}
-
-#[test]
-fn a_format_that_is_not_there_is_refused() {
-    let Some(_guard) = live::begin("a_format_that_is_not_there_is_refused") else { return };
-    let words = refusal("/tmp/flame.svg", |_| {});
-    assert!(words.contains("--format perfetto") && !Path::new("/tmp/flame.svg").exists(), "{words}");
 }

@@ -74,6 +74,13 @@ impl Trace {
         }
     }
 
+    /// Switches in a file, which may be one that ends anywhere between two packets.
+    pub fn switches(file: &Path) -> usize {
+        let packets = proto::Trace::decode(std::fs::read(file).unwrap().as_slice()).unwrap().packet;
+        let bundles = packets.iter().filter_map(|packet| packet.ftrace.as_ref()?.compact.as_ref());
+        bundles.map(|compact| compact.timestamp.len()).sum()
+    }
+
     /// Seconds that threads of a process spent so.
     pub fn seconds(&self, pid: u32, what: &str) -> f64 {
         let its = |state: &&State| state.what == what && self.threads.get(&state.tid) == Some(&pid);
@@ -152,7 +159,8 @@ fn states(packets: &[Packet], offset: u64) -> Vec<State> {
                     threads.set(prev, at_ns, what);
                 }
                 if next != 0 {
-                    assert!(!threads.is(next, "running"), "{next} runs twice");
+                    let before = threads.now.get(&next).map(|at| &threads.all[*at]);
+                    assert!(!threads.is(next, "running"), "{next} runs twice: on {cpu} at {at_ns}, {before:?}");
                     threads.set(next, at_ns, "running").cpu = Some(cpu);
                 }
             }

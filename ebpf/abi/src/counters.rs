@@ -235,6 +235,10 @@ pub struct Thread {
     /// What RAN said of its service on the CPU whose queue it is in, when it got there.
     pub ran_ns: u64,
     pub queue_cpu: u32,
+    /// The thread that ran where its last wake-up came from; only while a timeline is recorded.
+    pub waking: u32,
+    /// That CPU's number and one more; 0: not known.
+    pub waking_cpu: u32,
     pub reserved: u32,
 }
 
@@ -299,7 +303,7 @@ const _: () = {
     assert!(size_of::<Process>() == 576);
     assert!(size_of::<Snapshot>() == 8 + 8 * STATES + 48);
     assert!(size_of::<Wait>() == 32);
-    assert!(size_of::<Thread>() == 128);
+    assert!(size_of::<Thread>() == 136);
     assert!(size_of::<SyscallKey>() == 8 && size_of::<SyscallStats>() == 32);
 };
 

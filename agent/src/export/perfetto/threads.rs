@@ -79,14 +79,15 @@ impl Threads {
         let began_ns = self.began_ns;
         let known = self.known(tgid, tid);
         let found = known.found.take();
-        known.left_ns = at_ns;
+        let is_first = std::mem::replace(&mut known.left_ns, at_ns) <= began_ns;
         let next = Next::new(event.next);
         if next == Next::Ended {
             self.known.remove(&tid);
         }
         let oncpu_ns = match event.oncpu_ns {
             // It was going on when the watch began: since the recording did, unless it had been found blocked.
-            0 if found.is_none() => began_ns.min(at_ns),
+            0 if is_first && found.is_none() => began_ns.min(at_ns),
+            // The switch to it was not seen: there are kernels that do not tell of those from some processes.
             0 => at_ns,
             seen => seen,
         };

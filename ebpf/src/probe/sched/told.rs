@@ -10,6 +10,9 @@ use inferscope_abi::{
 use crate::{
     config,
     emit::{self, header},
+    kernel::Read,
+    maps::THREAD,
+    watch,
 };
 
 /// A blocked thread, or a new one, becomes runnable.
@@ -27,8 +30,34 @@ pub unsafe fn woken(thread: *mut Thread, new: bool) {
             (*thread).wait.flags = WAIT_NEW;
         }
         blocked(thread);
-        (*thread).wait.waker = bpf_get_current_pid_tgid() as u32;
-        (*thread).wait.waker_cpu = bpf_get_smp_processor_id() as u16;
+        // An idle CPU wakes up its threads itself, when it is asked to: `waking` was where that began.
+        if (*thread).waking_cpu != 0 && !new {
+            (*thread).wait.waker = (*thread).waking;
+            (*thread).wait.waker_cpu = ((*thread).waking_cpu - 1) as u16;
+        } else {
+            (*thread).wait.waker = bpf_get_current_pid_tgid() as u32;
+            (*thread).wait.waker_cpu = bpf_get_smp_processor_id() as u16;
+        }
+        (*thread).waking_cpu = 0;
+    }
+}
+
+// TP_PROTO(struct task_struct *p)
+tracepoint!(sched_waking_btf, sched_waking_raw, "sched_waking", |ctx, R| waking::<R>(ctx.arg(0)));
+
+/// A wake-up begins, where its waker runs; the thread may still be on its way off the CPU.
+#[inline(always)]
+fn waking<R: Read>(task: *const u8) {
+    // SAFETY: the hook's task, and a map value.
+    unsafe {
+        if watch::mark(R::u32(task, config!(offsets.task_tgid))) == 0 {
+            return;
+        }
+        let tid = R::u32(task, config!(offsets.task_pid));
+        if let Some(thread) = THREAD.get_ptr_mut(tid) {
+            (*thread).waking = bpf_get_current_pid_tgid() as u32;
+            (*thread).waking_cpu = bpf_get_smp_processor_id() + 1;
+        }
     }
 }
 
@@ -77,6 +106,10 @@ pub unsafe fn left(thread: *mut Thread, tgid: u32, tid: u32, next: u32, now: u64
     unsafe {
         (*thread).wait.cpu = bpf_get_smp_processor_id() as u16;
         let oncpu_ns = if (*thread).state == STATE_ONCPU as u32 { (*thread).since_ns } else { 0 };
+        if (*thread).state == STATE_RUNQUEUE as u32 {
+            // The switch to it was not seen.
+            (*thread).wait.runnable_ns = (*thread).since_ns;
+        }
         let event = SchedEvent {
             header: header(Kind::Sched, tgid, tid, now),
             oncpu_ns,
