@@ -33,6 +33,7 @@ use crate::{
         jsonl,
         lines::Lines,
         output::{Out, write_within},
+        perfetto::Format,
         prometheus::RECORDS,
     },
     run::{self, Hears},
@@ -242,9 +243,12 @@ fn untold(_: Result<(), &io::Error>) {}
 /// What is recorded to a file, and how. Chrome's trace events have no place for stacks.
 fn outputs(args: &AttachArgs, tasks: &Tasks) -> Result<(Option<Recording>, Option<Profiling>)> {
     let Some((path, format)) = args.output() else { return Ok((None, None)) };
-    let timeline = matches!(format, AttachFormat::Perfetto | AttachFormat::Json);
-    let recording = timeline.then(|| Recording::start(path, format, args.syscalls, tasks)).transpose()?;
-    let stacks = !timeline || format == AttachFormat::Perfetto && !args.no_stacks;
+    let (timeline, stacks) = match format {
+        AttachFormat::Perfetto => (Some(Format::Perfetto), !args.no_stacks),
+        AttachFormat::Json => (Some(Format::Json), false),
+        AttachFormat::Pprof | AttachFormat::Flamegraph => (None, true),
+    };
+    let recording = timeline.map(|form| Recording::start(path, form, args.syscalls, tasks)).transpose()?;
     let profiling = stacks.then(|| Profiling::start(path, format, args.frequency, tasks)).transpose()?;
     Ok((recording, profiling))
 }

@@ -7,10 +7,9 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::{
-    cli::AttachFormat,
     clock::monotonic_ns,
     export::{
         perfetto::{Format, Recorded, Sample, Timeline},
@@ -95,15 +94,8 @@ fn gpu_values(device: &DeviceReading) -> impl Iterator<Item = (&'static str, &'s
 }
 
 impl Recording {
-    /// Makes the file. Errors: it cannot be made, there is no room for it, or its format is none of a timeline's.
-    pub fn start(path: &Path, format: AttachFormat, syscalls: Duration, tasks: &Tasks) -> Result<Self> {
-        let format = match format {
-            AttachFormat::Perfetto => Format::Perfetto,
-            AttachFormat::Json => Format::Json,
-            AttachFormat::Pprof | AttachFormat::Flamegraph => {
-                bail!("stacks are not sampled yet: choose --format perfetto or --format json")
-            }
-        };
+    /// Makes the file. Errors: it cannot be made, or there is no room for it.
+    pub fn start(path: &Path, format: Format, syscalls: Duration, tasks: &Tasks) -> Result<Self> {
         let timeline = Timeline::create(path, format, syscalls, tasks.guard("timeline"))
             .with_context(|| format!("cannot make {}: choose a file that can be written", path.display()))?;
         let cgroups = Cgroups::new();

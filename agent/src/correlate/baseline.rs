@@ -14,6 +14,8 @@ const KEPT: usize = 128;
 const LEAST: usize = 5;
 /// Requests with the nearest prompts, of which the median is taken.
 const NEAREST: usize = 9;
+/// Requests beside one that an engine takes without a queue, while its usual is not known.
+const OTHERS: f64 = 3.0;
 /// Weight of a new request in the usual shares.
 const WEIGHT: f64 = 0.05;
 
@@ -33,6 +35,8 @@ struct Seen {
 pub struct Expected {
     pub ttft_s: Option<f64>,
     pub duration_s: f64,
+    /// The same with no more requests beside it than there were beside those that it is compared with.
+    pub uncrowded_s: f64,
 }
 
 /// The usual of one service.
@@ -87,6 +91,12 @@ impl Baseline {
         (causes.share(cause) - usual - 2.0 * spread).max(0.0)
     }
 
+    /// Whether clearly more requests were in flight beside this one than usual.
+    pub fn is_crowded(&self, request: &Request) -> bool {
+        let usual = self.usual_others().unwrap_or(OTHERS);
+        request.others_in_flight >= (2.0 * usual).max(usual + 2.0)
+    }
+
     /// Requests in flight beside one, as of nine in ten.
     pub fn usual_others(&self) -> Option<f64> {
         if !self.is_known() {
@@ -131,18 +141,22 @@ impl Baseline {
         let tpot = self.usual(request, |seen| seen.tpot_s);
         let output = request.output_tokens.unwrap_or(1).max(1);
         // A batch makes each of its requests slower, but not more than as if they took turns.
-        let duration_s = match (ttft, tpot) {
-            (Some((_, ttft_s)), Some((_, tpot_s))) => ttft_s + tpot_s * (output - 1) as f64,
-            (Some((_, ttft_s)), None) if output == 1 => ttft_s,
+        let (uncrowded_s, duration_s) = match (ttft, tpot) {
+            (Some(ttft), Some(tpot)) => {
+                let rest = (output - 1) as f64;
+                (ttft.0 + tpot.0 * rest, ttft.1 + tpot.1 * rest)
+            }
+            (Some(ttft), None) if output == 1 => ttft,
             _ => {
                 let whole = |seen: &Seen| {
                     let per_token = seen.duration_s / seen.output?.max(1) as f64;
                     alike(seen.output, request.output_tokens).then_some(per_token * output as f64)
                 };
-                self.usual(request, whole)?.1
+                self.usual(request, whole)?
             }
         };
-        (duration_s > 0.0).then_some(Expected { ttft_s: ttft.map(|(ttft_s, _)| ttft_s), duration_s })
+        let ttft_s = ttft.map(|(ttft_s, _)| ttft_s);
+        (uncrowded_s > 0.0).then_some(Expected { ttft_s, duration_s, uncrowded_s })
     }
 
     /// Takes a request for usual.

@@ -111,12 +111,12 @@ const QUEUE: f64 = 0.25;
 const GPU_BUSY: f64 = 0.9;
 /// A first token that takes so many times as long as usual has waited for others: a fuller batch makes it slower too.
 const QUEUED: f64 = 3.0;
-/// Requests beside it that an engine takes without a queue, while its usual is not known.
-const OTHERS: f64 = 3.0;
 /// What a lost segment costs a stream of small ones at least: the sender's timer (TCP_RTO_MIN).
 const RETRANSMIT_S: f64 = 0.2;
 /// Of requests that are slow for no reason that shows, one in so many is taken for usual: the work may have changed.
 const ADAPT: u64 = 4;
+/// The same of those that were all right among unusually many: a rush does not become usual by those that found a place.
+const ADAPT_CROWDED: u64 = 16;
 /// Services whose usual is kept.
 const SERVICES: usize = 1024;
 
@@ -125,6 +125,7 @@ const SERVICES: usize = 1024;
 pub struct Judge {
     services: FxHashMap<String, Baseline>,
     unexplained: u64,
+    crowded: u64,
 }
 
 /// A cause that may be the one, its part of the request, and from which part on it is.
@@ -149,15 +150,26 @@ impl Judge {
         };
         let expected = baseline.expected(request);
         let causes = divide(request, baseline, expected, gpu);
-        let slowdown = expected.map(|expected| request.duration_s / expected.duration_s);
+        let mut slowdown = expected.map(|expected| request.duration_s / expected.duration_s);
         let (verdict, confidence) = match causes.total {
             Some(total) => decide(request, baseline, &total, slowdown, gpu),
             None => (Verdict::Unknown, 0.0),
         };
+        // That so many are there is what is wrong then, and no reason to expect less.
+        if verdict == Verdict::Queueing {
+            slowdown = expected.map(|expected| request.duration_s / expected.uncrowded_s);
+        }
         request.finding = Finding { verdict: Some(verdict), verdict_confidence: Some(confidence), slowdown, causes };
         let sound = request.error_type.is_none();
+        let crowded = baseline.is_known() && baseline.is_crowded(request);
         match (verdict, causes.total) {
-            (Verdict::HostOk, Some(total)) if sound => baseline.learn(request, &total),
+            (Verdict::HostOk, Some(total)) if sound && !crowded => baseline.learn(request, &total),
+            (Verdict::HostOk, Some(total)) if sound => {
+                self.crowded += 1;
+                if self.crowded.is_multiple_of(ADAPT_CROWDED) {
+                    baseline.learn(request, &total);
+                }
+            }
             (Verdict::CpuBound | Verdict::Unknown | Verdict::GpuBound, Some(_)) if sound => {
                 self.unexplained += 1;
                 if self.unexplained.is_multiple_of(ADAPT) {
@@ -178,13 +190,12 @@ fn queued_s(request: &Request, baseline: &Baseline, expected: Option<Expected>) 
 
 /// An estimate of the same: what it took longer than usual, if that is much and it had more beside it than usual.
 fn late_in_a_crowd_s(request: &Request, baseline: &Baseline, expected: Option<Expected>) -> f64 {
-    let usual = baseline.usual_others().unwrap_or(OTHERS);
-    if request.others_in_flight < (2.0 * usual).max(usual + 2.0) {
+    if !baseline.is_crowded(request) {
         return 0.0;
     }
     let (took_s, usual_s) = match (request.ttft_s, expected) {
         (Some(ttft_s), Some(Expected { ttft_s: Some(usual_s), .. })) => (ttft_s, usual_s),
-        (None, Some(expected)) => (request.duration_s, expected.duration_s),
+        (None, Some(expected)) => (request.duration_s, expected.uncrowded_s),
         // Nothing to compare with: a first token that takes longer than all the others together.
         (Some(ttft_s), _) => (ttft_s, request.duration_s - ttft_s),
         (None, None) => return 0.0,

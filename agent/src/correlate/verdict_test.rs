@@ -123,6 +123,23 @@ fn a_first_token_that_comes_late_in_a_crowd_has_queued() {
 }
 
 #[test]
+fn a_rush_does_not_become_usual() {
+    let mut judge = learned();
+    for _ in 0..200 {
+        // Those that found a place at once; the others, whole and streamed, have waited.
+        judge.judge(&mut Request { others_in_flight: 30.0, ..quiet() }, None);
+        let whole = request(1.0, 1.5, 0.05, &[]).host.total;
+        let mut late =
+            Request { stream: false, ttft_s: None, tpot_s: None, duration_s: 5.0, others_in_flight: 30.0, ..quiet() };
+        late.host = HostPhases { total: whole.map(|host| HostShare { wall_s: 5.0, ..host }), ..HostPhases::default() };
+        judge.judge(&mut late, None);
+        assert_eq!(late.finding.verdict, Some(Verdict::Queueing), "{:?}", late.finding);
+        assert!(late.finding.slowdown.is_some_and(|slowdown| slowdown > 5.0), "{:?}", late.finding);
+        judge.judge(&mut quiet(), None);
+    }
+}
+
+#[test]
 fn the_gpu_is_it_only_when_the_host_was_ready() {
     let busy = |busy, throttled| Some(GpuWindow { busy, throttled });
     assert_eq!(verdict(quiet(), busy(0.99, false)), Verdict::GpuBound);
