@@ -16,15 +16,15 @@ pub enum Kind {
     Payload = 4,
     /// A connection that carried payload was closed or shut down: [`CloseEvent`].
     Close = 5,
-    /// A watched thread left a CPU; only while a timeline is recorded, as all that follow: [`SchedEvent`].
+    /// A watched thread left a CPU; only while a timeline is recorded, as all that follow: [`SchedEvent`](crate::SchedEvent).
     Sched = 6,
-    /// A system call that took long returned: [`SyscallEvent`].
+    /// A system call that took long returned: [`SyscallEvent`](crate::SyscallEvent).
     Syscall = 7,
-    /// A block device is done with a request of a watched process: [`BlockEvent`].
+    /// A block device is done with a request of a watched process: [`BlockEvent`](crate::BlockEvent).
     Block = 8,
-    /// A watched thread had to free memory itself: [`StallEvent`].
+    /// A watched thread had to free memory itself: [`StallEvent`](crate::StallEvent).
     Stall = 9,
-    /// Where a watched thread was when the clock ticked; only while stacks are recorded: [`SampleHeader`] and addresses.
+    /// Where a watched thread was when the clock ticked; only while stacks are recorded: [`SampleHeader`](crate::SampleHeader) and addresses.
     Sample = 10,
 }
 /// Every kind with its label, in the order of their numbers.
@@ -193,99 +193,6 @@ pub struct CloseEvent {
     pub moved: [u64; 2],
 }
 
-/// Record of [`Kind::Sched`]: one run of a thread on a CPU, and what it waited for before.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SchedEvent {
-    /// The thread, and when it left the CPU.
-    pub header: Header,
-    /// When it got the CPU; 0 if that was not seen.
-    pub oncpu_ns: u64,
-    /// What was before.
-    pub wait: crate::Wait,
-    /// What it left the CPU for: a `STATE_*`, or [`NEXT_ENDED`].
-    pub next: u32,
-    pub reserved: u32,
-}
-/// The thread has ended.
-pub const NEXT_ENDED: u32 = u32::MAX;
-
-/// Record of [`Kind::Syscall`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SyscallEvent {
-    /// The thread, and when the call returned.
-    pub header: Header,
-    pub enter_ns: u64,
-    /// What it returned: a count, a descriptor, or an error number negated.
-    pub result: i64,
-    pub number: u32,
-    /// The descriptor that it was made on, [`NO_FD`] if on none or not known.
-    pub fd: u32,
-}
-/// No descriptor.
-pub const NO_FD: u32 = u32::MAX;
-
-/// Record of [`Kind::Block`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BlockEvent {
-    /// The thread that handed the request over, and when the device was done with it.
-    pub header: Header,
-    pub issue: BlockIssue,
-}
-
-/// A request that a device is at: value of the map BLOCK, key the kernel's address of the request.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BlockIssue {
-    pub at_ns: u64,
-    pub tgid: u32,
-    pub tid: u32,
-    pub bytes: u32,
-    /// Numbers of the device; zeroes where they are not known.
-    pub major: u32,
-    pub minor: u32,
-    /// The kernel's `REQ_OP_*`: 0 reads, 1 writes, 2 flushes.
-    pub operation: u32,
-}
-
-/// Record of [`Kind::Stall`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StallEvent {
-    /// The thread, and when it went on.
-    pub header: Header,
-    pub begin_ns: u64,
-    /// Pages that it freed.
-    pub pages: u64,
-    /// A `STALL_*`.
-    pub cause: u32,
-    pub reserved: u32,
-}
-/// The host was short of memory.
-pub const STALL_HOST: u32 = 0;
-/// The thread's control group was at its limit.
-pub const STALL_CGROUP: u32 = 1;
-
-/// Frames of a sample at most; what lies further out is left out.
-pub const SAMPLE_KERNEL_FRAMES: usize = 64;
-/// As above, of the user's part.
-pub const SAMPLE_USER_FRAMES: usize = 127;
-
-/// Record of [`Kind::Sample`]. Addresses of eight bytes follow, innermost first: the kernel's, then the user's.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SampleHeader {
-    pub header: Header,
-    pub service: u32,
-    pub cpu: u32,
-    /// 0 when the thread was interrupted in user mode.
-    pub kernel_frames: u32,
-    /// 0 when there is no user part, or it could not be read.
-    pub user_frames: u32,
-}
-
 /// close(2) of the last descriptor.
 pub const CLOSE_CLOSED: u32 = 0;
 /// A read returned 0: the peer has finished sending.
@@ -295,61 +202,11 @@ pub const CLOSE_SHUTDOWN_WRITE: u32 = 2;
 /// A call failed with ECONNRESET, EPIPE or the like.
 pub const CLOSE_RESET: u32 = 3;
 
-/// A connection whose payload is captured: value of the map CONNECTION, key the socket's inode.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Connection {
-    /// Bytes so far in each direction, indexed by `DIR_*`.
-    pub moved: [u64; 2],
-    /// [`CONNECTION_NEW`], [`CONNECTION_CAPTURED`] or [`CONNECTION_IGNORED`].
-    pub state: u32,
-    pub family: u8,
-    /// In which direction its requests go.
-    pub requests: u8,
-    /// Direction of the last bytes.
-    pub last: u8,
-    /// A `PROTOCOL_*`.
-    pub protocol: u8,
-    pub local_port: u16,
-    pub remote_port: u16,
-    pub remote_address: [u8; 16],
-    pub reserved_end: u32,
-    /// Bytes of requests since the last byte of a response: the request so far.
-    pub request_bytes: u64,
-    /// Address of the kernel's `struct sock` of a TCP connection; 0 for others.
-    pub sock: u64,
-    /// Since when the socket has had no room, or 0.
-    pub full_since_ns: u64,
-    /// When `network` was read last.
-    pub network_at_ns: u64,
-    pub network: Network,
-}
-
-/// A connection's [`Network`] is read again when it is so old.
-pub const NETWORK_AGE_NS: u64 = 1_000_000;
-/// Seen, and nothing captured of it yet.
-pub const CONNECTION_NEW: u32 = 0;
-/// It began as HTTP: its payload goes to the ring.
-pub const CONNECTION_CAPTURED: u32 = 1;
-/// The agent has no use for it (HTTP/2, an upgraded connection).
-pub const CONNECTION_IGNORED: u32 = 2;
-
-/// Both directions of it are captured.
-pub const PROTOCOL_HTTP: u8 = 0;
-/// Only one direction of it is captured, that of [`Connection::requests`].
-pub const PROTOCOL_ZMTP: u8 = 1;
-
 const _: () = {
-    assert!(size_of::<Connection>() == 104);
     assert!(size_of::<Header>() == 24 && align_of::<Header>() == 8);
     assert!(size_of::<ExecEvent>() == 136);
     assert!(size_of::<ForkEvent>() == 32);
     assert!(size_of::<ExitEvent>() == 32 + size_of::<crate::Process>());
     assert!(size_of::<PayloadHeader>() == 112 + size_of::<Snapshot>() && size_of::<PayloadHeader>().is_multiple_of(8));
     assert!(size_of::<CloseEvent>() == 56);
-    assert!(size_of::<SchedEvent>() == 72);
-    assert!(size_of::<SyscallEvent>() == 48);
-    assert!(size_of::<BlockIssue>() == 32 && size_of::<BlockEvent>() == 56);
-    assert!(size_of::<StallEvent>() == 48);
-    assert!(size_of::<SampleHeader>() == 40);
 };

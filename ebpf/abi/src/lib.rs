@@ -3,14 +3,22 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+mod connection;
 mod counters;
 mod event;
 mod loss;
 mod offsets;
+mod state;
 mod syscall;
+mod thread;
+mod timeline;
 
+pub use connection::*;
 pub use counters::*;
 pub use event::*;
 pub use loss::*;
 pub use offsets::*;
+pub use state::*;
 pub use syscall::*;
+pub use thread::*;
+pub use timeline::*;
