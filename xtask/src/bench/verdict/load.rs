@@ -1,7 +1,7 @@
 //! The users: streams and whole responses, prompts of several lengths, a few at a time. One window of it, and what its
 //! requests took as the clients saw it.
 
-use std::sync::Mutex;
+use std::sync::{Barrier, Mutex};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,8 @@ const SLOW_BUFFER: usize = 4096;
 
 /// A window has at least so many requests, however slow.
 const LEAST: usize = 3;
+/// So many clients get in each other's way when they begin.
+const CROWD: usize = 8;
 
 /// A request of one of `SIZES`, and what became of it.
 #[derive(Clone)]
@@ -78,10 +80,17 @@ impl Load {
 
     /// Requests one after the other on each connection for as long as LENGTH, a few at least, all of them to their ends.
     pub fn run(&self, length: Duration, serial: &AtomicU64) -> Result<Vec<Sent>> {
-        let until = Instant::now() + length;
+        // On a busy host it takes seconds until so many clients are there; none begins before all can.
+        let ready = Barrier::new(self.at_a_time);
         let (outcomes, turns) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
         let work = || {
             let mut client = Client::new(&self.target);
+            if self.at_a_time >= CROWD {
+                // What a client needs at its first request it has then.
+                client.send(&Request { close: true, ..Request::get("/health") })?;
+            }
+            ready.wait();
+            let until = Instant::now() + length;
             loop {
                 let turn = turns.fetch_add(1, Ordering::Relaxed);
                 let outcome = client.send(&self.request(serial.fetch_add(1, Ordering::Relaxed), turn))?;
