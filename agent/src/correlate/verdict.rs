@@ -106,6 +106,8 @@ const UNREAD: f64 = 0.3;
 const NETWORK: f64 = 0.20;
 /// The round-trip time from which on a full send buffer is put down to the way and not to the reader.
 const FAR_S: f64 = 0.02;
+/// The round-trip time beyond the usual that makes a response late: a receiver may hold its acknowledgement back for 40 ms.
+const LATE_S: f64 = 0.05;
 const QUEUE: f64 = 0.25;
 /// A GPU is busy from this time share on.
 const GPU_BUSY: f64 = 0.9;
@@ -225,7 +227,7 @@ fn divide(request: &Request, baseline: &Baseline, expected: Option<Expected>, gp
 /// for the server does not wait for it.
 fn late(request: &Request, baseline: &Baseline) -> f64 {
     let usual_s = baseline.usual_rtt_s().unwrap_or(0.0);
-    let far_s = (request.network.rtt_s - usual_s).max(0.0);
+    let far_s = Some(request.network.rtt_s - usual_s).filter(|far_s| *far_s >= LATE_S).unwrap_or(0.0);
     // One alone is a tail that the client was slow to acknowledge, as often as not.
     let again = request.network.retransmits.saturating_sub(1);
     let again_s = f64::from(again) * (RETRANSMIT_S + request.network.rtt_s);

@@ -109,6 +109,11 @@ fn a_client_that_does_not_read_is_told_from_a_way_that_loses() {
     assert_eq!(verdict(Request { network: far, ..quiet() }, None), Verdict::NetworkBound);
     let near = NetworkShare { rtt_s: 0.004, ..NetworkShare::default() };
     assert_eq!(verdict(Request { network: near, ..quiet() }, None), Verdict::HostOk);
+    // A client that holds back the acknowledgement of a short response.
+    let held_back = NetworkShare { rtt_s: 0.039, ..NetworkShare::default() };
+    let mut short = Request { network: held_back, duration_s: 0.012, ttft_s: Some(0.005), ..quiet() };
+    short.output_tokens = Some(1);
+    assert_eq!(verdict(short, None), Verdict::HostOk);
 }
 
 #[test]

@@ -130,6 +130,10 @@ impl Profile {
         for (pid, why) in &self.python.unreadable {
             line(format_args!("no Python stacks of process {pid}: {why}"));
         }
+        if self.python.torn > self.python.stacks {
+            let (torn, read) = (self.python.torn, self.python.stacks);
+            line(format_args!("{torn} Python stacks could not be followed to their end, {read} could be"));
+        }
         let on_cpu = self.merged.samples.iter().filter(|sample| sample.what == What::OnCpu).count() as u64;
         if on_cpu != 0 && self.told.short * 4 > on_cpu {
             let share = percent(self.told.short, on_cpu);

@@ -47,9 +47,15 @@ pub struct Layout {
     pub text_state: usize,
     pub text_length: usize,
     pub text_ascii: usize,
-    /// Position in the state of "is ASCII", and of three bits that say how wide a character is.
-    pub text_ascii_bit: u32,
-    pub text_kind_bit: u32,
+}
+
+/// A text's state: bytes per character, and whether all of them are ASCII. Three bits of width, "in one piece" and "is
+/// ASCII" stand behind two bits, or in builds without a GIL (and some of the first 3.14) behind 8 or 16; what stands before
+/// them is 0 to 3, so that each is told from the others. None: no text.
+pub fn text_state(state: u64) -> Option<(usize, bool)> {
+    let fits = |at: &u32| matches!(state >> at & 0b1111, 0b1001 | 0b1010 | 0b1100);
+    let at = [2, 16, 8].into_iter().find(fits)?;
+    Some(((state >> at & 0b111) as usize, state >> at & 0b10000 != 0))
 }
 
 /// Frames of the interpreter's own.
@@ -85,8 +91,6 @@ const V3_9: Layout = Layout {
     text_state: 32,
     text_length: 16,
     text_ascii: 48,
-    text_ascii_bit: 6,
-    text_kind_bit: 2,
 };
 const V3_11: Layout = Layout {
     minor: 11,
@@ -171,9 +175,6 @@ impl Layout {
             code_filename: offset(code + 1)?,
             code_name: offset(code + 3)?,
             code_line: offset(code + 5)?,
-            // Since 3.14 the state begins with 16 bits of another thing.
-            text_ascii_bit: if minor >= 14 { 20 } else { 6 },
-            text_kind_bit: if minor >= 14 { 16 } else { 2 },
             ..V3_12
         })
     }
@@ -194,6 +195,15 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_width_of_a_text_is_found_in_each_form_of_its_state() {
+        assert_eq!(text_state(0x65d4_1d86 & !0xff | 0x66), Some((1, true)), "with rubbish behind it");
+        assert_eq!(text_state(0b010_1001 << 2 & 0x7f), Some((1, false)));
+        assert_eq!(text_state(1 | 0b1_1001 << 8), Some((1, true)));
+        assert_eq!(text_state(3 | 0b0_1100 << 16), Some((4, false)));
+        assert_eq!(text_state(0), None);
+    }
 
     #[test]
     fn a_description_is_read_by_position() {

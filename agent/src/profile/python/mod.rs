@@ -65,6 +65,7 @@ pub struct Told {
     /// Processes whose stacks could not be read, and why.
     pub unreadable: Vec<(u32, String)>,
     pub ticks: u64,
+    pub stacks: u64,
     /// Stacks that changed while they were read.
     pub torn: u64,
     pub cpu_ns: u64,
@@ -192,6 +193,7 @@ impl Ticks {
                     Ok(seen) => {
                         (*errors, *times) = (0, 0);
                         told.torn += std::mem::take(&mut walker.torn);
+                        told.stacks += seen.stacks.len() as u64;
                         let thread = |stack: walk::Stack| {
                             let state = states.of(stack.tid, stack.holds_gil, &seen.gil);
                             ThreadStack { tid: stack.tid, state, functions: stack.functions }

@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     find::Interpreter,
-    layout::{Current, GIL_BYTES, GIL_HOLDER, GIL_LOCKED, Gil, Layout, NOT_PYTHON},
+    layout::{Current, GIL_BYTES, GIL_HOLDER, GIL_LOCKED, Gil, Layout, NOT_PYTHON, text_state},
     tids::Tids,
 };
 use crate::probe::memory;
@@ -295,15 +295,11 @@ impl Walker {
         let mut bytes = Vec::new();
         memory::read(self.pid, &[(at, layout.text_ascii)], &mut bytes).ok()?;
         let (length, state) = (word(&bytes, layout.text_length) as usize, word(&bytes, layout.text_state));
-        let kind = (state >> layout.text_kind_bit & 7) as usize;
+        let (kind, is_ascii) = text_state(state)?;
         // One or two more words stand before the characters of what is not ASCII.
         let wide = [24, 16][usize::from(layout.minor >= 12)];
-        let (from, width) = if state >> layout.text_ascii_bit & 1 == 1 {
-            (layout.text_ascii, 1)
-        } else {
-            (layout.text_ascii + wide, kind)
-        };
-        if length == 0 || length > 1 << 16 || !matches!(width, 1 | 2 | 4) {
+        let (from, width) = if is_ascii { (layout.text_ascii, 1) } else { (layout.text_ascii + wide, kind) };
+        if length == 0 || length > 1 << 16 {
             return None;
         }
         let length = length.min(TEXT_BYTES);

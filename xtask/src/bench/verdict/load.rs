@@ -1,8 +1,8 @@
 //! The users: streams and whole responses, prompts of several lengths, a few at a time. One window of it, and what its
 //! requests took as the clients saw it.
 
-use std::sync::{Barrier, Mutex};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
