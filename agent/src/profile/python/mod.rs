@@ -36,6 +36,8 @@ const FUNCTIONS_NS: u64 = 10_000_000_000;
 /// A process may be about to run another program, such as an interpreter: so often it is looked again, so far apart.
 const LOOKS: u32 = 40;
 const LOOK_NS: u64 = 250_000_000;
+/// How long it sleeps where no process runs Python, unless it is told of one.
+const IDLE_NS: u64 = 1_000_000_000;
 /// Errors in a row after which it is looked at anew.
 const ERRORS: u32 = 20;
 
@@ -141,7 +143,9 @@ impl Ticks {
             let now = monotonic_ns();
             match told.recv_timeout(Duration::from_nanos(due.saturating_sub(now))) {
                 Ok(pids) => {
-                    self.now_there(&pids);
+                    if self.now_there(&pids) {
+                        due = due.min(now + self.period.as_nanos() as u64);
+                    }
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -157,7 +161,7 @@ impl Ticks {
             // Smoothed, so that one look at a new process does not make the next ticks rare.
             cost += ((thread_cpu_ns() - cpu) as f64 - cost) / 16.0;
             wait = self.period.max(Duration::from_nanos((cost / SHARE) as u64));
-            due = (due + wait.as_nanos() as u64).max(now);
+            due = (due + wait.as_nanos() as u64).max(self.nothing_before(now)).max(now);
         }
         let _ = wait;
         self.told.cpu_ns = thread_cpu_ns();
@@ -168,11 +172,24 @@ impl Ticks {
         self.told
     }
 
-    fn now_there(&mut self, pids: &[u32]) {
+    /// Until then there is nothing to read: a tick would only cost.
+    fn nothing_before(&self, now: u64) -> u64 {
+        let each = self.processes.values().map(|process| match process {
+            Process::Read { .. } => now,
+            Process::Looked { next_ns, .. } => *next_ns,
+            Process::Given => now + IDLE_NS,
+        });
+        each.min().unwrap_or(now + IDLE_NS)
+    }
+
+    /// Whether one of them is new.
+    fn now_there(&mut self, pids: &[u32]) -> bool {
         self.processes.retain(|pid, _| pids.contains(pid));
+        let before = self.processes.len();
         for pid in pids {
             self.processes.entry(*pid).or_insert(Process::Looked { times: 0, next_ns: 0 });
         }
+        self.processes.len() > before
     }
 
     fn forget_functions(&mut self) {
