@@ -121,6 +121,17 @@ fn runs_become_switches_and_wake_ups() {
 }
 
 #[test]
+fn a_run_whose_beginning_was_not_told_has_no_length() {
+    let (_, packets) = recorded(|timeline| {
+        timeline.sched(&run(10, (100, STATE_SLEEP), 200, 210, (300, STATE_SLEEP as u32)));
+        timeline.sched(&resumed(10, 400, 0, (500, STATE_SLEEP as u32)));
+    });
+    let runs: Vec<u64> =
+        switches(&packets, 1).iter().filter(|(.., next)| *next == 10).map(|(at_ns, ..)| *at_ns).collect();
+    assert_eq!(runs, [210, 500]);
+}
+
+#[test]
 fn what_was_before_and_is_after_is_shown() {
     let blocked = |tid| FoundThread { tgid: 7, tid, syscall: Some(libc::SYS_futex as u32), on_socket: false };
     let running = FoundThread { tgid: 7, tid: 12, syscall: None, on_socket: false };
