@@ -21,6 +21,9 @@ const KERNEL_LINE: &str = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off 
     random.trust_cpu=on nowatchdog cryptomgr.notests=1 init_on_alloc=0 8250.nr_uarts=2 rcupdate.rcu_expedited=1 \
     audit=0 lsm=lockdown,yama,bpf";
 const INIT: &str = include_str!("init.sh");
+/// What the guest writes to its console each second, and how long without it until the guest counts as dead.
+const BEAT: &str = "@@inferscope beat";
+const SILENCE: Duration = Duration::from_secs(60);
 
 pub struct Guest {
     kernel: PathBuf,
@@ -41,13 +44,20 @@ pub struct Outcome {
     pub wall: Duration,
     pub jobs: Vec<JobEnd>,
     pub console: String,
+    /// Its kernel no longer ran anything, so its end says nothing about the program that it was at.
+    pub dead: bool,
 }
 
 impl Outcome {
     pub fn console_tail(&self) -> String {
-        let lines: Vec<&str> = self.console.lines().collect();
-        lines[lines.len().saturating_sub(15)..].iter().map(|line| format!("    {line}\n")).collect()
+        tail(&self.console, 15)
     }
+}
+
+/// The last LINES of TEXT, indented.
+pub fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].iter().map(|line| format!("    {line}\n")).collect()
 }
 
 impl Guest {
@@ -96,14 +106,16 @@ impl Guest {
             (work.path().join("initrd"), work.path().join("output"), work.path().join("console"));
         fs::write(&initrd, self.packed()?)?;
         let started = Instant::now();
-        self.wait(self.qemu(&initrd, &output, &console).stderr(fs::File::create(work.path().join("qemu"))?))?;
+        let messages = fs::File::create(work.path().join("qemu"))?;
+        let dead = self.wait(self.qemu(&initrd, &output, &console).stderr(messages), &console)?;
         let wall = started.elapsed();
         let text = String::from_utf8_lossy(&fs::read(&output).unwrap_or_default()).replace('\r', "");
         let (release, jobs) = parse(&text);
         let read =
             |file: &str| String::from_utf8_lossy(&fs::read(work.path().join(file)).unwrap_or_default()).into_owned();
-        let console = [read("console"), read("qemu")].concat();
-        Ok(Outcome { release, wall, jobs, console })
+        let messages: String =
+            read("console").lines().filter(|line| !line.contains(BEAT)).flat_map(|line| [line, "\n"]).collect();
+        Ok(Outcome { release, wall, jobs, console: messages + &read("qemu"), dead })
     }
 
     fn packed(&self) -> Result<Vec<u8>> {
@@ -115,7 +127,9 @@ impl Guest {
 
     fn qemu(&self, initrd: &Path, output: &Path, console: &Path) -> Command {
         // KVM inside a virtual machine is often half there, and emulation boots in two seconds: KVM only when asked for.
-        let accelerator = std::env::var("INFERSCOPE_VM_ACCEL").unwrap_or_else(|_| "tcg".into());
+        // One thread for all virtual CPUs: with one for each, a CPU at times runs into an instruction that another is
+        // just patching, which real ones do not, and the guest dies of it.
+        let accelerator = std::env::var("INFERSCOPE_VM_ACCEL").unwrap_or_else(|_| "tcg,thread=single".into());
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(["-M", "pc", "-accel", &accelerator, "-cpu", "max,la57=off"]);
         qemu.args(["-smp", &self.cpus.to_string(), "-m", &MEMORY_MB.to_string()]);
@@ -127,21 +141,29 @@ impl Guest {
         qemu
     }
 
-    fn wait(&self, qemu: &mut Command) -> Result<()> {
+    /// True where the guest's sign of life stayed away, and the guest was ended for it.
+    fn wait(&self, qemu: &mut Command, console: &Path) -> Result<bool> {
         let started = Instant::now();
+        let mut last = (0, started);
         let mut group = process::Group::spawn(qemu).context("run `cargo xtask setup --only vm`")?;
         while group.try_wait()?.is_none() {
             if process::interrupted() {
                 bail!("interrupted");
             }
-            if started.elapsed() > self.limit {
-                eprintln!("the guest ran longer than {}: ended", step::seconds(self.limit));
+            let written = fs::metadata(console).map_or(0, |file| file.len());
+            if written != last.0 {
+                last = (written, Instant::now());
+            }
+            let silent = last.1.elapsed() > SILENCE;
+            if silent || started.elapsed() > self.limit {
+                let why = if silent { "showed no sign of life for" } else { "ran longer than" };
+                eprintln!("the guest {why} {}: ended", step::seconds(if silent { SILENCE } else { self.limit }));
                 group.end();
-                break;
+                return Ok(silent);
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(())
+        Ok(false)
     }
 }
 

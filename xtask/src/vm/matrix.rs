@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::boot::{Guest, Outcome};
+use super::boot::{self, Guest, JobEnd, Outcome};
 use super::fetch::Kernel;
 use crate::libtest::Counts;
 use crate::{build, cargo, paths, process, step};
@@ -104,15 +104,23 @@ fn boot(kernel: &Kernel, jobs: &[Job], helpers: &[PathBuf]) -> Result<Outcome> {
         guest.job(&job.binary, job.args.clone())?;
     }
     let mut outcome = guest.boot()?;
-    if outcome.jobs.is_empty() || outcome.console.contains("Oops: int3") {
-        // The emulator at times runs into an instruction that the guest is patching on its other processor.
-        println!("  again    {}: the guest died while its kernel patched itself", kernel.release);
+    if outcome.dead || outcome.jobs.is_empty() || outcome.console.contains("Oops: int3") {
+        println!("  again    {}: the guest died:\n{}", kernel.release, outcome.console_tail());
         outcome = guest.boot()?;
     }
     let text: String = outcome.jobs.iter().map(|job| format!("{}exit code {:?}\n", job.output, job.code)).collect();
     let file = paths::cache("matrix")?.join(&kernel.release);
     fs::write(file, text + "\nkernel messages:\n" + &outcome.console).context("cannot write .cache/matrix")?;
     Ok(outcome)
+}
+
+/// What a program said of its failure; of one that did not come to its end, where it and the kernel were.
+fn failure(end: &JobEnd, outcome: &Outcome) -> String {
+    if end.code.is_none() {
+        return boot::tail(&end.output, 15) + "  the kernel's last messages:\n" + &boot::tail(&outcome.console, 60);
+    }
+    let said = end.output.split_once("\nfailures:\n").map_or(&*end.output, |(_, said)| said);
+    said.lines().take(80).map(|line| format!("    {line}\n")).collect()
 }
 
 fn names(jobs: &[Job]) -> Vec<&str> {
@@ -142,6 +150,9 @@ fn print_row(kernel: &Kernel, jobs: &[Job], outcome: Outcome) -> Result<Counts> 
             }
             Some(end) => {
                 let counts = Counts::of(&end.output, end.code == Some(0));
+                if counts.failed > 0 {
+                    println!("{} on {} failed:\n{}", job.name, kernel.release, failure(end, &outcome));
+                }
                 (counts, format!("{}/{}/{}", counts.passed, counts.failed, counts.skipped))
             }
         };
