@@ -44,6 +44,8 @@ pub struct Rig {
     pub groups: Groups,
     /// For those who want the same CPUs.
     pub neighbours: Groups,
+    /// The agent's own, as a service has one: in a group with the clients its priority would take their share of a CPU.
+    _home: Groups,
     pub serial: AtomicU64,
     dir: tempfile::TempDir,
 }
@@ -75,10 +77,12 @@ impl Rig {
         }
         let server = Server::start_in(engine, &Options::default(), &place)?;
         let gpu = Gpu::new(dir.path(), &pids(&groups)?)?;
-        let agent = agent(&dir, &gpu)?;
+        let home = Groups::new(&format!("{name}-agent"))?;
+        let agent = agent(&dir, &gpu, &home)?;
         let records = RefCell::new(Records::new(agent.records_path().to_owned()));
         let (network, serial) = (RefCell::new(network), AtomicU64::new(1));
-        let rig = Self { engine, records, agent, server, gpu, disk, network, groups, neighbours, serial, dir };
+        let rig =
+            Self { engine, records, agent, server, gpu, disk, network, groups, neighbours, _home: home, serial, dir };
         rig.wait_until_watched()?;
         Ok(rig)
     }
@@ -159,11 +163,16 @@ impl Rig {
     }
 }
 
-fn agent(dir: &tempfile::TempDir, gpu: &Gpu) -> Result<Agent> {
+fn agent(dir: &tempfile::TempDir, gpu: &Gpu, home: &Groups) -> Result<Agent> {
     let file = dir.path().join("agent.toml");
     let library = gpu.library();
     fs::write(&file, format!("[nvml]\nlibrary = \"{}\"\ninterval = \"100ms\"\n", library.display()))?;
-    Agent::start(&["--config".to_owned(), file.display().to_string()])
+    let agent = Agent::start(&["--config".to_owned(), file.display().to_string()])?;
+    let pid = agent.running.pid().to_string();
+    for members in home.members() {
+        fs::write(&members, &pid).with_context(|| format!("cannot write {}", members.display()))?;
+    }
+    Ok(agent)
 }
 
 /// The server and all that it started.
