@@ -47,8 +47,8 @@ use crate::{
 const BATCH: usize = 65_536;
 /// The least time between two turns: records gather meanwhile, so that a busy server does not mean a busy agent.
 const PAUSE: Duration = Duration::from_millis(10);
-/// The longest time between two turns.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How much longer the kernel side may take to ask for the next turn: each takes a CPU from whatever runs there.
+const PATIENCE: Duration = Duration::from_millis(90);
 const PUBLISH_NS: u64 = 200_000_000;
 const TICK_NS: u64 = 1_000_000_000;
 const CLOSES_NS: u64 = 10 * TICK_NS;
@@ -145,7 +145,7 @@ impl Pipeline {
         let mut next_tick = monotonic_ns() + TICK_NS;
         let (mut next_closes, mut next_sweep) = (next_tick + CLOSES_NS, next_tick + SWEEP_NS);
         while !self.stop.load(Ordering::Relaxed) {
-            self.turn();
+            let gathered = self.turn();
             let now = monotonic_ns();
             if now >= next_tick {
                 self.tick(now);
@@ -164,8 +164,10 @@ impl Pipeline {
                 self.publish(now);
                 next_publish = now + PUBLISH_NS;
             }
-            std::thread::sleep(PAUSE);
-            self.ring.wait(PATIENCE);
+            if gathered < BATCH {
+                std::thread::sleep(PAUSE);
+                self.ring.wait(PATIENCE);
+            }
         }
         self.turn();
         self.end_timeline();
@@ -178,7 +180,8 @@ impl Pipeline {
         self.publish(monotonic_ns());
     }
 
-    fn turn(&mut self) {
+    /// How many records there were.
+    fn turn(&mut self) -> usize {
         while let Ok(find) = self.scout.finds.try_recv() {
             match find {
                 Find::Service(found) => self.found(*found),
@@ -188,11 +191,11 @@ impl Pipeline {
             }
         }
         self.tell_found();
-        self.drain();
+        self.drain()
     }
 
-    /// Takes what is in the ring through every stage.
-    fn drain(&mut self) {
+    /// Takes what is in the ring through every stage; how many records there were.
+    fn drain(&mut self) -> usize {
         if let Some(nvml) = &self.judging.nvml {
             self.judging.gpus.push(nvml.snapshot());
         }
@@ -259,6 +262,7 @@ impl Pipeline {
         for socket in sessions.take_useless() {
             watcher.ignore_connection(socket);
         }
+        batch
     }
 
     fn publish(&mut self, now: u64) {

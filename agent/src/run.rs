@@ -174,7 +174,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let pipeline = Pipeline {
         timeline,
         profile,
-        ring: Ring::new(ring),
+        ring: Ring::new(ring)?,
         watcher,
         reader,
         sessions: Sessions::new(limits),

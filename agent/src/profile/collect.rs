@@ -2,7 +2,7 @@
 //! kept until the end, for a request's phases are known when it has ended.
 
 use std::{
-    sync::mpsc::{Receiver, SyncSender},
+    sync::mpsc::{Receiver, SyncSender, TryRecvError},
     time::Duration,
 };
 
@@ -20,6 +20,8 @@ use crate::services::ServiceTable;
 /// Samples that are kept at most.
 const SAMPLES: usize = 2_000_000;
 const THREADS: usize = 100_000;
+/// Samples gather meanwhile: a wake-up for each would take a CPU from what is being sampled.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a sample tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,18 +90,18 @@ impl Collector {
         Self { weight_ns: 1_000_000_000 / u64::from(frequency_hz.max(1)), ..Self::default() }
     }
 
-    /// Gathers until the end is told. `python` hears which processes there are.
+    /// Gathers until the end is told, for which this thread is to be unparked. `python` hears which processes there are.
     pub(super) fn run(mut self, messages: &Receiver<Message>, python: &SyncSender<Vec<u32>>) -> Collected {
         loop {
-            match messages.recv_timeout(Duration::from_secs(1)) {
+            match messages.try_recv() {
                 Ok(Message::Native(native)) => self.native(&native),
                 Ok(Message::Python(tick)) => self.python(&tick),
                 Ok(Message::Request(service, times)) => self.all.phases.add(&service, times),
                 Ok(Message::InFlight(index, times)) => self.in_flight.push((index, times)),
                 Ok(Message::Services(table)) => self.services(&table, python),
                 Ok(Message::Exec(pid)) => self.all.maps.forget(pid),
-                Ok(Message::End) => break,
-                Err(_) => {}
+                Ok(Message::End) | Err(TryRecvError::Disconnected) => break,
+                Err(TryRecvError::Empty) => std::thread::park_timeout(PAUSE),
             }
         }
         self.settle();

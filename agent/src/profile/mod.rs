@@ -114,6 +114,7 @@ impl Profiler {
         // Ticks of Python that come after the end find no one, and are not lost.
         let lost = self.feed.lost.load(Ordering::Relaxed);
         self.feed.to.send(Message::End).context("the profile thread failed: please report the message above")?;
+        self.collector.thread().unpark();
         let collected = self.collector.join().map_err(|_| anyhow!("the profile thread failed"))?;
         let python = self.python.end();
         let cpu = python.cpu_ns as f64 / python.took_ns.max(1) as f64;
