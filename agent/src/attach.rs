@@ -5,12 +5,11 @@
 mod profiling;
 mod progress;
 mod recording;
+mod summary;
 mod unseen;
 mod words;
 
 use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
     io::{self, IsTerminal as _, Write},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
@@ -22,13 +21,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use profiling::Profiling;
 use progress::Progress;
 use recording::Recording;
+use summary::{Beside, Summary, seconds, summary_text};
 use unseen::Counters;
-use words::Findings;
 
 use crate::{
     cli::{AttachArgs, AttachFormat, LogArgs},
     commands,
-    correlate::{HostShare, Request, Verdict},
+    correlate::{Request, Verdict},
     export::{
         jsonl,
         lines::Lines,
@@ -42,56 +41,6 @@ use crate::{
 
 /// How long the end waits for standard output to take what there is, and then the summary.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-#[derive(Default)]
-struct Summary {
-    requests: u64,
-    errors: u64,
-    input_tokens: u64,
-    output_tokens: u64,
-    ttft: Vec<f64>,
-    tpot: Vec<f64>,
-    duration: Vec<f64>,
-    oncpu: f64,
-    runqueue: f64,
-    findings: Findings,
-}
-
-/// Figures kept for quantiles; a longer run keeps the first ones and says so.
-const KEPT: usize = 100_000;
-
-impl Summary {
-    fn add(&mut self, request: &Request) {
-        self.requests += 1;
-        self.errors += u64::from(request.error_type.is_some());
-        self.input_tokens += request.input_tokens.unwrap_or(0);
-        self.output_tokens += request.output_tokens.unwrap_or(0);
-        if self.duration.len() < KEPT {
-            self.ttft.extend(request.ttft_s);
-            self.tpot.extend(request.tpot_s);
-            self.duration.push(request.duration_s);
-        }
-        if let Some(host) = &request.host.total {
-            self.oncpu += host.oncpu_s;
-            self.runqueue += host.runqueue_s;
-        }
-        self.findings.add(request);
-    }
-}
-
-fn quantile(values: &mut [f64], q: f64) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let at = (q * (values.len().checked_sub(1)? as f64)).round() as usize;
-    values.get(at).copied()
-}
-
-fn seconds(value: Option<f64>) -> String {
-    match value {
-        None => "-".to_owned(),
-        Some(s) if s < 1.0 => format!("{:.1} ms", s * 1e3),
-        Some(s) => format!("{s:.2} s"),
-    }
-}
 
 fn request_line(request: &Request, out: &mut Vec<u8>) -> io::Result<()> {
     let tokens = |tokens: Option<u64>| tokens.map_or("-".to_owned(), |t| t.to_string());
@@ -112,57 +61,6 @@ fn request_line(request: &Request, out: &mut Vec<u8>) -> io::Result<()> {
         request.error_type.as_deref().or(request.finish_reason.as_deref()).unwrap_or("-"),
         request.finding.verdict.map_or("-", Verdict::name),
     )
-}
-
-/// What stands beside the requests in a summary.
-#[derive(Default)]
-struct Beside {
-    /// What was lost meanwhile, by place.
-    lost: Vec<(&'static str, u64)>,
-    /// What the threads did during the whole time.
-    all: Option<HostShare>,
-    unseen: Vec<String>,
-}
-
-fn summary_text(summary: &mut Summary, beside: &Beside, json: bool) -> String {
-    let Beside { lost, all, unseen } = beside;
-    let (ttft50, ttft95) = (quantile(&mut summary.ttft, 0.5), quantile(&mut summary.ttft, 0.95));
-    let tpot50 = quantile(&mut summary.tpot, 0.5);
-    let (d50, d95) = (quantile(&mut summary.duration, 0.5), quantile(&mut summary.duration, 0.95));
-    if json {
-        let value = serde_json::json!({ "summary": {
-            "requests": summary.requests, "errors": summary.errors,
-            "input_tokens": summary.input_tokens, "output_tokens": summary.output_tokens,
-            "ttft_p50_s": ttft50, "ttft_p95_s": ttft95, "tpot_p50_s": tpot50,
-            "duration_p50_s": d50, "duration_p95_s": d95,
-            "lost": lost.iter().copied().collect::<BTreeMap<_, _>>(),
-            "findings": summary.findings.json(all.as_ref(), unseen),
-        }});
-        return format!("{value}\n");
-    }
-    let mut text = format!(
-        "\n{} requests, {} errors, {} tokens in, {} out\n\
-         ttft p50 {} p95 {}, tpot p50 {}, duration p50 {} p95 {}\n\
-         host during requests (thread time, overlapping requests each count it): on-CPU {}, run queue {}\n",
-        summary.requests,
-        summary.errors,
-        summary.input_tokens,
-        summary.output_tokens,
-        seconds(ttft50),
-        seconds(ttft95),
-        seconds(tpot50),
-        seconds(d50),
-        seconds(d95),
-        seconds(Some(summary.oncpu)),
-        seconds(Some(summary.runqueue)),
-    );
-    if !lost.is_empty() {
-        let lost: Vec<String> = lost.iter().map(|(place, count)| format!("{place} {count}")).collect();
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "lost, so that figures may be too small: {}", lost.join(", "));
-    }
-    text.push_str(&summary.findings.text(all.as_ref(), unseen));
-    text
 }
 
 /// Waits for the end of the time, of the process, or of the operator's patience.
@@ -320,28 +218,4 @@ fn end(summary: &mut Summary, mut beside: Beside, printer: Lines, json: bool) ->
         );
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn losses_stand_in_both_summaries() {
-        let beside = Beside { lost: vec![("ring_payload", 7), (RECORDS, 2)], ..Beside::default() };
-        let mut summary = Summary { requests: 3, ..Summary::default() };
-        let text = summary_text(&mut summary, &beside, false);
-        assert!(text.ends_with("too small: ring_payload 7, records 2\n"), "{text}");
-        let json: serde_json::Value = serde_json::from_str(&summary_text(&mut summary, &beside, true)).unwrap();
-        assert_eq!(json["summary"]["lost"], serde_json::json!({ "ring_payload": 7, "records": 2 }));
-    }
-
-    #[test]
-    fn without_losses_there_is_no_word_of_them() {
-        let text = summary_text(&mut Summary::default(), &Beside::default(), false);
-        assert!(!text.contains("lost") && text.ends_with("run queue 0.0 ms\n"), "{text}");
-        let json: serde_json::Value =
-            serde_json::from_str(&summary_text(&mut Summary::default(), &Beside::default(), true)).unwrap();
-        assert_eq!(json["summary"]["lost"], serde_json::json!({}));
-    }
 }
