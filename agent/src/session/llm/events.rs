@@ -1,5 +1,6 @@
 //! The events of a streamed response, each a JSON document that is read as it passes.
 
+use super::echo::{Marked, Pattern};
 use super::figures::{Draft, Figures};
 use super::json_paths::PathTree;
 use super::json_scan::Scanner;
@@ -15,15 +16,20 @@ pub struct EventReader {
     /// So many bytes of `DONE` are all that the event's data has had so far.
     done_bytes: Option<usize>,
     named_error: bool,
+    pattern: Pattern,
+    /// The event under way is the pattern with other content.
+    repeats: bool,
 }
 
 impl EventReader {
     pub fn new(draft: Draft) -> Self {
-        Self { scanner: Scanner::default(), draft, done_bytes: Some(0), named_error: false }
+        let (scanner, pattern) = (Scanner::default(), Pattern::default());
+        Self { scanner, draft, done_bytes: Some(0), named_error: false, pattern, repeats: false }
     }
 
     /// Forgets the event under way.
     pub fn gap(&mut self) {
+        self.repeats = false;
         self.scanner.reset();
         self.draft.renew();
         self.done_bytes = Some(0);
@@ -41,10 +47,21 @@ impl EventReader {
     }
 
     fn data(&mut self, mut bytes: &[u8], tree: &PathTree) {
-        if let Some(known) = self.done_bytes {
-            if known == 0 {
-                bytes = bytes.trim_ascii_start();
+        if self.repeats {
+            // What follows a document is ignored.
+            return;
+        }
+        if self.done_bytes == Some(0) {
+            bytes = bytes.trim_ascii_start();
+            self.repeats = self.pattern.fits(bytes);
+            if self.repeats {
+                return;
             }
+            self.pattern.begin(bytes);
+        } else {
+            self.pattern.begin(&[]);
+        }
+        if let Some(known) = self.done_bytes {
             let same = bytes.iter().zip(&DONE[known..]).take_while(|(a, b)| a == b).count();
             let rest = &bytes[same..];
             if rest.trim_ascii_start().is_empty() && (rest.is_empty() || known + same == DONE.len()) {
@@ -52,12 +69,25 @@ impl EventReader {
                 return;
             }
             self.done_bytes = None;
-            self.scanner.push(&DONE[..known], tree, &mut self.draft);
+            self.scan(&DONE[..known], tree);
         }
-        self.scanner.push(bytes, tree, &mut self.draft);
+        self.scan(bytes, tree);
+    }
+
+    fn scan(&mut self, piece: &[u8], tree: &PathTree) {
+        let mut sink = Marked { draft: &mut self.draft, pattern: &mut self.pattern, piece };
+        self.scanner.push(piece, tree, &mut sink);
     }
 
     fn event_over(&mut self, tree: &PathTree, figures: &mut Figures) -> Result<bool, NotJson> {
+        if std::mem::take(&mut self.repeats) {
+            if !self.named_error {
+                // All else that it says was merged with the pattern.
+                return Ok(true);
+            }
+            self.done_bytes = None;
+            self.scanner.push(self.pattern.event(), tree, &mut self.draft);
+        }
         self.scanner.end(tree, &mut self.draft);
         let done = self.done_bytes == Some(DONE.len());
         let empty = self.done_bytes == Some(0) || (self.done_bytes.is_none() && self.scanner.is_fresh());
@@ -70,6 +100,11 @@ impl EventReader {
             self.draft.is_error();
         }
         let content = self.draft.content;
+        if whole && !self.named_error && self.draft.is_only_content() {
+            self.pattern.keep();
+        } else {
+            self.pattern.clear();
+        }
         if whole || self.named_error {
             figures.merge(&mut self.draft);
         }

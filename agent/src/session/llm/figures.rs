@@ -43,6 +43,13 @@ impl Draft {
         *self = Self { known_model: self.known_model, known_id: self.known_id, ..Self::new(self.last_events) };
     }
 
+    /// Whether the document had content, and nothing that one with other content would say again in other words.
+    pub fn is_only_content(&self) -> bool {
+        let Self { model, id, stream, content, ended, choice_finish, finish, status, error, .. } = self;
+        let named = [model, id, choice_finish, status].into_iter().any(Option::is_some);
+        *content && !named && stream.is_none() && !ended && finish.is_none() && !error
+    }
+
     /// Marks the document as an error, whatever is in it.
     pub fn is_error(&mut self) {
         self.error = true;

@@ -4,6 +4,7 @@
 
 mod anthropic;
 mod counts;
+mod echo;
 mod embeddings;
 mod events;
 mod field;
