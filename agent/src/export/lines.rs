@@ -22,7 +22,7 @@ pub const QUEUE: usize = 16_384;
 /// Bytes that are put together at most.
 const BATCH_BYTES: usize = 64 << 10;
 /// How long a line may wait for others.
-const TOGETHER: Duration = Duration::from_millis(50);
+const TOGETHER: Duration = Duration::from_millis(100);
 /// The least time between two words about an output that does not take lines.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 

@@ -1,10 +1,12 @@
 //! What spans and log records say of a request: the record's fields under OpenTelemetry's names where it has them, else
 //! as `inferscope.FIELD`. Computes nothing; holds no text of prompts and completions, as the record holds none.
 
-use inferscope_abi::{FIRST_OFFCPU_STATE, STATE_NAMES};
+use std::sync::LazyLock;
+
+use inferscope_abi::{FIRST_OFFCPU_STATE, STATE_NAMES, STATES};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value::Value};
 
-use crate::correlate::{CAUSE_NAMES, Causes, EngineTimes, HostShare, Request, Verdict};
+use crate::correlate::{CAUSE_NAMES, CAUSES, Causes, EngineTimes, HostShare, Request, Verdict};
 
 /// Longest text of a value, in characters.
 const TEXT_CHARS: usize = 256;
@@ -14,24 +16,28 @@ const TEXT_CHARS: usize = 256;
 pub struct Attributes(pub Vec<KeyValue>);
 
 impl Attributes {
-    fn add(&mut self, key: impl Into<String>, value: Value) {
-        self.0.push(KeyValue { key: key.into(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() });
+    fn add(&mut self, key: &str, value: Value) {
+        self.0.push(KeyValue {
+            key: key.to_owned(),
+            value: Some(AnyValue { value: Some(value) }),
+            ..KeyValue::default()
+        });
     }
 
     /// A text, cut where it is too long.
     pub fn text(&mut self, key: &str, value: Option<&str>) {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
-            self.add(key, Value::StringValue(value.chars().take(TEXT_CHARS).collect()));
+            self.add(key, Value::StringValue(cut(value)));
         }
     }
 
-    fn int(&mut self, key: impl Into<String>, value: Option<u64>) {
+    fn int(&mut self, key: &str, value: Option<u64>) {
         if let Some(value) = value {
             self.add(key, Value::IntValue(i64::try_from(value).unwrap_or(i64::MAX)));
         }
     }
 
-    fn seconds(&mut self, key: impl Into<String>, value: Option<f64>) {
+    fn seconds(&mut self, key: &str, value: Option<f64>) {
         if let Some(value) = value {
             self.add(key, Value::DoubleValue(value));
         }
@@ -44,49 +50,97 @@ impl Attributes {
     /// What the engine did behind its HTTP front.
     pub fn engine(&mut self, times: &EngineTimes) {
         let seconds = [
-            ("handover_s", times.handover_s),
-            ("queue_s", times.queue_s),
-            ("prefill_s", times.prefill_s),
-            ("decode_s", times.decode_s),
+            ("inferscope.engine.handover_s", times.handover_s),
+            ("inferscope.engine.queue_s", times.queue_s),
+            ("inferscope.engine.prefill_s", times.prefill_s),
+            ("inferscope.engine.decode_s", times.decode_s),
         ];
-        seconds.into_iter().for_each(|(name, value)| self.seconds(format!("inferscope.engine.{name}"), value));
+        seconds.into_iter().for_each(|(key, value)| self.seconds(key, value));
         let counts = [
-            ("in_flight", Some(times.in_flight)),
-            ("running", times.running),
-            ("waiting", times.waiting),
-            ("output_tokens", Some(times.output_tokens)),
+            ("inferscope.engine.in_flight", Some(times.in_flight)),
+            ("inferscope.engine.running", times.running),
+            ("inferscope.engine.waiting", times.waiting),
+            ("inferscope.engine.output_tokens", Some(times.output_tokens)),
         ];
-        counts.into_iter().for_each(|(name, value)| self.int(format!("inferscope.engine.{name}"), value));
+        counts.into_iter().for_each(|(key, value)| self.int(key, value));
     }
 
     /// Seconds of a phase by cause, those that are not 0.
-    pub fn causes(&mut self, phase: &str, causes: Option<&Causes>) {
-        for (name, seconds) in CAUSE_NAMES.iter().zip(causes.map(|causes| causes.0).into_iter().flatten()) {
-            self.seconds(format!("inferscope.cause.{phase}.{name}_s"), Some(seconds).filter(|seconds| *seconds > 0.0));
+    pub fn causes(&mut self, phase: Phase, causes: Option<&Causes>) {
+        let keys = KEYS[phase as usize].causes.iter();
+        for (key, seconds) in keys.zip(causes.map(|causes| causes.0).into_iter().flatten()) {
+            self.seconds(key, Some(seconds).filter(|seconds| *seconds > 0.0));
         }
     }
 
     /// The host's share of a phase: CPU and run queue always, of the rest what is not 0.
-    pub fn share(&mut self, phase: &str, share: Option<&HostShare>) {
+    pub fn share(&mut self, phase: Phase, share: Option<&HostShare>) {
         let Some(share) = share else { return };
-        let key = |field: &str| format!("inferscope.host.{phase}.{field}");
+        let keys = &KEYS[phase as usize];
         let some = |value: f64| Some(value).filter(|value| *value > 0.0);
-        self.seconds(key("oncpu_s"), Some(share.oncpu_s));
-        self.seconds(key("runqueue_s"), Some(share.runqueue_s));
-        for (reason, seconds) in STATE_NAMES[FIRST_OFFCPU_STATE..].iter().zip(share.offcpu_s) {
-            self.seconds(key(&format!("offcpu_s.{reason}")), some(seconds));
+        self.seconds(&keys.oncpu_s, Some(share.oncpu_s));
+        self.seconds(&keys.runqueue_s, Some(share.runqueue_s));
+        for (key, seconds) in keys.offcpu_s.iter().zip(share.offcpu_s) {
+            self.seconds(key, some(seconds));
         }
-        self.int(key("major_faults"), Some(share.major_faults).filter(|faults| *faults != 0));
-        self.seconds(key("block_io_s"), some(share.block_io_s));
-        self.int(key("block_io_bytes"), Some(share.block_io_bytes).filter(|bytes| *bytes != 0));
+        self.int(&keys.major_faults, Some(share.major_faults).filter(|faults| *faults != 0));
+        self.seconds(&keys.block_io_s, some(share.block_io_s));
+        self.int(&keys.block_io_bytes, Some(share.block_io_bytes).filter(|bytes| *bytes != 0));
     }
+}
+
+/// What a figure is of.
+#[derive(Clone, Copy, Debug)]
+#[repr(usize)]
+pub enum Phase {
+    Prefill,
+    Decode,
+    Total,
+}
+
+impl Phase {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        ["prefill", "decode", "total"][self as usize]
+    }
+}
+
+/// The names of a phase's figures: put together once, not for each request.
+struct Keys {
+    causes: [String; CAUSES],
+    oncpu_s: String,
+    runqueue_s: String,
+    offcpu_s: [String; STATES - FIRST_OFFCPU_STATE],
+    major_faults: String,
+    block_io_s: String,
+    block_io_bytes: String,
+}
+
+static KEYS: LazyLock<[Keys; 3]> = LazyLock::new(|| {
+    [Phase::Prefill, Phase::Decode, Phase::Total].map(|phase| {
+        let phase = phase.name();
+        let key = |field: &str| format!("inferscope.host.{phase}.{field}");
+        Keys {
+            causes: CAUSE_NAMES.map(|cause| format!("inferscope.cause.{phase}.{cause}_s")),
+            oncpu_s: key("oncpu_s"),
+            runqueue_s: key("runqueue_s"),
+            offcpu_s: std::array::from_fn(|at| key(&format!("offcpu_s.{}", STATE_NAMES[FIRST_OFFCPU_STATE + at]))),
+            major_faults: key("major_faults"),
+            block_io_s: key("block_io_s"),
+            block_io_bytes: key("block_io_bytes"),
+        }
+    })
+});
+
+fn cut(text: &str) -> String {
+    text.char_indices().nth(TEXT_CHARS).map_or(text, |(end, _)| &text[..end]).to_owned()
 }
 
 /// `{operation} {model}`, the name of the request's span.
 pub fn name(request: &Request) -> String {
     let operation = request.operation.unwrap_or_default();
     match &request.model {
-        Some(model) => format!("{operation} {}", model.chars().take(TEXT_CHARS).collect::<String>()),
+        Some(model) => format!("{operation} {}", cut(model)),
         None => operation.to_owned(),
     }
 }
@@ -116,9 +170,9 @@ pub fn of(request: &Request) -> Vec<KeyValue> {
         all.flag("inferscope.gap", true);
     }
     finding(request, &mut all);
-    all.share("prefill", request.host.prefill.as_ref());
-    all.share("decode", request.host.decode.as_ref());
-    all.share("total", request.host.total.as_ref());
+    all.share(Phase::Prefill, request.host.prefill.as_ref());
+    all.share(Phase::Decode, request.host.decode.as_ref());
+    all.share(Phase::Total, request.host.total.as_ref());
     all.0
 }
 
@@ -128,7 +182,7 @@ fn finding(request: &Request, all: &mut Attributes) {
     all.text("inferscope.verdict", finding.verdict.map(Verdict::name));
     all.seconds("inferscope.verdict_confidence", finding.verdict_confidence);
     all.seconds("inferscope.slowdown", finding.slowdown);
-    all.causes("total", finding.causes.total.as_ref());
+    all.causes(Phase::Total, finding.causes.total.as_ref());
     let network = &request.network;
     all.int("inferscope.network.retransmits", Some(u64::from(network.retransmits)).filter(|again| *again != 0));
     all.seconds("inferscope.network.rtt_s", Some(network.rtt_s).filter(|rtt| *rtt > 0.0));
@@ -141,7 +195,7 @@ fn gen_ai(request: &Request, all: &mut Attributes) {
     all.text("gen_ai.response.model", request.response_model.as_deref());
     all.text("gen_ai.response.id", request.id.as_deref());
     if let Some(reason) = &request.finish_reason {
-        let reason = Value::StringValue(reason.chars().take(TEXT_CHARS).collect());
+        let reason = Value::StringValue(cut(reason));
         let values = vec![AnyValue { value: Some(reason) }];
         all.add("gen_ai.response.finish_reasons", Value::ArrayValue(ArrayValue { values }));
     }

@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::{
 };
 
 use super::{
-    attributes::{self, Attributes},
+    attributes::{self, Attributes, Phase},
     resource::{Host, by_service, scope},
     trace::{Finished, span_id},
 };
@@ -57,8 +57,8 @@ fn spans(finished: &Finished<'_>, offset_ns: u64) -> Vec<Span> {
         let (host, causes) = (&request.host, &request.finding.causes);
         let prefill = (host.prefill.as_ref(), causes.prefill.as_ref());
         let decode = (host.decode.as_ref(), causes.decode.as_ref());
-        spans.push(phase(finished, "prefill", (at(0.0), at(ttft_s)), prefill));
-        spans.push(phase(finished, "decode", (at(ttft_s), at(request.duration_s)), decode));
+        spans.push(phase(finished, Phase::Prefill, (at(0.0), at(ttft_s)), prefill));
+        spans.push(phase(finished, Phase::Decode, (at(ttft_s), at(request.duration_s)), decode));
     }
     spans.extend(engine(finished, at));
     spans
@@ -76,14 +76,14 @@ fn engine(finished: &Finished<'_>, at: impl Fn(f64) -> u64) -> Option<Span> {
 
 fn phase(
     finished: &Finished<'_>,
-    name: &str,
+    phase: Phase,
     (from, to): (u64, u64),
     (share, causes): (Option<&HostShare>, Option<&Causes>),
 ) -> Span {
     let mut attributes = Attributes::default();
-    attributes.causes(name, causes);
-    attributes.share(name, share);
-    child(finished, name, (from, to), attributes)
+    attributes.causes(phase, causes);
+    attributes.share(phase, share);
+    child(finished, phase.name(), (from, to), attributes)
 }
 
 fn child(finished: &Finished<'_>, name: &str, (from, to): (u64, u64), attributes: Attributes) -> Span {

@@ -29,6 +29,8 @@ use crate::{clock::unix_offset_ns, config::Otlp, correlate::Request};
 const BATCH: usize = 512;
 /// How long a request may wait for others.
 const TOGETHER: Duration = Duration::from_secs(1);
+/// How long none is looked for after some came: a wake-up for each would cost more than what is done for it.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Everything that the thread owns.
 pub struct Worker {
@@ -110,14 +112,20 @@ impl Gather<'_> {
         let mut ticks = interval_at(Instant::now() + self.config.interval, self.config.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut open, mut due) = (true, Instant::now());
+        let mut next = due;
         loop {
             let room = BATCH - batch.len();
             tokio::select! {
-                taken = requests.recv_many(&mut batch, room), if open => {
+                taken = async {
+                    sleep_until(next).await;
+                    requests.recv_many(&mut batch, room).await
+                }, if open => {
                     open = taken != 0;
                     if taken == batch.len() {
                         due = Instant::now() + TOGETHER;
                     }
+                    // More than fits may be there.
+                    next = Instant::now() + if taken == room { Duration::ZERO } else { PAUSE };
                 }
                 () = sleep_until(due), if !batch.is_empty() => self.requests(&mut batch),
                 _ = ticks.tick() => self.metrics(scrape, began),
