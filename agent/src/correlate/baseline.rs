@@ -43,6 +43,9 @@ pub struct Expected {
 #[derive(Clone, Debug, Default)]
 pub struct Baseline {
     seen: VecDeque<Seen>,
+    /// Requests in flight beside one, as of nine in ten, and the median round-trip time: of those seen.
+    usual_others: Option<f64>,
+    usual_rtt_s: Option<f64>,
     /// Share of each cause, and how far a request's is from it, both as running means.
     shares: [(f64, f64); CAUSES],
     learned: u64,
@@ -99,17 +102,12 @@ impl Baseline {
 
     /// Requests in flight beside one, as of nine in ten.
     pub fn usual_others(&self) -> Option<f64> {
-        if !self.is_known() {
-            return None;
-        }
-        let mut others: Vec<f64> = self.seen.iter().map(|seen| seen.others).collect();
-        let at = (others.len() * 9 / 10).min(others.len() - 1);
-        Some(*others.select_nth_unstable_by(at, f64::total_cmp).1)
+        self.usual_others
     }
 
     /// The usual round-trip time.
     pub fn usual_rtt_s(&self) -> Option<f64> {
-        median(&mut self.seen.iter().map(|seen| seen.rtt_s).collect::<Vec<_>>())
+        self.usual_rtt_s
     }
 
     /// The median of a figure over the sound requests that are most like this one: as many beside it, and then the nearest
@@ -178,6 +176,12 @@ impl Baseline {
             self.seen.pop_front();
         }
         self.seen.push_back(Seen::of(request));
+        if self.is_known() {
+            let mut others: Vec<f64> = self.seen.iter().map(|seen| seen.others).collect();
+            let at = (others.len() * 9 / 10).min(others.len() - 1);
+            self.usual_others = Some(*others.select_nth_unstable_by(at, f64::total_cmp).1);
+            self.usual_rtt_s = median(&mut self.seen.iter().map(|seen| seen.rtt_s).collect::<Vec<_>>());
+        }
     }
 }
 
