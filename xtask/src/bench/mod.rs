@@ -20,6 +20,7 @@ mod stream;
 mod syscall_tax;
 mod table;
 mod timeline;
+mod turns;
 mod verdict;
 mod zmq;
 

@@ -9,7 +9,7 @@ use support::child::{Lines, Running as Child};
 
 use super::engines::Running;
 use super::table::{Row, median};
-use super::{Context, load};
+use super::{Context, load, turns};
 
 const MOST: f64 = 1.05;
 const SOON: Duration = Duration::from_secs(60);
@@ -79,24 +79,26 @@ fn recorded<T>(context: &Context, pid: u32, during: impl FnOnce() -> Result<T>) 
 fn engine(context: &Context, server: &Running, at_a_time: u32) -> Result<Vec<Row>> {
     let (rounds, requests) = if context.quick { (2, 32) } else { (7, 64) };
     p99_ms(server, at_a_time, requests)?;
-    let (mut ratios, mut withouts, mut taken) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..rounds {
-        // Before and after by turns: whatever drifts, drifts both ways.
-        let first = (round % 2 == 0).then(|| p99_ms(server, at_a_time, requests)).transpose()?;
-        let (with, took) = recorded(context, server.pid, || p99_ms(server, at_a_time, requests))?;
-        let without = first.map_or_else(|| p99_ms(server, at_a_time, requests), Ok)?;
-        ratios.push(with / without);
+    let (mut withouts, mut taken) = (Vec::new(), Vec::new());
+    let without = || {
+        let without = p99_ms(server, at_a_time, requests)?;
         withouts.push(without);
+        Ok(without)
+    };
+    let with = || {
+        let (with, took) = recorded(context, server.pid, || p99_ms(server, at_a_time, requests))?;
         taken.push(took);
-    }
-    let (name, ratio, without) = (server.name, median(&ratios), median(&withouts));
+        Ok(with)
+    };
+    let ratios = turns::ratios(rounds, without, with)?;
+    let (name, without) = (server.name, median(&withouts));
     let of = |pick: fn(&Taken) -> f64| median(&taken.iter().map(pick).collect::<Vec<_>>());
     Ok(vec![
         Row::held(
             format!("{name}: p99 between chunks while stacks are taken, {at_a_time} at a time"),
-            format!("{ratio:.3} of without, which is {without:.2} ms (median of {rounds} rounds in turn)"),
+            format!("{ratios}, which is {without:.2} ms"),
             "at most 1.05",
-            ratio <= MOST,
+            ratios.median() <= MOST,
         ),
         Row::told(
             format!("{name}: the agent meanwhile"),

@@ -9,7 +9,7 @@ use support::child::{Lines, Running as Child};
 
 use super::engines::Running;
 use super::table::{Row, median};
-use super::{Context, load};
+use super::{Context, load, turns};
 
 const LEAST: f64 = 0.97;
 const MOST_MB: f64 = 25.0;
@@ -86,12 +86,10 @@ fn losses(said: &str) -> u64 {
 }
 
 fn engine(context: &Context, server: &Running, at_a_time: u32) -> Result<Vec<Row>> {
-    let (rounds, requests) = if context.quick { (2, 16) } else { (7, 32) };
+    let (rounds, requests) = if context.quick { (2, 16) } else { (10, 24) };
     rate(server, at_a_time, requests)?;
-    let (mut ratios, mut sizes, mut endings, mut lost) = (Vec::new(), Vec::new(), Vec::new(), 0);
-    for round in 0..rounds {
-        // Before and after by turns: whatever drifts, drifts both ways.
-        let first = (round % 2 == 0).then(|| rate(server, at_a_time, requests)).transpose()?;
+    let (mut sizes, mut endings, mut lost) = (Vec::new(), Vec::new(), 0);
+    let with = || {
         let mut took = Duration::ZERO;
         let (with, left) = recorded(context, server.pid, || {
             let began = Instant::now();
@@ -102,15 +100,16 @@ fn engine(context: &Context, server: &Running, at_a_time: u32) -> Result<Vec<Row
         sizes.push(left.megabytes * 10.0 / took.as_secs_f64());
         endings.push(left.ending_s);
         lost += left.lost;
-        ratios.push(with / first.map_or_else(|| rate(server, at_a_time, requests), Ok)?);
-    }
-    let (name, ratio, size, ending) = (server.name, median(&ratios), median(&sizes), median(&endings));
+        Ok(with)
+    };
+    let ratios = turns::ratios(rounds, || rate(server, at_a_time, requests), with)?;
+    let (name, size, ending) = (server.name, median(&sizes), median(&endings));
     Ok(vec![
         Row::held(
             format!("{name}: tokens/s while a timeline is recorded, {at_a_time} at a time"),
-            format!("{ratio:.3} of without (median of {rounds} rounds in turn); {lost} events lost"),
+            format!("{ratios}; {lost} events lost"),
             "at least 0.97, none lost",
-            ratio >= LEAST && lost == 0,
+            ratios.median() >= LEAST && lost == 0,
         ),
         Row::held(
             format!("{name}: size of the file"),
