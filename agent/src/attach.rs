@@ -12,7 +12,7 @@ mod words;
 use std::{
     io::{self, IsTerminal as _, Write},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -41,6 +41,8 @@ use crate::{
 
 /// How long the end waits for standard output to take what there is, and then the summary.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How often counters are read.
+const LOOK: Duration = Duration::from_millis(200);
 
 fn request_line(request: &Request, out: &mut Vec<u8>) -> io::Result<()> {
     let tokens = |tokens: Option<u64>| tokens.map_or("-".to_owned(), |t| t.to_string());
@@ -74,20 +76,21 @@ async fn wait(
 ) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut poll = tokio::time::interval(Duration::from_millis(200));
-    let (mut seen, mut absent) = (false, 0);
+    let (mut seen, mut watched_at) = (false, Instant::now());
     let mut progress = Progress::new();
     let who = whom(&args.pids);
     let is_there = |pid: &u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
     let end = tokio::time::sleep(args.duration);
     tokio::pin!(end);
     loop {
+        // What there is to record begins when the process is there.
+        let pause = if seen { LOOK } else { LOOK / 10 };
         tokio::select! {
             () = &mut end => return Ok(()),
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             failure = ended.first() => return Err(failure),
-            _ = poll.tick() => {
+            () = tokio::time::sleep(pause) => {
                 if printer.failing() {
                     return Ok(());
                 }
@@ -110,9 +113,12 @@ async fn wait(
                     commands::say(format!("watching {who} for {time}; Ctrl-C ends\n"));
                 }
                 seen |= watched;
-                absent = if watched { 0 } else { absent + 1 };
+                if watched {
+                    watched_at = Instant::now();
+                }
                 // It may also have ended before it was watched at all.
-                if absent > 0 && seen || absent > 5 && !args.pids.iter().any(is_there) {
+                let never = || watched_at.elapsed() > PATIENCE && !args.pids.iter().any(is_there);
+                if !watched && (seen || never()) {
                     progress.clear();
                     let have = if args.pids.len() > 1 { "have ended" } else { "has ended" };
                     commands::say(format!("{who} {have}\n"));

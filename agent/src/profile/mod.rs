@@ -105,6 +105,8 @@ impl Profiler {
     pub fn services(&mut self, table: ServiceTable) {
         if self.services.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &table)) {
             self.feed.send(Message::Services(Arc::clone(&table)));
+            // Python's reader begins with it.
+            self.collector.thread().unpark();
             self.services = Some(table);
         }
     }
