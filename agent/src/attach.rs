@@ -41,7 +41,7 @@ use crate::{
 
 /// How long the end waits for standard output to take what there is, and then the summary.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often counters are read.
+/// How often counters are read; ten times as often until there are any.
 const LOOK: Duration = Duration::from_millis(200);
 
 fn request_line(request: &Request, out: &mut Vec<u8>) -> io::Result<()> {
@@ -76,7 +76,7 @@ async fn wait(
 ) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let (mut seen, mut watched_at) = (false, Instant::now());
+    let (mut seen, began) = (false, Instant::now());
     let mut progress = Progress::new();
     let who = whom(&args.pids);
     let is_there = |pid: &u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
@@ -113,11 +113,8 @@ async fn wait(
                     commands::say(format!("watching {who} for {time}; Ctrl-C ends\n"));
                 }
                 seen |= watched;
-                if watched {
-                    watched_at = Instant::now();
-                }
                 // It may also have ended before it was watched at all.
-                let never = || watched_at.elapsed() > PATIENCE && !args.pids.iter().any(is_there);
+                let never = || began.elapsed() > 5 * LOOK && !args.pids.iter().any(is_there);
                 if !watched && (seen || never()) {
                     progress.clear();
                     let have = if args.pids.len() > 1 { "have ended" } else { "has ended" };

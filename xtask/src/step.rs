@@ -83,7 +83,11 @@ pub fn work<T>(what: &str, expect: &str, work: impl FnOnce() -> Result<T>) -> Re
 /// The last COUNT lines of FILE, for an error message.
 pub fn tail(file: &Path, count: usize) -> String {
     let bytes = fs::read(file).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
+    last_lines(&String::from_utf8_lossy(&bytes), count)
+}
+
+/// The last COUNT lines of TEXT, indented.
+pub fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(count)..].iter().map(|line| format!("    {line}\n")).collect()
 }

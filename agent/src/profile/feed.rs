@@ -9,8 +9,8 @@ use std::sync::{
 use super::{phases::Times, python::Tick};
 use crate::{correlate::Request, decode::Sample, services::ServiceTable};
 
-/// Messages that may wait.
-pub(super) const ROOM: usize = 16_384;
+/// Messages that may wait: what 256 CPUs give at the highest frequency between two looks of the collector.
+pub(super) const ROOM: usize = 65_536;
 
 /// A thread that was on a CPU.
 #[derive(Debug)]

@@ -22,6 +22,7 @@ const REQUESTS_PER_S: f64 = 100.0;
 const CHUNKS: u64 = 50;
 const AT_A_TIME: u64 = 32;
 const SECONDS: f64 = 20.0;
+const WARM_UP: u32 = 8;
 
 pub fn run(context: &Context) -> Result<Vec<Row>> {
     Ok(vec![own_cpu(context)?, on_a_server(context)?])
@@ -146,10 +147,10 @@ fn on_a_server(context: &Context) -> Result<Row> {
     let with = || {
         let agent = Agent::configured(&[server.pid], &sink.config())?;
         // What an agent does at its start is not what is asked here.
-        rate(&server, 4, 8)?;
+        rate(&server, 4, WARM_UP)?;
         let with = rate(&server, 4, requests)?;
         agent.wait_metrics("its requests are counted", Duration::from_secs(20), |metrics| {
-            metrics.count("inferscope_verdict_total", &[]) >= f64::from(requests)
+            metrics.count("inferscope_verdict_total", &[]) >= f64::from(WARM_UP + requests)
         })?;
         agent.stop()?;
         Ok(with)

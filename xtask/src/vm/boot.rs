@@ -50,14 +50,8 @@ pub struct Outcome {
 
 impl Outcome {
     pub fn console_tail(&self) -> String {
-        tail(&self.console, 15)
+        step::last_lines(&self.console, 15)
     }
-}
-
-/// The last LINES of TEXT, indented.
-pub fn tail(text: &str, lines: usize) -> String {
-    let all: Vec<&str> = text.lines().collect();
-    all[all.len().saturating_sub(lines)..].iter().map(|line| format!("    {line}\n")).collect()
 }
 
 impl Guest {

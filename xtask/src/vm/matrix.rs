@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::boot::{self, Guest, JobEnd, Outcome};
+use super::boot::{Guest, JobEnd, Outcome};
 use super::fetch::Kernel;
 use crate::libtest::Counts;
 use crate::{build, cargo, paths, process, step};
@@ -117,7 +117,8 @@ fn boot(kernel: &Kernel, jobs: &[Job], helpers: &[PathBuf]) -> Result<Outcome> {
 /// What a program said of its failure; of one that did not come to its end, where it and the kernel were.
 fn failure(end: &JobEnd, outcome: &Outcome) -> String {
     if end.code.is_none() {
-        return boot::tail(&end.output, 15) + "  the kernel's last messages:\n" + &boot::tail(&outcome.console, 60);
+        let (said, kernel) = (step::last_lines(&end.output, 15), step::last_lines(&outcome.console, 60));
+        return format!("{said}  the kernel's last messages:\n{kernel}");
     }
     let said = end.output.split_once("\nfailures:\n").map_or(&*end.output, |(_, said)| said);
     said.lines().take(80).map(|line| format!("    {line}\n")).collect()
