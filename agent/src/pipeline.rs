@@ -16,7 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use inferscope_abi::{ExecEvent, ExitEvent, Kind};
@@ -47,8 +47,8 @@ use crate::{
 const BATCH: usize = 65_536;
 /// The least time between two turns: records gather meanwhile, so that a busy server does not mean a busy agent.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How much longer the kernel side may take to ask for the next turn: each takes a CPU from whatever runs there.
-const PATIENCE: Duration = Duration::from_millis(90);
+/// The time between two turns if the kernel side does not ask for one before: each takes a CPU from whatever runs there.
+const PATIENCE: Duration = Duration::from_millis(100);
 const PUBLISH_NS: u64 = 200_000_000;
 const TICK_NS: u64 = 1_000_000_000;
 const CLOSES_NS: u64 = 10 * TICK_NS;
@@ -165,8 +165,9 @@ impl Pipeline {
                 next_publish = now + PUBLISH_NS;
             }
             if gathered < BATCH {
-                std::thread::sleep(PAUSE);
+                let drained = Instant::now();
                 self.ring.wait(PATIENCE);
+                std::thread::sleep(PAUSE.saturating_sub(drained.elapsed()));
             }
         }
         self.turn();
