@@ -38,6 +38,17 @@ pub fn mappings(pid: u32, wanted: impl Fn(&Mapping) -> bool) -> io::Result<Vec<M
     Ok(String::from_utf8_lossy(&bytes).lines().filter_map(mapping).filter(wanted).collect())
 }
 
+/// Kilobytes of a process' memory that are code; None where its status does not say.
+fn code(pid: u32) -> Option<u64> {
+    let status = std::fs::read(format!("/proc/{pid}/status")).ok()?;
+    let status = String::from_utf8_lossy(&status);
+    let kilobytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix(" kB")?.trim_end().parse::<u64>().ok()
+    };
+    Some(kilobytes("VmExe:")? + kilobytes("VmLib:")?)
+}
+
 /// A file that holds code, or what stands for one.
 #[derive(Debug, Default)]
 pub struct Module {
@@ -58,13 +69,20 @@ impl Module {
 /// Files kept open, and files known, at most.
 const FILES: usize = 400;
 const MODULES: usize = 8192;
-/// A process' mappings are not read more often.
+/// Addresses where no code is known: so long after one, the next is a reason to look for new code again. Stacks of code
+/// without frame pointers have many.
 const AGAIN_NS: u64 = 500_000_000;
+/// Such a look reads all mappings, thousands of lines, if the process has more or less code than before; in any case
+/// after this time, for as much may have come as went.
+const ANYWAY_NS: u64 = 60_000_000_000;
 
 #[derive(Default)]
 struct Space {
     /// start, end, what to add to an address to have its offset in the file, module.
     ranges: Vec<(u64, u64, u64, u32)>,
+    /// How much of its memory is code, when it was last looked at.
+    code: Option<u64>,
+    looked_ns: u64,
     read_ns: u64,
 }
 
@@ -90,10 +108,24 @@ impl Maps {
         self.spaces.remove(&pid);
     }
 
+    /// Reads them again if there may be others by now.
+    fn look_again(&mut self, pid: u32) {
+        let (now, Some(space)) = (monotonic_ns(), self.spaces.get_mut(&pid)) else { return };
+        if now.saturating_sub(space.looked_ns) <= AGAIN_NS {
+            return;
+        }
+        space.looked_ns = now;
+        if code(pid) != space.code || now.saturating_sub(space.read_ns) > ANYWAY_NS {
+            self.read(pid);
+        }
+    }
+
     fn read(&mut self, pid: u32) {
-        let read_ns = monotonic_ns();
+        let now = monotonic_ns();
         let space = self.spaces.entry(pid).or_default();
-        space.read_ns = read_ns;
+        // Before the mappings: what comes in between is a reason to look again.
+        space.code = code(pid);
+        (space.looked_ns, space.read_ns) = (now, now);
         // What it had when it ended is still right for samples that were taken before.
         let Ok(mappings) = mappings(pid, |mapping| mapping.executable) else { return };
         let mut ranges = Vec::with_capacity(mappings.len());
@@ -102,8 +134,10 @@ impl Maps {
                 ranges.push((mapping.start, mapping.end, mapping.offset.wrapping_sub(mapping.start), module));
             }
         }
-        if !ranges.is_empty() {
-            self.spaces.insert(pid, Space { ranges, read_ns });
+        if !ranges.is_empty()
+            && let Some(space) = self.spaces.get_mut(&pid)
+        {
+            space.ranges = ranges;
         }
     }
 
@@ -134,9 +168,7 @@ impl Maps {
         if let Some(found) = self.known_at(pid, address) {
             return Some(found);
         }
-        if self.spaces.get(&pid).is_some_and(|space| monotonic_ns() - space.read_ns > AGAIN_NS) {
-            self.read(pid);
-        }
+        self.look_again(pid);
         self.known_at(pid, address)
     }
 
@@ -158,6 +190,10 @@ fn open(pid: u32, mapping: &Mapping, path: &str) -> Option<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{
+        io::{BufRead, BufReader, Write},
+        process::{Command, Stdio},
+    };
 
     #[test]
     fn lines_are_read_whole() {
@@ -181,5 +217,33 @@ mod tests {
         assert_eq!(module.name(), std::env::current_exe().unwrap().file_name().unwrap());
         assert_eq!(maps.find(std::process::id(), 8), None);
         assert_eq!(maps.find(0, address), None);
+    }
+
+    #[test]
+    fn code_that_comes_later_is_found_and_what_is_no_code_is_no_reason_to_read() {
+        let mut shell = Command::new("sh");
+        let shell = shell.args(["-c", "echo first; read line; exec cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = shell.spawn().unwrap();
+        let (pid, mut to) = (child.id(), child.stdin.take().unwrap());
+        let mut from = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut says = |line: &str| assert_eq!(from.next().unwrap().unwrap(), line);
+        says("first");
+        let mut maps = Maps::default();
+        maps.meet(pid);
+        let looked = |maps: &mut Maps, at_ns| maps.spaces.get_mut(&pid).unwrap().looked_ns = at_ns;
+        let before = maps.spaces[&pid].read_ns;
+        looked(&mut maps, 0);
+        assert_eq!((maps.find(pid, 8), maps.spaces[&pid].read_ns), (None, before));
+        to.write_all(b"\nsecond\n").unwrap();
+        says("second");
+        let of_cat = |mapping: &Mapping| mapping.executable && mapping.path.ends_with("/cat");
+        let there = mappings(pid, of_cat).unwrap()[0].start;
+        looked(&mut maps, u64::MAX);
+        assert_eq!(maps.find(pid, there), None, "not looked for so soon");
+        looked(&mut maps, 0);
+        let (module, _) = maps.find(pid, there).unwrap();
+        assert_eq!(maps.modules[module as usize].name(), "cat");
+        drop(to);
+        assert!(child.wait().unwrap().success());
     }
 }
