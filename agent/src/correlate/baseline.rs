@@ -24,7 +24,7 @@ struct Seen {
     ttft_s: Option<f64>,
     tpot_s: Option<f64>,
     duration_s: f64,
-    input: Option<u64>,
+    length: Option<f64>,
     output: Option<u64>,
     others: f64,
     rtt_s: f64,
@@ -56,10 +56,15 @@ fn median(values: &mut [f64]) -> Option<f64> {
     (values.len() >= LEAST).then(|| *values.select_nth_unstable_by(middle, f64::total_cmp).1)
 }
 
+/// Of a prompt, as the power of e that its tokens are.
+fn length(request: &Request) -> Option<f64> {
+    request.input_tokens.map(|tokens| (tokens.max(1) as f64).ln())
+}
+
 /// How many times as long the one prompt is as the other, in powers of e; what is not known is like anything.
-fn distance(a: Option<u64>, b: Option<u64>) -> f64 {
+fn distance(a: Option<f64>, b: Option<f64>) -> f64 {
     let (Some(a), Some(b)) = (a, b) else { return 0.0 };
-    ((a.max(1) as f64) / (b.max(1) as f64)).ln().abs()
+    (a - b).abs()
 }
 
 /// Whether two counts are within a factor of two; what is not known is like anything.
@@ -74,7 +79,7 @@ impl Seen {
             ttft_s: request.ttft_s,
             tpot_s: request.tpot_s,
             duration_s: request.duration_s,
-            input: request.input_tokens,
+            length: length(request),
             output: request.output_tokens,
             others: request.others_in_flight,
             rtt_s: request.network.rtt_s,
@@ -114,12 +119,12 @@ impl Baseline {
     /// prompts. Where none had as many beside it, those that had fewer stand for it; the second number is the median of
     /// what they would have taken had so many taken turns.
     fn usual(&self, request: &Request, figure: impl Fn(&Seen) -> Option<f64>) -> Option<(f64, f64)> {
-        let others = request.others_in_flight;
+        let (others, length) = (request.others_in_flight, length(request));
         // More than that are not usual, and no reason to expect less.
         let most_usual = 2.0 * self.usual_others()? + 2.0;
         let of = |least: f64, most: f64| {
             let near = self.seen.iter().filter(|seen| (least..=most).contains(&seen.others));
-            let far = |seen: &Seen| distance(seen.input, request.input_tokens);
+            let far = |seen: &Seen| distance(seen.length, length);
             let turns = |seen: &Seen| ((others.min(most_usual) + 1.0) / (seen.others + 1.0)).max(1.0);
             let mut like: Vec<(f64, f64, f64)> =
                 near.filter_map(|seen| figure(seen).map(|figure| (far(seen), figure, figure * turns(seen)))).collect();

@@ -231,8 +231,9 @@ impl Connection {
 
     /// The next response bytes decide: if none are missing before them, the doubted request may be what they answer.
     fn doubted_answer_came(&mut self, jump: Result<u64, Fault>, moment: &Moment<'_>) -> bool {
-        let late = self.in_flight.front().is_some_and(|open| moment.begin_ns >= open.exchange.start.at_ns);
-        std::mem::take(&mut self.doubted) && jump == Ok(0) && late
+        std::mem::take(&mut self.doubted)
+            && jump == Ok(0)
+            && self.in_flight.front().is_some_and(|open| moment.begin_ns >= open.exchange.start.at_ns)
     }
 
     /// The bytes of a record, then those that it stands for and does not hold.
