@@ -6,11 +6,12 @@ use anyhow::{Context as _, Result};
 use support::metrics::Metrics;
 use support::transport::Target;
 
+use super::table::Row;
 use crate::servers::{Engine, Options, Server};
 
 pub struct Engines {
     port: Option<u16>,
-    vllm: bool,
+    chosen: Vec<Engine>,
     running: RefCell<Vec<(Engine, Server)>>,
 }
 
@@ -24,21 +25,37 @@ pub struct Running {
 }
 
 impl Engines {
-    pub fn new(port: Option<u16>, vllm: bool) -> Self {
-        Self { port, vllm, running: RefCell::default() }
+    /// llama.cpp, with `vllm` that one too; or `only` this one.
+    pub fn new(port: Option<u16>, vllm: bool, only: Option<Engine>) -> Self {
+        let chosen = match only {
+            Some(only) => vec![only],
+            None if vllm => vec![Engine::Llama, Engine::Vllm],
+            None => vec![Engine::Llama],
+        };
+        Self { port, chosen, running: RefCell::default() }
+    }
+
+    /// Those that were asked for.
+    pub fn chosen(&self) -> Vec<Engine> {
+        self.chosen.clone()
+    }
+
+    pub fn get(&self, engine: Engine) -> Result<Running> {
+        self.start(engine, self.port.filter(|_| engine == Engine::Llama))
     }
 
     pub fn llama(&self) -> Result<Running> {
-        self.start(Engine::Llama, self.port)
+        self.get(Engine::Llama)
     }
 
     /// None if nobody asked for it.
     pub fn vllm(&self) -> Result<Option<Running>> {
-        if self.vllm { self.start(Engine::Vllm, None).map(Some) } else { Ok(None) }
+        self.chosen.contains(&Engine::Vllm).then(|| self.get(Engine::Vllm)).transpose()
     }
 
-    pub fn wants_vllm(&self) -> bool {
-        self.vllm
+    /// What is said where vLLM was not asked for.
+    pub fn without_vllm(&self) -> Option<Row> {
+        (!self.chosen.contains(&Engine::Vllm)).then(|| Row::skipped("vLLM", "asked for with --vllm"))
     }
 
     /// Ends them: an idle server disturbs what is measured next.

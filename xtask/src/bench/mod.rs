@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use table::Row;
 
-use crate::{build, cargo, exit, paths, process, setup};
+use crate::{build, cargo, exit, paths, process, servers::Engine, setup};
 
 /// A measurement: its rows of the table.
 struct Bench {
@@ -101,6 +101,9 @@ pub struct Args {
     /// Where the llama.cpp server listens; any free port if not given
     #[arg(long)]
     port: Option<u16>,
+    /// verdict, timeline, stacks: only on this engine, whatever --vllm says
+    #[arg(long)]
+    engine: Option<Engine>,
     #[command(flatten)]
     verdict: verdict::Options,
 }
@@ -147,6 +150,6 @@ fn prepare(args: &Args) -> Result<Context> {
     cargo::programs(&["build", "--release", "--package", "support", "--bins"])?;
     support::locate::look_first_in(paths::target().join("release"));
     process::watch_signals();
-    let engines = engines::Engines::new(args.port, args.vllm);
+    let engines = engines::Engines::new(args.port, args.vllm, args.engine);
     Ok(Context { agent, quick: args.quick, engines, json: args.json, verdict: args.verdict.clone() })
 }

@@ -19,11 +19,11 @@ const SIGINT: i32 = 2;
 const TICKS_PER_SECOND: f64 = 100.0;
 
 pub fn run(context: &Context) -> Result<Vec<Row>> {
-    let mut rows = engine(context, &context.engines.llama()?, 4)?;
-    match context.engines.vllm()? {
-        Some(vllm) => rows.extend(engine(context, &vllm, 8)?),
-        None => rows.push(Row::skipped("vLLM: Python stacks", "asked for with --vllm")),
+    let mut rows = Vec::new();
+    for which in context.engines.chosen() {
+        rows.extend(engine(context, &context.engines.get(which)?, which.takes() as u32)?);
     }
+    rows.extend(context.engines.without_vllm());
     Ok(rows)
 }
 

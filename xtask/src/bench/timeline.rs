@@ -19,11 +19,11 @@ const SOON: Duration = Duration::from_secs(30);
 const SIGINT: i32 = 2;
 
 pub fn run(context: &Context) -> Result<Vec<Row>> {
-    let mut rows = engine(context, &context.engines.llama()?, 4)?;
-    match context.engines.vllm()? {
-        Some(vllm) => rows.extend(engine(context, &vllm, 8)?),
-        None => rows.push(Row::skipped("vLLM", "asked for with --vllm")),
+    let mut rows = Vec::new();
+    for which in context.engines.chosen() {
+        rows.extend(engine(context, &context.engines.get(which)?, which.takes() as u32)?);
     }
+    rows.extend(context.engines.without_vllm());
     Ok(rows)
 }
 

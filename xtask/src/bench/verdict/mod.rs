@@ -36,9 +36,6 @@ pub struct Options {
     /// verdict: only faults whose name or class contains one of these words
     #[arg(long, value_delimiter = ',')]
     faults: Vec<String>,
-    /// verdict: only on this engine, whatever --vllm says
-    #[arg(long)]
-    engine: Option<Engine>,
 }
 
 pub fn run(context: &super::Context) -> Result<Vec<Row>> {
@@ -46,12 +43,7 @@ pub fn run(context: &super::Context) -> Result<Vec<Row>> {
     let kinds = chosen(&context.verdict.faults)?;
     let trials = context.verdict.trials.unwrap_or(if context.quick { 3 } else { 20 });
     let (mut reports, mut broken) = (Vec::new(), Vec::new());
-    let engines = match context.verdict.engine {
-        Some(only) => vec![only],
-        None if context.engines.wants_vllm() => vec![Engine::Llama, Engine::Vllm],
-        None => vec![Engine::Llama],
-    };
-    for engine in engines.iter().copied() {
+    for engine in context.engines.chosen() {
         if process::interrupted() {
             break;
         }
@@ -63,9 +55,7 @@ pub fn run(context: &super::Context) -> Result<Vec<Row>> {
     }
     let mut rows = report::publish(&reports, context.json)?;
     rows.extend(broken);
-    if !engines.contains(&Engine::Vllm) {
-        rows.push(Row::skipped("vLLM", "asked for with --vllm"));
-    }
+    rows.extend(context.engines.without_vllm());
     Ok(rows)
 }
 
