@@ -3,16 +3,14 @@
 #![forbid(unsafe_code)]
 
 mod find;
+mod functions;
 mod layout;
 mod state;
 mod tids;
 mod walk;
 
 use std::{
-    sync::{
-        Arc,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
-    },
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     thread::JoinHandle,
     time::Duration,
 };
@@ -23,10 +21,9 @@ use rustix::time::{ClockId, clock_gettime};
 use super::feed::Feed;
 use crate::{clock::monotonic_ns, tasks::Guard};
 use find::Found;
+pub use functions::Function;
 pub use state::State;
-use state::States;
-
-pub use walk::Function;
+pub use walk::ThreadStack;
 use walk::Walker;
 
 /// Share of one CPU that the reading may take.
@@ -40,14 +37,6 @@ const LOOK_NS: u64 = 250_000_000;
 const IDLE_NS: u64 = 1_000_000_000;
 /// Errors in a row after which it is looked at anew.
 const ERRORS: u32 = 20;
-
-/// A thread at one tick, innermost function first.
-#[derive(Debug)]
-pub struct ThreadStack {
-    pub tid: u32,
-    pub state: State,
-    pub functions: Vec<Arc<Function>>,
-}
 
 /// Every thread of a process that runs Python, at one tick.
 #[derive(Debug)]
@@ -82,7 +71,6 @@ enum Process {
     /// `times`: looks since it was last read.
     Read {
         walker: Box<Walker>,
-        states: States,
         errors: u32,
         times: u32,
     },
@@ -206,16 +194,11 @@ impl Ticks {
         for (pid, process) in &mut self.processes {
             match process {
                 Process::Looked { times, next_ns } if now >= *next_ns => *process = looked(*pid, *times, now, told),
-                Process::Read { walker, states, errors, times } => match walker.tick() {
-                    Ok(seen) => {
+                Process::Read { walker, errors, times } => match walker.tick() {
+                    Ok(threads) => {
                         (*errors, *times) = (0, 0);
                         told.torn += std::mem::take(&mut walker.torn);
-                        told.stacks += seen.stacks.len() as u64;
-                        let thread = |stack: walk::Stack| {
-                            let state = states.of(stack.tid, stack.holds_gil, &seen.gil);
-                            ThreadStack { tid: stack.tid, state, functions: stack.functions }
-                        };
-                        let threads = seen.stacks.into_iter().map(thread).collect();
+                        told.stacks += threads.len() as u64;
                         feed.python(Tick { pid: *pid, at_ns: now, since_ns, threads });
                     }
                     Err(_) if *errors < ERRORS => *errors += 1,
@@ -238,7 +221,7 @@ fn looked(pid: u32, times: u32, now: u64, told: &mut Told) -> Process {
         Found::Interpreter(interpreter) => {
             told.read.push((pid, interpreter.layout.minor));
             let walker = Box::new(Walker::new(pid, &interpreter));
-            Process::Read { walker, states: States::new(pid), errors: 0, times }
+            Process::Read { walker, errors: 0, times }
         }
         Found::Unreadable(why) => {
             told.unreadable.push((pid, why));

@@ -1,58 +1,38 @@
 //! The Python stacks of one process, read while it runs. What is read may have changed meanwhile: everything is
 //! bounded, and what makes no sense is left out and counted.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{io, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
 use super::{
     find::Interpreter,
-    layout::{Current, GIL_BYTES, GIL_HOLDER, GIL_LOCKED, Gil, Layout, NOT_PYTHON, text_state},
+    functions::{Function, Functions},
+    layout::{Current, GIL_BYTES, GIL_HOLDER, GIL_LOCKED, Gil, Layout, NOT_PYTHON},
+    state::{State, States},
     tids::Tids,
 };
 use crate::probe::memory;
 
-/// Bounds: interpreters of a process, threads of it, frames of a thread, functions that are remembered.
+/// Bounds: interpreters of a process, threads of it, frames of a thread.
 const INTERPRETERS: usize = 8;
 const THREADS: usize = 512;
 const FRAMES: usize = 128;
-const FUNCTIONS: usize = 50_000;
 /// Frames stand one behind the other: so much before the innermost one is read with it.
 const WINDOW: u64 = 8192;
-/// Of a name or a path.
-const TEXT_BYTES: usize = 512;
 
-/// A Python function.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Function {
-    /// Not that of any other function of this run.
-    pub id: u64,
-    pub name: String,
-    pub file: String,
-    pub line: u32,
-}
-
-static NEXT_FUNCTION: AtomicU64 = AtomicU64::new(1);
-
-/// A thread with its stack, innermost first.
-pub struct Stack {
+/// A thread at one tick, innermost function first.
+#[derive(Clone, Debug)]
+pub struct ThreadStack {
     pub tid: u32,
-    pub holds_gil: bool,
-    pub functions: Vec<Arc<Function>>,
+    pub state: State,
+    pub functions: Arc<[Arc<Function>]>,
 }
 
-/// What was seen at one tick.
-#[derive(Default)]
-pub struct Seen {
-    pub stacks: Vec<Stack>,
-    /// Addresses at which who waits for the lock waits; empty without a lock.
-    pub gil: std::ops::Range<u64>,
+/// What a thread was found with, which holds until it runs again.
+struct Asleep {
+    innermost: u64,
+    stack: ThreadStack,
 }
 
 /// A process whose stacks are read.
@@ -62,13 +42,17 @@ pub struct Walker {
     layout: Layout,
     /// Thread states as they were linked the last time.
     threads: Vec<u64>,
-    functions: FxHashMap<u64, Arc<Function>>,
+    functions: Functions,
     tids: Tids,
+    rest: States,
+    /// By the thread's state.
+    asleep: FxHashMap<u64, Asleep>,
     /// Stacks that were cut or left out because they changed while they were read.
     pub torn: u64,
 }
 
-fn word(bytes: &[u8], at: usize) -> u64 {
+/// Eight bytes of what was read; 0 where there are none.
+pub fn word(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
@@ -88,8 +72,10 @@ impl Walker {
             runtime: interpreter.runtime,
             layout: interpreter.layout,
             threads: Vec::new(),
-            functions: FxHashMap::default(),
+            functions: Functions::new(pid, interpreter.layout),
             tids: Tids::new(pid),
+            rest: States::new(pid),
+            asleep: FxHashMap::default(),
             torn: 0,
         }
     }
@@ -210,34 +196,60 @@ impl Walker {
         (windows, bytes)
     }
 
-    /// Reads every thread that runs Python. Errors: the process cannot be read; it may have ended.
-    pub fn tick(&mut self) -> io::Result<Seen> {
+    /// Every thread that runs Python. Errors: the process cannot be read; it may have ended.
+    pub fn tick(&mut self) -> io::Result<Vec<ThreadStack>> {
         let (states, gil, holder) = self.states()?;
-        let innermost = self.innermost(&states)?;
-        let (windows, read) = self.windows(&states, &innermost);
-        let mut seen =
-            Seen { stacks: Vec::with_capacity(windows.len()), gil: gil..gil + GIL_BYTES * u64::from(gil != 0) };
+        let gil = gil..gil + GIL_BYTES * u64::from(gil != 0);
+        let mut innermost = self.innermost(&states)?;
+        let tids = self.tids(&states);
         let threads = self.threads.clone();
-        let size = self.layout.thread_bytes();
-        self.tids.begin(self.layout.thread_native.is_none(), || {
-            states.chunks_exact(size).next_back().map_or(0, |state| word(state, self.layout.thread_id))
-        });
-        for ((window, state), thread) in windows.iter().zip(states.chunks_exact(size)).zip(threads) {
-            if window.innermost == 0 {
-                continue;
-            }
-            let tid = match self.layout.thread_native {
-                Some(at) => self.tids.of_native(word(state, at) as u32),
-                None => self.tids.of_pthread(word(state, self.layout.thread_id)),
-            };
-            let Some(tid) = tid else { continue };
-            let bytes = read.get(window.at..window.at + window.bytes).unwrap_or_default();
-            let functions = self.frames(window, bytes);
-            if !functions.is_empty() {
-                seen.stacks.push(Stack { tid, holds_gil: thread == holder, functions });
+        let (mut before, mut stacks) = (std::mem::take(&mut self.asleep), Vec::with_capacity(threads.len()));
+        for ((thread, tid), frame) in threads.iter().zip(&tids).zip(&mut innermost) {
+            let slept = tid.is_some_and(|tid| *frame != 0 && self.rest.slept(tid));
+            let known = before.remove(thread).filter(|known| {
+                slept && known.innermost == *frame && Some(known.stack.tid) == *tid && *thread != holder
+            });
+            if let Some(known) = known {
+                stacks.push(known.stack.clone());
+                self.asleep.insert(*thread, known);
+                // Nothing of it is read.
+                *frame = 0;
             }
         }
-        Ok(seen)
+        let (windows, read) = self.windows(&states, &innermost);
+        for ((window, tid), thread) in windows.iter().zip(tids).zip(threads) {
+            let Some(tid) = tid.filter(|_| window.innermost != 0) else { continue };
+            let bytes = read.get(window.at..window.at + window.bytes).unwrap_or_default();
+            let torn = self.torn;
+            let functions = self.frames(window, bytes);
+            if functions.is_empty() {
+                continue;
+            }
+            let state = self.rest.of(tid, thread == holder, &gil);
+            let stack = ThreadStack { tid, state, functions: functions.into() };
+            if matches!(state, State::Waits | State::Blocked) && torn == self.torn {
+                self.asleep.insert(thread, Asleep { innermost: window.innermost, stack: stack.clone() });
+            }
+            stacks.push(stack);
+        }
+        Ok(stacks)
+    }
+
+    fn tids(&mut self, states: &[u8]) -> Vec<Option<u32>> {
+        let (size, pthread) = (self.layout.thread_bytes(), self.layout.thread_id);
+        self.tids.begin(self.layout.thread_native.is_none(), || {
+            states.chunks_exact(size).next_back().map_or(0, |state| word(state, pthread))
+        });
+        let tid = |state: &[u8]| match self.layout.thread_native {
+            Some(at) => self.tids.of_native(word(state, at) as u32),
+            None => self.tids.of_pthread(word(state, pthread)),
+        };
+        states.chunks_exact(size).map(tid).collect()
+    }
+
+    /// Functions are read anew from now on.
+    pub fn forget_functions(&mut self) {
+        self.functions.forget();
     }
 
     fn frames(&mut self, window: &Window, bytes: &[u8]) -> Vec<Arc<Function>> {
@@ -258,54 +270,12 @@ impl Walker {
             let (code, previous) = (word(frame, layout.frame_code) & !7, word(frame, layout.frame_previous));
             let owner = layout.frame_owner.and_then(|at| frame.get(at).copied()).unwrap_or(0);
             if owner < NOT_PYTHON {
-                let Some(function) = self.function(code) else { break };
+                let Some(function) = self.functions.get(code) else { break };
                 functions.push(function);
             }
             at = previous;
         }
         self.torn += 1;
         functions
-    }
-
-    fn function(&mut self, code: u64) -> Option<Arc<Function>> {
-        if let Some(known) = self.functions.get(&code) {
-            return Some(Arc::clone(known));
-        }
-        let mut bytes = Vec::new();
-        memory::read(self.pid, &[(code, self.layout.code_bytes())], &mut bytes).ok()?;
-        let name = self.text(word(&bytes, self.layout.code_name))?;
-        let file = self.text(word(&bytes, self.layout.code_filename))?;
-        let line = word(&bytes, self.layout.code_line) as u32;
-        if self.functions.len() >= FUNCTIONS {
-            self.functions.clear();
-        }
-        let id = NEXT_FUNCTION.fetch_add(1, Ordering::Relaxed);
-        let function = Arc::new(Function { id, name, file, line });
-        self.functions.insert(code, Arc::clone(&function));
-        Some(function)
-    }
-
-    /// Functions are read anew from now on: the memory of one that is gone may be another's.
-    pub fn forget_functions(&mut self) {
-        self.functions.clear();
-    }
-
-    fn text(&self, at: u64) -> Option<String> {
-        let layout = &self.layout;
-        let mut bytes = Vec::new();
-        memory::read(self.pid, &[(at, layout.text_ascii)], &mut bytes).ok()?;
-        let (length, state) = (word(&bytes, layout.text_length) as usize, word(&bytes, layout.text_state));
-        let (kind, is_ascii) = text_state(state)?;
-        // One or two more words stand before the characters of what is not ASCII.
-        let wide = [24, 16][usize::from(layout.minor >= 12)];
-        let (from, width) = if is_ascii { (layout.text_ascii, 1) } else { (layout.text_ascii + wide, kind) };
-        if length == 0 || length > 1 << 16 {
-            return None;
-        }
-        let length = length.min(TEXT_BYTES);
-        memory::read(self.pid, &[(at + from as u64, length * width)], &mut bytes).ok()?;
-        let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
-        let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-        Some(bytes.chunks_exact(width).map(|c| shown(char::from_u32(number(c)).unwrap_or('\u{fffd}'))).collect())
     }
 }
