@@ -91,7 +91,7 @@ impl Walker {
         let layout = self.layout;
         let [mut interpreter] = self.words([self.runtime + layout.interpreters])?;
         let (mut heads, mut gil) = (Vec::new(), 0);
-        for index in 0..INTERPRETERS {
+        for _ in 0..INTERPRETERS {
             if interpreter == 0 {
                 break;
             }
@@ -103,7 +103,6 @@ impl Walker {
             ])?;
             // Of several interpreters the last in the list is the first that was made: the main one.
             gil = lock;
-            let _ = index;
             heads.push(head);
             interpreter = next;
         }

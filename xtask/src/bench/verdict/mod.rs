@@ -94,11 +94,22 @@ fn measure(engine: Engine, kinds: &[&'static Kind], trials: u32) -> Result<Repor
             if process::interrupted() {
                 return true;
             }
-            let done = trial::run(&rig, kind, fault.as_mut(), 1 + round as usize % 4, quiet_s);
-            done.map(|trial| report.add(kind.name, trial)).map_err(|error| report.broke(kind.name, &error)).is_ok()
+            match trial::run(&rig, kind, fault.as_mut(), 1 + round as usize % 4, quiet_s) {
+                Ok(trial) => report.add(kind.name, trial),
+                Err(_) if process::interrupted() => {}
+                Err(error) => {
+                    report.broke(kind.name, &error);
+                    return false;
+                }
+            }
+            true
         });
         if process::interrupted() {
-            bail!("interrupted");
+            if round == 0 {
+                bail!("interrupted");
+            }
+            // The rounds that are done say something.
+            break;
         }
         let left = began.elapsed() / (round + 1) * (trials - round - 1);
         println!("  about {} left", step::seconds(left));
