@@ -80,7 +80,7 @@ const ANYWAY_NS: u64 = 60_000_000_000;
 struct Space {
     /// start, end, what to add to an address to have its offset in the file, module.
     ranges: Vec<(u64, u64, u64, u32)>,
-    /// How much of its memory is code, when it was last looked at.
+    /// How much of its memory was code when they were read.
     code: Option<u64>,
     looked_ns: u64,
     read_ns: u64,
