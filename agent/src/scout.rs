@@ -130,26 +130,20 @@ impl State {
     }
 
     fn scan(&mut self) -> bool {
-        let mut known = std::mem::take(&mut self.known);
+        let before = self.known.clone();
         let again = std::mem::take(&mut self.again);
-        known.retain_mut(|found| {
-            let before = found.clone();
-            let alive = self.discovery.refresh(found);
-            if alive && (*found != before || again.contains(&found.process.pid)) {
+        let turn = self.discovery.turn(&mut self.known, self.wire);
+        for found in &self.known {
+            let pid = found.process.pid;
+            let was = before.iter().find(|before| before.process.pid == pid);
+            if was != Some(found) || again.contains(&pid) {
                 let _ = self.finds.send(Find::Service(Box::new(found.clone())));
             }
-            alive
-        });
-        self.known = known;
-        let found = self.discovery.scan();
-        found.into_iter().all(|found| self.report(found)) && self.candidates()
+        }
+        turn.found.into_iter().all(|found| self.report(found)) && self.tell(turn.candidates)
     }
 
-    fn candidates(&mut self) -> bool {
-        if !self.wire {
-            return true;
-        }
-        let candidates = self.discovery.candidates();
+    fn tell(&self, candidates: Vec<u32>) -> bool {
         candidates.into_iter().all(|pid| self.finds.send(Find::Candidate(pid)).is_ok())
     }
 
@@ -251,7 +245,8 @@ impl Scout {
         };
         let thread = std::thread::Builder::new().name("scout".into()).spawn(move || {
             let _guard = guard;
-            if state.candidates() {
+            let candidates = if wire { state.discovery.candidates() } else { Vec::new() };
+            if state.tell(candidates) {
                 run(state, &asked);
             }
         })?;

@@ -210,19 +210,25 @@ fn what_comes_later_is_seen_at_a_refresh() {
 }
 
 #[test]
-fn services_that_have_ended_are_taken_out() {
+fn a_turn_takes_out_what_has_ended_and_tells_only_what_is_new() {
     let tree = a_busy_host();
     let mut discovery = tree.discovery(Rules::default());
-    let mut found = discovery.scan();
-    let before = found.clone();
-    assert_eq!(discovery.refresh_all(&mut found), []);
-    assert_eq!(found, before);
+    let mut known = discovery.scan();
+    let before = known.clone();
+    assert_eq!(discovery.turn(&mut known, false).found, []);
+    assert_eq!(known, before);
     fs::remove_dir_all(tree.0.path().join("202")).unwrap();
-    let ended: Vec<u32> = discovery.refresh_all(&mut found).into_iter().map(|found| found.process.pid).collect();
-    assert_eq!((ended, found.len()), (vec![202], 2));
-    // The name is free for the server's successor.
     tree.process(500, 1, "/o/llama-server", &["llama-server", "-m", "x.gguf", "--port", "8082"]);
-    assert_eq!(discovery.inspect(500).map(|found| found.service), Some("llama_cpp-x".to_owned()));
+    let turn = discovery.turn(&mut known, false);
+    assert!(known.iter().all(|found| found.process.pid != 202) && known.len() == before.len() - 1);
+    // The name is free for the server's successor.
+    let named: Vec<(u32, &str)> = turn.found.iter().map(|found| (found.process.pid, &*found.service)).collect();
+    assert_eq!(named, [(500, "llama_cpp-x")]);
+    // Another process under a known id is new, and not what it was.
+    known.extend(turn.found);
+    used_again(&tree, 500);
+    discovery.turn(&mut known, false);
+    assert!(known.iter().all(|found| found.process.pid != 500));
 }
 
 /// A child that ends with the test.

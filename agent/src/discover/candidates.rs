@@ -83,14 +83,17 @@ impl Discovery {
     /// Processes that listen on TCP, are not recognised, and were not reported before. The longer a process listens on
     /// nothing, the fewer scans look at it, but none is given up.
     pub fn candidates(&mut self) -> Vec<u32> {
+        self.candidates_with(&mut Sockets::default())
+    }
+
+    pub(super) fn candidates_with(&mut self, sockets: &mut Sockets) -> Vec<u32> {
         let mut pids = process::pids(&self.proc_root);
         pids.sort_unstable();
         self.looked.begin_scan(&pids);
-        let mut sockets = Sockets::default();
         let mut found = Vec::new();
         for pid in pids {
             if self.looked.is_due(pid) {
-                found.extend(self.is_candidate(pid, &mut sockets).then_some(pid));
+                found.extend(self.is_candidate(pid, sockets).then_some(pid));
                 self.looked.put_off(pid);
             }
         }

@@ -28,6 +28,7 @@ pub use container::Container;
 pub use engine::{ENGINES, Engine};
 pub use process::Process;
 pub use rules::{Include, NameRule, Rules};
+pub use scan::Turn;
 pub use sockets::open_sockets;
 
 /// The engine's name where none was recognised.

@@ -12,14 +12,40 @@ use super::sockets::Sockets;
 use super::tree::Tree;
 use super::{DiscoverError, Discovery, Found, UNKNOWN_ENGINE, pattern, version};
 
+/// What a look at the whole host shows that was not known.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// Services, oldest first.
+    pub found: Vec<Found>,
+    /// Processes that listen and are not recognised; see [`Discovery::candidates`].
+    pub candidates: Vec<u32>,
+}
+
 impl Discovery {
     /// All services of the host, oldest first. Costs about 20 us per process of the host.
     pub fn scan(&mut self) -> Vec<Found> {
-        self.names.prune(&self.proc_root);
+        self.scan_with(&[], &mut Sockets::default())
+    }
+
+    /// Refreshes what is known and takes out what has ended, then looks for more, and for candidates if `wire`. Each
+    /// table of listening sockets is read once for all of it: the kernel walks the whole host's connections for one.
+    pub fn turn(&mut self, known: &mut Vec<Found>, wire: bool) -> Turn {
         let mut sockets = Sockets::default();
+        if !known.is_empty() {
+            let tree = Tree::read(&self.proc_root);
+            known.retain_mut(|found| self.refresh_with(found, &tree, &mut sockets));
+        }
+        let found = self.scan_with(known, &mut sockets);
+        let candidates = if wire { self.candidates_with(&mut sockets) } else { Vec::new() };
+        Turn { found, candidates }
+    }
+
+    /// Services that are not among those `known`.
+    fn scan_with(&mut self, known: &[Found], sockets: &mut Sockets) -> Vec<Found> {
+        self.names.prune(&self.proc_root);
         let mut verdicts: FxHashMap<u32, Verdict> = FxHashMap::default();
         for pid in process::pids(&self.proc_root) {
-            if let Some(verdict) = self.judge(pid, &mut sockets) {
+            if let Some(verdict) = self.judge(pid, sockets) {
                 verdicts.insert(pid, verdict);
             }
         }
@@ -31,9 +57,10 @@ impl Discovery {
             .keys()
             .filter(|pid| !tree.ancestors(**pid).iter().any(|above| verdicts.contains_key(above)))
             .filter_map(|pid| Process::read(&self.proc_root, *pid))
+            .filter(|root| !known.iter().any(|known| is_same(&known.process, root)))
             .collect();
         roots.sort_by_key(|process| (process.start_ticks, process.pid));
-        roots.into_iter().map(|root| self.describe(verdicts[&root.pid], root, &tree, &mut sockets)).collect()
+        roots.into_iter().map(|root| self.describe(verdicts[&root.pid], root, &tree, sockets)).collect()
     }
 
     /// The service that a process belongs to, found by it or by one of its parents; `None` if neither is an engine.
@@ -82,21 +109,15 @@ impl Discovery {
         self.refresh_with(found, &Tree::read(&self.proc_root), &mut Sockets::default())
     }
 
-    /// Refreshes all services at the price of one and takes out those that have ended.
-    pub fn refresh_all(&mut self, found: &mut Vec<Found>) -> Vec<Found> {
-        let tree = Tree::read(&self.proc_root);
-        let mut sockets = Sockets::default();
-        found.extract_if(.., |found| !self.refresh_with(found, &tree, &mut sockets)).collect()
-    }
-
     fn refresh_with(&mut self, found: &mut Found, tree: &Tree, sockets: &mut Sockets) -> bool {
         let pid = found.process.pid;
-        let is_same = |now: &Process| now.start_ticks == found.process.start_ticks;
-        let Some(process) = Process::read(&self.proc_root, pid).filter(is_same) else { return false };
+        let same = |now: &Process| is_same(now, &found.process);
+        let Some(process) = Process::read(&self.proc_root, pid).filter(same) else { return false };
         let recognised = self.recognise(pid, sockets).map(|(engine, _)| engine);
         let mut now = self.describe_without_version((recognised, found.evidence), process, tree, sockets);
         // Libraries and packages are mapped by the time that a server listens: later looks find no more.
-        if found.version.is_none() && found.ports.is_empty() {
+        let early = found.ports.is_empty() || found.engine == UNKNOWN_ENGINE;
+        if found.version.is_none() && early {
             now.version = recognised.and_then(|engine| version::version(&self.proc_root, &now.process, engine));
         }
         let kept = std::mem::replace(found, now);
@@ -128,4 +149,9 @@ impl Discovery {
     pub fn descendants(&self, pid: u32) -> Vec<u32> {
         Tree::read(&self.proc_root).descendants(pid)
     }
+}
+
+/// Ids are given again, with another start.
+fn is_same(one: &Process, other: &Process) -> bool {
+    (one.pid, one.start_ticks) == (other.pid, other.start_ticks)
 }
