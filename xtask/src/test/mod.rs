@@ -4,6 +4,7 @@
 
 mod fuzz;
 mod report;
+mod rules;
 mod targets;
 
 use std::process::Command;
@@ -47,6 +48,7 @@ pub fn run(args: &Args) -> Result<()> {
         });
         tested("unit and replay", filtered(&mut cargo, args, false))
     });
+    report.step("Prometheus rules", rules::run);
     if args.no_live {
         report.step("live", || Ok(Verdict::skipped("--no-live was given")));
     } else {
