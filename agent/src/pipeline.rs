@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod closes;
+mod progress;
 mod timeline;
 mod watch;
 
@@ -54,12 +55,15 @@ const TICK_NS: u64 = 1_000_000_000;
 const CLOSES_NS: u64 = 10 * TICK_NS;
 const SWEEP_NS: u64 = 60 * TICK_NS;
 
+pub use progress::Progress;
+
 /// Sees every finished LLM request; must not wait.
 pub type Each = Box<dyn FnMut(&Arc<Request>) + Send>;
 
 /// Where finished requests go.
 pub struct Sinks {
     pub metrics: Arc<RequestMetrics>,
+    pub progress: Progress,
     pub records: Option<Queue>,
     pub otlp: Option<otlp::Queue>,
     /// For `attach`.
@@ -119,12 +123,14 @@ fn finish(registry: &Registry, judging: &mut Judging, sinks: &mut Sinks, live: &
     };
     let model = registry.entry(exchange.service).and_then(|entry| entry.found.model.as_deref());
     let (index, end_ns) = (exchange.service, exchange.end.at_ns);
+    let last_content_ns = exchange.last_content.map(|mark| mark.at_ns);
     let mut request = correlate::request(exchange, &Labels { service, engine, model });
     let gpu = judging.gpus.window(|| registry.processes(index), request.start_ns, end_ns);
     judging.judge.judge(&mut request, gpu);
     let request = Arc::new(request);
     sinks.metrics.observe(&request);
     if request.operation.is_some() {
+        sinks.progress.ended(index, if request.error_type.is_none() { Some(end_ns) } else { last_content_ns });
         if let Some(records) = &sinks.records {
             records.send(&request);
         }
@@ -280,6 +286,11 @@ impl Pipeline {
         for request in self.sessions.in_flight().filter(|request| request.role == Role::Server) {
             if let Some((name, _)) = self.registry.name(request.service) {
                 *snapshot.in_flight.entry((name.to_owned(), request.server_port)).or_default() += 1;
+            }
+        }
+        for (service, flight) in self.sinks.progress.at(now, self.sessions.in_flight()) {
+            if let Some((name, _)) = self.registry.name(service) {
+                snapshot.flights.insert(name.to_owned(), flight);
             }
         }
         self.live.publish(snapshot);

@@ -24,7 +24,7 @@ use crate::{
     export::{
         http, jsonl::Records, otlp, perfetto::Timeline, prometheus::Sources, requests::RequestMetrics, routes::Routes,
     },
-    pipeline::{Each, Judging, Pipeline, Sinks},
+    pipeline::{Each, Judging, Pipeline, Progress, Sinks},
     poll::{
         nvml::{self, NvmlOptions},
         procfs::{ProcPoller, ProcReader},
@@ -183,6 +183,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         scout,
         sinks: Sinks {
             metrics,
+            progress: Progress::default(),
             records: records.as_ref().map(Records::queue),
             otlp: exporter.as_ref().and_then(otlp::Exporter::queue),
             watcher: each,

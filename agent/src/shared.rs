@@ -33,6 +33,16 @@ pub struct Live {
     state: Mutex<Snapshot>,
 }
 
+/// LLM requests in flight of one service, server role.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Flight {
+    pub requests: u64,
+    /// Age of the oldest.
+    pub oldest_ns: u64,
+    /// Since any of them got content, another one was answered, or the service had none in flight: the least.
+    pub idle_ns: u64,
+}
+
 /// The session layer's figures.
 #[derive(Debug, Default, Clone)]
 pub struct Snapshot {
@@ -40,6 +50,8 @@ pub struct Snapshot {
     pub connections: usize,
     /// Requests in flight by service and port, server role.
     pub in_flight: BTreeMap<(String, u16), u64>,
+    /// Of these the LLM requests, by service; none for one that has none.
+    pub flights: BTreeMap<String, Flight>,
     /// Processes that ended, by service and cause.
     pub exits: BTreeMap<(String, &'static str), u64>,
     /// Of these, the ones of services that are not told apart.

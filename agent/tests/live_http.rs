@@ -222,8 +222,17 @@ fn a_request_in_flight_is_active() {
         let stream = scope.spawn(|| send(&server, &Request::chat("m", "hi", 200, true)));
         let active = |n: f64| move |m: &Metrics| of(m, "http_server_active_requests") == n;
         agent.wait_metrics("one request in flight", Duration::from_secs(3), active(1.0)).unwrap();
+        // Content comes each 20 ms, so the service is idle for less than its request is old.
+        let streams = |m: &Metrics| {
+            let idle = of(m, "inferscope_request_idle_seconds");
+            of(m, "inferscope_requests_in_flight") == 1.0 && idle < of(m, "inferscope_request_oldest_seconds")
+        };
+        agent.wait_metrics("a stream that moves", Duration::from_secs(3), streams).unwrap();
         assert!(stream.join().unwrap().complete());
-        agent.wait_metrics("none in flight", Duration::from_secs(3), active(0.0)).unwrap();
+        let m = agent.wait_metrics("none in flight", Duration::from_secs(3), active(0.0)).unwrap();
+        for family in ["requests_in_flight", "request_oldest_seconds", "request_idle_seconds"] {
+            assert_eq!(of(&m, &format!("inferscope_{family}")), 0.0, "{family}");
+        }
     });
 }
 

@@ -102,6 +102,12 @@ metrics! {
         "LLM requests by the verdict on what made them slow; host_ok: nothing of the host did.";
     SERVICE_VERDICT = "inferscope_service_verdict_ratio", Gauge, "1", &["service", "verdict"], &[], "all sources",
         "Part of the time of the last minute's LLM requests by verdict.";
+    REQUESTS_IN_FLIGHT = "inferscope_requests_in_flight", Gauge, "{request}", &["service"], &[], "socket payload",
+        "LLM requests of a watched server whose response is not complete.";
+    REQUEST_OLDEST = "inferscope_request_oldest_seconds", Gauge, "s", &["service"], &[], "socket payload",
+        "Age of the oldest LLM request in flight; 0 while there is none.";
+    REQUEST_IDLE = "inferscope_request_idle_seconds", Gauge, "s", &["service"], &[], "socket payload",
+        "Time since a service with LLM requests in flight made progress: since one got content, one ended without an error, or the first came to the idle service; 0 while there is none.";
     HTTP_ACTIVE = "http_server_active_requests", Gauge, "{request}", &["service", "server_port"], &[], "socket payload",
         "Requests of watched servers whose response is not complete.";
     SERVICE_INFO = "inferscope_service_info", Gauge, "1",

@@ -4,6 +4,7 @@
 pub mod cgroup;
 pub mod family;
 pub mod flamegraph;
+pub mod flights;
 pub mod gpu;
 pub mod http;
 pub mod jsonl;

@@ -11,7 +11,7 @@ use std::{
 use ::prometheus::{Encoder, TextEncoder, proto::MetricFamily};
 use anyhow::Result;
 
-use super::{cgroup, family::Family, gpu, kernel, metrics, otlp, own, process, requests::RequestMetrics};
+use super::{cgroup, family::Family, flights, gpu, kernel, metrics, otlp, own, process, requests::RequestMetrics};
 use crate::{
     clock::monotonic_ns,
     poll::{
@@ -128,7 +128,8 @@ impl Sources {
         for ((service, cause), processes) in &snapshot.exits {
             exits.add(&[service, cause], *processes as f64);
         }
-        [info, count, active, exits].into_iter().filter_map(Family::finish).collect()
+        let families = [info, count, active, exits].into_iter().filter_map(Family::finish);
+        families.chain(flights::families(services, &snapshot)).collect()
     }
 
     /// What was lost or left out so far, by place.

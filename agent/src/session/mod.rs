@@ -66,6 +66,8 @@ pub struct InFlight {
     pub start_ns: u64,
     /// First chunk with content, if it came.
     pub first_content_ns: Option<u64>,
+    /// The last one.
+    pub last_content_ns: Option<u64>,
 }
 
 /// What every connection needs of its owner.
@@ -259,6 +261,7 @@ impl Sessions {
                 is_llm: open.is_llm(),
                 start_ns: open.exchange.start.at_ns,
                 first_content_ns: open.exchange.first_content.map(|mark| mark.at_ns),
+                last_content_ns: open.exchange.last_content.map(|mark| mark.at_ns),
             })
         })
     }

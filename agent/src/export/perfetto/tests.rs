@@ -283,6 +283,7 @@ fn a_request_that_has_not_ended_has_no_end() {
         is_llm: true,
         start_ns: 100,
         first_content_ns: Some(200),
+        last_content_ns: Some(200),
     };
     let (_, packets) = recorded(|timeline| timeline.end(&[], [open].into_iter(), 500));
     let (begin, end) = (SLICE_BEGIN, SLICE_END);
