@@ -57,8 +57,14 @@ httpGet:
 
 {{- define "inferscope.volumes" -}}
 - name: config
+  {{- if .Values.configInSecret }}
+  secret:
+    secretName: {{ include "inferscope.fullname" . }}
+    defaultMode: 0400
+  {{- else }}
   configMap:
     name: {{ include "inferscope.fullname" . }}
+  {{- end }}
 {{- with include "inferscope.webSecret" . }}
 - name: web
   secret:
