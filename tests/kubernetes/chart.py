@@ -32,11 +32,10 @@ class Helm:
         errors = [line for line in done.stderr.splitlines() if "found symbolic link" not in line]
         return done.returncode, done.stdout, "\n".join(errors)
 
-    def text(self, *arguments, chart=CHART, kube="1.30.0"):
+    def text(self, *arguments, chart=CHART, release=RELEASE, kube="1.30.0"):
         """The manifests of the chart as text; raises Failure when helm refuses."""
-        code, out, errors = self.run(
-            "template", RELEASE, chart, "--namespace", NAMESPACE, "--kube-version", kube, *arguments
-        )
+        command = ["template", release, chart, "--namespace", NAMESPACE, "--kube-version", kube]
+        code, out, errors = self.run(*command, *arguments)
         if code:
             raise Failure(errors.strip())
         return out

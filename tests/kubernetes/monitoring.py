@@ -1,5 +1,7 @@
-"""PodMonitor, ServiceMonitor, PrometheusRule and dashboards. Their definitions are not Kubernetes' own, so that what the
-operator's API has of them stands here: the keys that the chart uses, with their types."""
+"""PodMonitor, ServiceMonitor, PrometheusRule and dashboards.
+
+The operator's definitions are not at hand: what its API has of them stands here, as far as the chart uses it.
+"""
 
 import pathlib
 import re
@@ -41,8 +43,8 @@ def monitor(document, endpoints, namespace):
         expect(DURATION.fullmatch(endpoint.get(key, "1s")), f"{key} is no duration: {endpoint.get(key)}")
     for rule in endpoint["relabelings"] + endpoint.get("metricRelabelings", []):
         known(rule, RELABELING, "a relabeling")
-    target = {"namespace": "a", "pod": "b", "container": "c", "service": "d", "endpoint": "metrics", "job": "inferscope",
-              "instance": "10.0.0.7:9770", "__meta_kubernetes_pod_node_name": "node-1"}
+    target = {"job": "inferscope", "instance": "10.0.0.7:9770", "__meta_kubernetes_pod_node_name": "node-1"}
+    target |= {"namespace": "a", "pod": "b", "container": "c", "service": "d", "endpoint": "metrics"}
     relabel(target, endpoint["relabelings"][:3])
     target = {key: value for key, value in target.items() if not key.startswith("__")}
     equal(dict(sorted(target.items())), {"instance": "node-1", "job": "inferscope", "node": "node-1"}, "the target")
@@ -90,11 +92,11 @@ def unchanged(document):
 
 
 def sorted_groups(groups):
-    return sorted((group["name"], group.get("interval"), [sorted_rule(rule) for rule in group["rules"]]) for group in groups)
+    return sorted((group["name"], group.get("interval"), list(map(sorted_rule, group["rules"]))) for group in groups)
 
 
 def sorted_rule(rule):
-    return {key: dict(sorted(value.items())) if isinstance(value, dict) else value for key, value in sorted(rule.items())}
+    return {key: dict(sorted(of.items())) if isinstance(of, dict) else of for key, of in sorted(rule.items())}
 
 
 def changed(document):
@@ -102,14 +104,10 @@ def changed(document):
     found = [rule for group in document["spec"]["groups"] for rule in group["rules"]]
     source = [rule for path in RULES for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
     off = {"InferscopeGpuPowerCapped", "InferscopeTokensEstimated"}
-    wanted = [edited(rule) for path in [None] for rule in source if rule.get("alert") not in off]
-    key = lambda rule: repr(sorted_rule(rule))  # noqa: E731
-    for its, ours in zip(sorted(found, key=key), sorted(wanted, key=key), strict=True):
-        equal(sorted_rule(its), sorted_rule(ours), rule_name(ours))
-
-
-def rule_name(rule):
-    return f"{rule.get('alert') or rule['record']} {rule.get('labels', {})}"
+    wanted = [edited(rule) for rule in source if rule.get("alert") not in off]
+    equal(len(found), len(wanted), "the number of rules")
+    for its, ours in zip(sorted(map(sorted_rule, found), key=repr), sorted(map(sorted_rule, wanted), key=repr)):
+        equal(its, ours, f"{ours.get('alert') or ours['record']}")
 
 
 def edited(rule):

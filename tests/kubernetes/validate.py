@@ -8,6 +8,7 @@ Needs PyYAML and kubernetes-validate. One line per check, a line of counts, exit
 
 import argparse
 import functools
+import re
 import sys
 
 import kubernetes_validate
@@ -128,6 +129,13 @@ def driver_root(helm):
     equal({key: mount[key] for key in sorted(mount) if key != "name"}, wanted, "the mount")
 
 
+def long_names(helm):
+    """The longest name that helm takes for a release still makes names that Kubernetes takes."""
+    for document in load(helm.text("-f", VALUES / "everything.yaml", "--set", "fullnameOverride=", release="r" * 53)):
+        name = document["metadata"]["name"]
+        expect(re.fullmatch("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name), f"{document['kind']} has the name {name}")
+
+
 def semantics(checks, helm, values):
     documents = helm.render(values)
     for fact in (facts.namespaces, facts.labels):
@@ -183,6 +191,7 @@ def main():
     checks.run("dashboards: one ConfigMap each", monitoring.dashboards, helm)
     checks.run("package: holds the rules", monitoring.packaged, helm)
     checks.run("NOTES.txt: says what is missing", notes, helm)
+    checks.run("names: long ones are cut", long_names, helm)
     checks.run("nvidia.driverRoot: mounted, and warned of", driver_root, helm)
     checks.run("README: every value with its default", readme, yaml.safe_load((CHART / "values.yaml").read_text()))
     for wrong, names in refused.WRONG:

@@ -68,7 +68,7 @@ edited; braces in annotations are Prometheus's own and stay.
 {{- toYaml $rule }}
 {{- end }}
 
-{{/* The expression with its one `le` matcher at another edge. Prometheus 3 writes 1 as 1.0, so whole numbers match both. */}}
+{{/* The expression with its one `le` matcher at another edge. Prometheus 3 writes 1 as 1.0: whole numbers match both. */}}
 {{- define "inferscope.latencyTarget" -}}
 {{- $expr := index . 0 }}
 {{- $edge := printf "%v" (index . 1) }}
