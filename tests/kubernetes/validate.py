@@ -146,7 +146,10 @@ def semantics(checks, helm, values):
     if values not in ("gpu-operator", "privileged"):
         wanted = profiles.get(values, "unconfined")
         checks.run(f"{values}: AppArmor on 1.30", facts.app_armor, documents, True, wanted)
-        checks.run(f"{values}: AppArmor on 1.29", facts.app_armor, helm.render(values, kube="1.29.0"), False, wanted)
+        # Versions as managed clusters have them: what is behind the dash is no pre-release.
+        for version, is_field in (("1.29.9", False), ("v1.29.9-gke.1", False), ("v1.30.0-eks-036c24b", True)):
+            documents = helm.render(values, kube=version)
+            checks.run(f"{values}: AppArmor on {version}", facts.app_armor, documents, is_field, wanted)
 
 
 def operator(checks, helm, program):
