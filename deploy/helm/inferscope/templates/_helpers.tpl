@@ -19,7 +19,7 @@
 
 {{/* Of cluster-wide objects: two releases in two namespaces may have the same name. */}}
 {{- define "inferscope.clusterName" -}}
-{{- printf "%s-%s" .Release.Namespace (include "inferscope.fullname" .) | trunc 63 | trimSuffix "-" }}
+{{- printf "%s-%s" .Release.Namespace (include "inferscope.fullname" .) }}
 {{- end }}
 
 {{/* Immutable in a DaemonSet: nothing that changes from version to version belongs here. */}}
