@@ -4,6 +4,7 @@
 
 mod change;
 mod keys;
+mod kubernetes;
 mod otlp;
 mod problem;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use change::{Change, changes};
 pub use keys::{KEYS, Key, Kind};
+pub use kubernetes::Kubernetes;
 pub use otlp::{Headers, Otlp, OtlpProtocol, is_endpoint};
 pub use problem::Problem;
 
@@ -36,6 +38,7 @@ pub struct Config {
     pub limits: Limits,
     pub metrics: Metrics,
     pub otlp: Otlp,
+    pub kubernetes: Kubernetes,
     pub log: Log,
 }
 
@@ -152,6 +155,7 @@ impl Default for Config {
             limits: Limits::default(),
             metrics: Metrics::default(),
             otlp: Otlp::default(),
+            kubernetes: Kubernetes::default(),
             log: Log::default(),
         }
     }

@@ -118,6 +118,11 @@ pub const KEYS: &[Key] = &[
     fixed("otlp.ca_file", Kind::Text),
     fixed("otlp.cert_file", Kind::Text),
     fixed("otlp.key_file", Kind::Text),
+    fixed("kubernetes.enabled", Kind::Bool),
+    fixed("kubernetes.node", Kind::Text),
+    fixed("kubernetes.pod_labels", Kind::Texts),
+    fixed("kubernetes.pod_resources", Kind::Text),
+    fixed("kubernetes.service_account", Kind::Text),
     fixed("log.level", Kind::OneOf(&["error", "warn", "info", "debug", "trace"])),
     fixed("log.format", Kind::OneOf(&["text", "json"])),
 ];
