@@ -32,6 +32,8 @@ pub struct Config {
     pub records: Option<PathBuf>,
     /// BTF of the running kernel, where /sys/kernel/btf/vmlinux is missing.
     pub btf: Option<PathBuf>,
+    /// The host's tree of control groups, where it is not at a usual place.
+    pub cgroups: Option<PathBuf>,
     pub nvml: Nvml,
     pub discover: Rules,
     pub capture: Capture,
@@ -149,6 +151,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9770)),
             records: None,
             btf: None,
+            cgroups: None,
             nvml: Nvml::default(),
             discover: Rules::default(),
             capture: Capture::default(),

@@ -120,6 +120,7 @@ fn finish(registry: &Registry, judging: &mut Judging, sinks: &mut Sinks, live: &
     let model = registry.entry(exchange.service).and_then(|entry| entry.found.model.as_deref());
     let (index, end_ns) = (exchange.service, exchange.end.at_ns);
     let mut request = correlate::request(exchange, &Labels { service, engine, model });
+    request.home = registry.home(index);
     let gpu = judging.gpus.window(|| registry.processes(index), request.start_ns, end_ns);
     judging.judge.judge(&mut request, gpu);
     let request = Arc::new(request);
@@ -268,7 +269,7 @@ impl Pipeline {
 
     fn publish(&mut self, now: u64) {
         if let Some(table) = self.registry.take_table() {
-            self.services.publish(table);
+            self.services.publish(table, self.registry.homes());
         }
         let mut snapshot = Snapshot {
             stats: self.sessions.stats().clone(),

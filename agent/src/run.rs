@@ -24,8 +24,10 @@ use crate::{
     export::{
         http, jsonl::Records, otlp, perfetto::Timeline, prometheus::Sources, requests::RequestMetrics, routes::Routes,
     },
+    identity,
     pipeline::{Each, Judging, Pipeline, Sinks},
     poll::{
+        cgroup::Cgroups,
         nvml::{self, NvmlOptions},
         procfs::{ProcPoller, ProcReader},
     },
@@ -53,6 +55,7 @@ pub struct Running {
     pipeline: Option<JoinHandle<()>>,
     records: Option<Records>,
     otlp: Option<otlp::Running>,
+    _kubernetes: Option<identity::Running>,
     _ebpf: Ebpf,
 }
 
@@ -142,10 +145,12 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let found = first_finds(config, &mut discovery)?;
     let records = config.records.as_deref().map(|path| Records::open(path, tasks.guard("records"))).transpose()?;
     let exporter = otlp::Exporter::open(&config.otlp)?;
+    let (identities, kubernetes) = identity::begin(&config.kubernetes, tasks)?.unzip();
     let syscalls = timeline.as_ref().map(|timeline| timeline.syscalls);
     let Loaded { ebpf, ring, watcher, reader, reports } = load(config, syscalls, stacks_hz)?;
     tell_refused(&reports);
     let pids = pids(&found);
+    let groups = Cgroups::new(config.cgroups.as_deref());
     let (services, live) = (SharedServices::default(), Arc::new(Live::default()));
     let scout = Scout::start(discovery, &config.discover, found, Arc::clone(&live), tasks.guard("scout"))?;
     let asks = scout.asks.clone();
@@ -163,7 +168,8 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         otlp: exporter.as_ref().map(otlp::Exporter::counts),
         // Its end is told in inferscope_nvml_up and nothing else needs it: it holds no guard.
         nvml: config.nvml.enabled.then(|| Arc::new(nvml::spawn(nvml_options(config)))),
-        procfs: ProcPoller::spawn(ProcReader::new(), PROC_INTERVAL, tasks.guard("procfs"))?,
+        identities: identities.clone(),
+        procfs: ProcPoller::spawn(ProcReader::new(), groups, PROC_INTERVAL, tasks.guard("procfs"))?,
         per_process: config.metrics.per_process,
         started: SystemTime::now(),
     });
@@ -178,7 +184,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         watcher,
         reader,
         sessions: Sessions::new(limits),
-        registry: Registry::new(config.limits.services),
+        registry: Registry::new(config.limits.services, identities),
         judging: Judging { nvml: sources.nvml.clone(), ..Judging::default() },
         scout,
         sinks: Sinks {
@@ -197,7 +203,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let otlp = exporter.map(|exporter| start_otlp(exporter, &sources, tasks)).transpose()?;
     let pipeline = spawn(pipeline, tasks.guard("pipeline"))?;
     tracing::info!(after_ms = began.elapsed().as_millis() as u64, "watching this host");
-    Ok(Running { sources, asks, stop, pipeline: Some(pipeline), records, otlp, _ebpf: ebpf })
+    Ok(Running { sources, asks, stop, pipeline: Some(pipeline), records, otlp, _kubernetes: kubernetes, _ebpf: ebpf })
 }
 
 fn tell_refused(reports: &[probe::ProbeReport]) {

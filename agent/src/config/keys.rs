@@ -79,6 +79,7 @@ pub const KEYS: &[Key] = &[
     fixed("listen", Kind::Address),
     fixed("records", Kind::Text),
     fixed("btf", Kind::Text),
+    fixed("cgroups", Kind::Text),
     fixed("nvml.enabled", Kind::Bool),
     fixed("nvml.library", Kind::Text),
     fixed("nvml.interval", Kind::Duration { least_ms: 100, most_ms: 3_600_000 }),

@@ -6,6 +6,7 @@ pub mod family;
 pub mod flamegraph;
 pub mod gpu;
 pub mod http;
+pub mod identity;
 pub mod jsonl;
 pub mod kernel;
 pub mod lines;

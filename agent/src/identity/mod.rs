@@ -6,6 +6,7 @@
 mod account;
 mod device;
 mod failure;
+mod home;
 mod items;
 mod object;
 mod pod_resources;
@@ -13,7 +14,7 @@ mod settings;
 mod state;
 mod table;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 mod watch;
 mod worker;
 
@@ -25,9 +26,10 @@ use std::{
 
 pub use device::DeviceUse;
 pub use failure::{KINDS, Kind};
+pub use home::Home;
 pub use settings::Settings;
 pub use state::{SOURCES, Source, State};
-pub use worker::{Running, start};
+pub use worker::{Running, begin};
 
 use crate::discover::Container;
 use table::Table;

@@ -2,10 +2,14 @@
 
 use std::{io, time::Duration};
 
+use anyhow::Result;
 use tokio::sync::{Notify, watch};
 
 use super::{Identities, Settings, pod_resources, watch as pods};
-use crate::tasks::Guard;
+use crate::{
+    config::Kubernetes,
+    tasks::{Guard, Tasks},
+};
 
 /// How often what has ended long ago is looked for.
 const PRUNE: Duration = Duration::from_secs(60);
@@ -23,12 +27,15 @@ pub struct Pace {
     pub pod_resources: pod_resources::Pace,
 }
 
-/// Starts the thread, which has `held` until it ends. Errors: the system refuses a thread.
-pub fn start(settings: Settings, held: Guard) -> io::Result<(Identities, Running)> {
-    start_at(settings, held, Pace::default())
+/// Starts the thread if Kubernetes is on, with what the environment of this process says. Errors: something is missing
+/// in the configuration, or the system refuses a thread.
+pub fn begin(config: &Kubernetes, tasks: &Tasks) -> Result<Option<(Identities, Running)>> {
+    let settings = Settings::of(config, |name| std::env::var(name).ok())?;
+    let start = |settings| start_at(settings, tasks.guard("kubernetes"), Pace::default());
+    Ok(settings.map(start).transpose()?)
 }
 
-/// At another pace.
+/// Starts the thread, which has `held` until it ends. Errors: the system refuses a thread.
 pub fn start_at(settings: Settings, held: Guard, pace: Pace) -> io::Result<(Identities, Running)> {
     let identities = Identities::new(&settings.node, settings.pod_labels.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
