@@ -1,7 +1,8 @@
 //! Puts the agent together: load, discover, start the pipeline, serve, and take all of it down again in order.
 
+mod programs;
+
 use std::{
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,13 +11,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use aya::Ebpf;
 use tokio::sync::oneshot;
 
 use crate::{
     candidates::Candidates,
-    check::{self, Host},
     cli::{LogArgs, RunArgs},
     config::{Config, changes},
     discover::{Discovery, Found},
@@ -31,8 +31,8 @@ use crate::{
         nvml::{self, NvmlOptions},
         procfs::{ProcPoller, ProcReader},
     },
-    probe::{self, LoadOptions, Loaded},
-    profile::{FREQUENCY_HZ, Feed},
+    probe::Loaded,
+    profile::Feed,
     refused::Refused,
     registry::Registry,
     ring::Ring,
@@ -42,6 +42,9 @@ use crate::{
     shared::Live,
     tasks::{Guard, Signals, Tasks, supervised, until_end},
 };
+
+pub use programs::try_probes;
+use programs::{load, tell_refused};
 
 const PROC_INTERVAL: Duration = Duration::from_secs(2);
 /// Chunks per request that a timeline shows.
@@ -103,26 +106,6 @@ fn first_finds(config: &Config, discovery: &mut Discovery) -> Result<Vec<Found>>
 /// Where the GPU library is and how often it is asked.
 pub fn nvml_options(config: &Config) -> NvmlOptions {
     NvmlOptions { lib_path: config.nvml.library.clone(), interval: config.nvml.interval, ..NvmlOptions::default() }
-}
-
-fn load(config: &Config, timeline: Option<Duration>, stacks_hz: u32) -> Result<Loaded> {
-    let options = LoadOptions {
-        btf: config.btf.as_deref(),
-        ring_bytes: config.capture.ring_bytes,
-        processes: config.limits.processes,
-        services: config.limits.services,
-        connections: config.limits.connections,
-        capture_head_bytes: config.capture.head_bytes,
-        capture_tail_bytes: config.capture.tail_bytes,
-        capture_request_bytes: config.capture.request_bytes,
-        timeline,
-        stacks_hz,
-        engines: config.capture.engines,
-    };
-    probe::load(&options).map_err(|error| match check::obstacle(&Host::new(config.btf.clone())) {
-        Some(sentence) => anyhow!("{sentence} (the kernel programs did not load: {})", error.root_cause()),
-        None => error,
-    })
 }
 
 /// Who hears of what happens beside the metrics.
@@ -206,13 +189,6 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     Ok(Running { sources, asks, stop, pipeline: Some(pipeline), records, otlp, _kubernetes: kubernetes, _ebpf: ebpf })
 }
 
-fn tell_refused(reports: &[probe::ProbeReport]) {
-    for report in reports.iter().filter(|report| report.hook.is_none()) {
-        let error = report.error.as_deref().unwrap_or("no reason given");
-        tracing::warn!(probe = report.probe, error, "no {}: the kernel refused the probe", report.gives);
-    }
-}
-
 fn pids(found: &[Found]) -> Vec<u32> {
     let of = |found: &Found| std::iter::once(found.process.pid).chain(found.children.clone());
     found.iter().flat_map(of).collect()
@@ -292,12 +268,4 @@ fn reload(args: &RunArgs, log: &LogArgs, config: &mut Config, running: &Running)
     // What needs a restart stays as it is in force, so that the next reload names it again.
     config.discover = new.discover;
     config.metrics.route_templates = new.metrics.route_templates;
-}
-
-/// `inferscope check`'s part that needs the kernel: loads, attaches, reports, and takes it all away again.
-pub fn try_probes(btf: Option<&Path>) -> Result<Vec<probe::ProbeReport>> {
-    // What a timeline and stacks need is tried too.
-    let (timeline, stacks_hz) = (Some(Duration::ZERO), FREQUENCY_HZ);
-    let options = LoadOptions { btf, timeline, stacks_hz, ..LoadOptions::default() };
-    Ok(probe::load_reporting(&options).context("no kernel program could be loaded")?.reports)
 }

@@ -23,7 +23,7 @@ fn whatever_is_answered_the_pods_are_known_in_the_end() {
         api.list_faults(&[fault.clone(), fault.clone()]);
         let is_cut = matches!(fault, Fault::Cut(_) | Fault::Hang);
         if !is_cut {
-            api.watch_faults(&[fault.clone()]);
+            api.watch_faults(std::slice::from_ref(&fault));
         }
         let pace = worker::Pace { pods: hang, ..EAGER };
         let settings = settings(&api.address.to_string(), api.account().to_owned(), "/nonexistent.sock".into());
@@ -53,7 +53,7 @@ fn slow_answers_and_events_in_pieces_are_read() {
     let api = Api::start().unwrap();
     (0..4).for_each(|n| api.put(&Pod::new(&format!("p{n}"), "c", &format!("c{n}"))));
     let slow = Fault::Slow(Duration::from_millis(2));
-    api.list_faults(&[slow.clone()]);
+    api.list_faults(std::slice::from_ref(&slow));
     api.watch_faults(&[slow]);
     let started = start(&api);
     wait("the list", || started.identities.pods() == 4);
