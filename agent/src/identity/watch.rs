@@ -75,13 +75,15 @@ impl<'a> Watch<'a> {
     pub async fn run(mut self) {
         let mut pause = self.pace.first;
         loop {
-            let failure = match self.turn().await {
-                Ok(()) => {
-                    pause = self.pace.first;
-                    sleep(pause).await;
-                    continue;
-                }
-                Err(failure) => failure,
+            let began = Instant::now();
+            let ended = self.turn().await;
+            // What worked for a while is not to blame for what went wrong before.
+            if ended.is_ok() || began.elapsed() > self.pace.most {
+                pause = self.pace.first;
+            }
+            let Err(failure) = ended else {
+                sleep(pause).await;
+                continue;
             };
             let state = self.identities.state();
             match failure.kind {
@@ -165,7 +167,10 @@ impl<'a> Watch<'a> {
                 self.identities.change(|table, now| table.end(&object.into_pod().uid, now));
                 version
             }
-            Event::Bookmark(bookmark) => Some(bookmark.metadata.resource_version),
+            Event::Bookmark(bookmark) => {
+                self.version = Some(bookmark.metadata.resource_version);
+                return Ok(());
+            }
             Event::Error(status) => {
                 let why = format!("its watch ends: {} {} {}", status.code, status.reason, status.message);
                 return Err(Failure::of_status(status.code, why, None));
