@@ -4,6 +4,7 @@
 
 mod change;
 mod keys;
+mod kubernetes;
 mod otlp;
 mod problem;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use change::{Change, changes};
 pub use keys::{KEYS, Key, Kind};
+pub use kubernetes::Kubernetes;
 pub use otlp::{Headers, Otlp, OtlpProtocol, is_endpoint};
 pub use problem::Problem;
 
@@ -30,12 +32,15 @@ pub struct Config {
     pub records: Option<PathBuf>,
     /// BTF of the running kernel, where /sys/kernel/btf/vmlinux is missing.
     pub btf: Option<PathBuf>,
+    /// The host's tree of control groups, where it is not at a usual place.
+    pub cgroups: Option<PathBuf>,
     pub nvml: Nvml,
     pub discover: Rules,
     pub capture: Capture,
     pub limits: Limits,
     pub metrics: Metrics,
     pub otlp: Otlp,
+    pub kubernetes: Kubernetes,
     pub log: Log,
 }
 
@@ -146,12 +151,14 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9770)),
             records: None,
             btf: None,
+            cgroups: None,
             nvml: Nvml::default(),
             discover: Rules::default(),
             capture: Capture::default(),
             limits: Limits::default(),
             metrics: Metrics::default(),
             otlp: Otlp::default(),
+            kubernetes: Kubernetes::default(),
             log: Log::default(),
         }
     }

@@ -12,6 +12,7 @@ pub mod decode;
 pub mod discover;
 pub mod exits;
 pub mod export;
+pub mod identity;
 pub mod pipeline;
 pub mod poll;
 pub mod probe;

@@ -125,6 +125,7 @@ fn finish(registry: &Registry, judging: &mut Judging, sinks: &mut Sinks, live: &
     let (index, end_ns) = (exchange.service, exchange.end.at_ns);
     let last_content_ns = exchange.last_content.map(|mark| mark.at_ns);
     let mut request = correlate::request(exchange, &Labels { service, engine, model });
+    request.home = registry.home(index);
     let gpu = judging.gpus.window(|| registry.processes(index), request.start_ns, end_ns);
     judging.judge.judge(&mut request, gpu);
     let request = Arc::new(request);
@@ -274,7 +275,7 @@ impl Pipeline {
 
     fn publish(&mut self, now: u64) {
         if let Some(table) = self.registry.take_table() {
-            self.services.publish(table);
+            self.services.publish(table, self.registry.homes());
         }
         let mut snapshot = Snapshot {
             stats: self.sessions.stats().clone(),

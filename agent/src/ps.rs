@@ -35,6 +35,7 @@ pub struct Row<'a> {
     pub container_id: Option<&'a str>,
     pub container_runtime: Option<&'a str>,
     pub pod_uid: Option<&'a str>,
+    pub systemd_unit: Option<&'a str>,
     pub evidence: Evidence,
     /// Of the process and its children; null without GPU or driver.
     pub gpu: Option<GpuUse>,
@@ -65,6 +66,7 @@ fn row<'a>(found: &'a Found, gpu_of: &impl Fn(u32) -> Option<GpuUse>) -> Row<'a>
         container_id: container.map(|container| container.id.as_str()),
         container_runtime: container.map(|container| container.runtime),
         pod_uid: container.and_then(|container| container.pod_uid.as_deref()),
+        systemd_unit: process.systemd_unit.as_deref(),
         evidence: found.evidence,
         gpu: pids.filter_map(gpu_of).reduce(GpuUse::plus),
     }
@@ -169,6 +171,7 @@ mod tests {
             exe_deleted: false,
             argv: vec!["vllm".into()],
             container: Some(container),
+            systemd_unit: Some("vllm@tiny".into()),
         };
         Found {
             service: "vllm-tiny".into(),
@@ -217,6 +220,7 @@ mod tests {
         let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
         assert_eq!(json[0]["ports"][0], 8000);
         assert_eq!(json[0]["evidence"], "program");
+        assert_eq!(json[0]["systemd_unit"], "vllm@tiny");
         assert_eq!(json[0]["gpu"]["memory_bytes"], 4u64 << 30);
         assert_eq!(json[0]["children"], serde_json::json!([43, 44]));
         let mut without = Vec::new();

@@ -9,8 +9,9 @@ use std::{
 };
 
 use crate::{
-    discover::Found,
-    services::{ProcessView, ServiceView, free_name},
+    discover::{Container, Found},
+    identity::{Home, Identities},
+    services::{Homes, ProcessView, ServiceView, free_name},
 };
 
 /// How long the series of a service stay after its last process ended.
@@ -29,13 +30,28 @@ pub struct Registry {
     /// Position is the kernel side's service index.
     entries: Vec<Option<Entry>>,
     by_pid: HashMap<u32, u32>,
-    /// Names of ended services and when their series go.
-    ended: Vec<(String, u64)>,
-    /// Names and engines of ended services, for exchanges that end with them.
-    last: HashMap<u32, (String, &'static str)>,
+    /// Services whose series still stay.
+    ended: Vec<Ended>,
+    /// What was last at an index, for exchanges that end with it.
+    last: HashMap<u32, Last>,
     /// Processes that were left by their service's root, until they are asked for.
     orphans: Vec<u32>,
     dirty: bool,
+    identities: Option<Identities>,
+}
+
+#[derive(Debug)]
+struct Ended {
+    service: String,
+    container: Option<Container>,
+    since_ns: u64,
+}
+
+#[derive(Debug)]
+struct Last {
+    service: String,
+    engine: &'static str,
+    container: Option<Container>,
 }
 
 /// `comm` of a process; empty if it is gone.
@@ -43,10 +59,16 @@ pub fn comm(pid: u32) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).map(|text| text.trim_end().to_owned()).unwrap_or_default()
 }
 
+impl Ended {
+    fn new(found: &Found, since_ns: u64) -> Self {
+        Self { service: found.service.clone(), container: found.process.container.clone(), since_ns }
+    }
+}
+
 impl Registry {
-    /// `services`: how many there can be at a time.
-    pub fn new(services: u32) -> Self {
-        Self { entries: (0..services).map(|_| None).collect(), ..Self::default() }
+    /// `services`: how many there can be at a time; `identities`: who their containers are.
+    pub fn new(services: u32, identities: Option<Identities>) -> Self {
+        Self { entries: (0..services).map(|_| None).collect(), identities, ..Self::default() }
     }
 
     /// Index of the service that a process belongs to.
@@ -63,8 +85,17 @@ impl Registry {
     pub fn name(&self, index: u32) -> Option<(&str, &'static str)> {
         match self.entry(index) {
             Some(entry) => Some((&entry.found.service, entry.found.engine)),
-            None => self.last.get(&index).map(|(name, engine)| (name.as_str(), *engine)),
+            None => self.last.get(&index).map(|last| (last.service.as_str(), last.engine)),
         }
+    }
+
+    /// The container of a service's root process, also of one that has just ended.
+    pub fn home(&self, index: u32) -> Home {
+        let container = match self.entry(index) {
+            Some(entry) => entry.found.process.container.as_ref(),
+            None => self.last.get(&index).and_then(|last| last.container.as_ref()),
+        };
+        Home::of(container, self.identities.as_ref())
     }
 
     /// A new service; None if there is no room. A service can outlive its root, with which discovery frees its name.
@@ -73,7 +104,7 @@ impl Registry {
         let index = 1 + self.entries.iter().skip(1).position(Option::is_none)?;
         let named = self.entries.iter().flatten().map(|entry| &entry.found.service);
         found.service = free_name(found.service, |name| named.clone().any(|taken| taken == name));
-        self.ended.retain(|(name, _)| *name != found.service);
+        self.ended.retain(|ended| ended.service != found.service);
         self.entries[index] = Some(Entry { found, processes: BTreeMap::new() });
         self.dirty = true;
         Some(index as u32)
@@ -109,7 +140,7 @@ impl Registry {
         let Some(slot) = self.entries.get_mut(index as usize) else { return false };
         let withdrawn = slot.take_if(|entry| entry.processes.is_empty());
         // It may have ended before under the same name: those series still go.
-        self.ended.extend(withdrawn.as_ref().map(|entry| (entry.found.service.clone(), now_ns)));
+        self.ended.extend(withdrawn.as_ref().map(|entry| Ended::new(&entry.found, now_ns)));
         self.dirty |= withdrawn.is_some();
         withdrawn.is_some()
     }
@@ -129,8 +160,9 @@ impl Registry {
 
     fn over(&mut self, index: u32, entry: Entry, now_ns: u64) {
         self.dirty = true;
-        self.last.insert(index, (entry.found.service.clone(), entry.found.engine));
-        self.ended.push((entry.found.service, now_ns));
+        self.ended.push(Ended::new(&entry.found, now_ns));
+        let Found { service, engine, process, .. } = entry.found;
+        self.last.insert(index, Last { service, engine, container: process.container });
     }
 
     /// A process of the service at `index`; of an index without a service it is not taken.
@@ -186,10 +218,20 @@ impl Registry {
 
     /// Names of ended services whose series are due to go.
     pub fn take_expired(&mut self, now_ns: u64) -> Vec<String> {
-        let (due, kept) =
-            self.ended.drain(..).partition::<Vec<_>, _>(|(_, since)| now_ns.saturating_sub(*since) > KEEP_ENDED_NS);
+        let is_due = |ended: &Ended| now_ns.saturating_sub(ended.since_ns) > KEEP_ENDED_NS;
+        let (due, kept) = self.ended.drain(..).partition::<Vec<_>, _>(is_due);
         self.ended = kept;
-        due.into_iter().map(|(name, _)| name).collect()
+        self.dirty |= !due.is_empty();
+        due.into_iter().map(|ended| ended.service).collect()
+    }
+
+    /// Where the services are whose series there are.
+    pub fn homes(&self) -> Homes {
+        let ended = self.ended.iter().filter_map(|ended| Some((ended.service.clone(), ended.container.clone()?)));
+        let living = self.entries.iter().flatten().map(|entry| &entry.found);
+        let living = living.filter_map(|found| Some((found.service.clone(), found.process.container.clone()?)));
+        // A name that is used again is the living one's.
+        ended.chain(living).collect()
     }
 
     /// The table to publish, if anything changed since the last call.
@@ -220,81 +262,4 @@ impl Registry {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::discover::{Evidence, Process};
-
-    fn found(pid: u32, service: &str) -> Found {
-        let process = Process {
-            pid,
-            ppid: 1,
-            start_ticks: 7,
-            comm: String::new(),
-            exe: None,
-            exe_deleted: false,
-            argv: Vec::new(),
-            container: None,
-        };
-        Found {
-            service: service.to_owned(),
-            engine: "vllm",
-            evidence: Evidence::Program,
-            version: None,
-            model: None,
-            ports: Vec::new(),
-            unix_sockets: Vec::new(),
-            process,
-            children: Vec::new(),
-            dialect: None,
-        }
-    }
-
-    /// A pid that no process has.
-    const NONE: u32 = u32::MAX - 7;
-
-    #[test]
-    fn a_child_tells_nothing_of_its_service_while_the_root_runs() {
-        let me = Process::read(Path::new("/proc"), std::process::id()).unwrap();
-        let mut registry = Registry::new(4);
-        let index = registry.add(Found { process: me.clone(), ..found(1, "parent") }).unwrap();
-        registry.add_process(index, me.pid);
-        registry.add_process(index, NONE);
-        assert_eq!(registry.place_of(NONE), Some(index));
-        registry.update(index, Found { model: Some("m".to_owned()), ..found(NONE, "child") });
-        let entry = registry.entry(index).unwrap();
-        assert_eq!((entry.found.process.pid, &entry.found.model), (me.pid, &None));
-        registry.update(index, Found { process: me.clone(), ports: vec![8000], ..found(1, "parent") });
-        assert_eq!(registry.entry(index).unwrap().found.ports, [8000]);
-        assert!(registry.take_orphans().is_empty());
-        // Its id is another process' by now.
-        let ended = Process { start_ticks: 1, ..me.clone() };
-        registry.update(index, Found { process: ended, ..found(1, "parent") });
-        registry.remove_process(me.pid, 0);
-        assert_eq!(registry.take_orphans(), [NONE]);
-        registry.update(index, Found { model: Some("m".to_owned()), ..found(NONE, "child") });
-        let entry = registry.entry(index).unwrap();
-        assert_eq!((entry.found.process.pid, entry.found.model.as_deref()), (NONE, Some("m")));
-        assert_eq!(entry.found.service, "parent", "the series stay");
-    }
-
-    #[test]
-    fn places_are_given_back() {
-        let mut registry = Registry::new(3);
-        let (a, b) = (registry.add(found(11, "a")).unwrap(), registry.add(found(12, "b")).unwrap());
-        assert_eq!((a, b, registry.add(found(13, "c"))), (1, 2, None));
-        assert_eq!(registry.place_of(12), Some(b), "though none of its processes is watched");
-        registry.add_process(a, 11);
-        assert!(!registry.withdraw_empty(a, 0) && registry.withdraw_empty(b, 0));
-        assert_eq!(registry.place_of(12), None);
-        assert_eq!(registry.add(found(13, "c")), Some(b));
-        registry.add_process(b, 13);
-        registry.add_process(b, 14);
-        assert_eq!(registry.processes(b), [13, 14]);
-        registry.let_go(b, 5);
-        assert_eq!((registry.service_of(13), registry.service_of(14), registry.rooted_at(13)), (None, None, None));
-        assert_eq!(registry.name(b), Some(("c", "vllm")), "for what ends with it");
-        let names: Vec<String> = registry.take_table().unwrap().iter().map(|view| view.name.clone()).collect();
-        assert_eq!(names, ["a"]);
-        assert_eq!(registry.take_expired(6 + KEEP_ENDED_NS), ["b", "c"]);
-    }
-}
+mod tests;

@@ -1,7 +1,8 @@
 //! Puts the agent together: load, discover, start the pipeline, serve, and take all of it down again in order.
 
+mod programs;
+
 use std::{
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,13 +11,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use aya::Ebpf;
 use tokio::sync::oneshot;
 
 use crate::{
     candidates::Candidates,
-    check::{self, Host},
     cli::{LogArgs, RunArgs},
     config::{Config, changes},
     discover::{Discovery, Found},
@@ -24,13 +24,15 @@ use crate::{
     export::{
         http, jsonl::Records, otlp, perfetto::Timeline, prometheus::Sources, requests::RequestMetrics, routes::Routes,
     },
+    identity,
     pipeline::{Each, Judging, Pipeline, Progress, Sinks},
     poll::{
+        cgroup::Cgroups,
         nvml::{self, NvmlOptions},
         procfs::{ProcPoller, ProcReader},
     },
-    probe::{self, LoadOptions, Loaded},
-    profile::{FREQUENCY_HZ, Feed},
+    probe::Loaded,
+    profile::Feed,
     refused::Refused,
     registry::Registry,
     ring::Ring,
@@ -40,6 +42,9 @@ use crate::{
     shared::Live,
     tasks::{Guard, Signals, Tasks, supervised, until_end},
 };
+
+pub use programs::try_probes;
+use programs::{load, tell_refused};
 
 const PROC_INTERVAL: Duration = Duration::from_secs(2);
 /// Chunks per request that a timeline shows.
@@ -53,6 +58,7 @@ pub struct Running {
     pipeline: Option<JoinHandle<()>>,
     records: Option<Records>,
     otlp: Option<otlp::Running>,
+    _kubernetes: Option<identity::Running>,
     _ebpf: Ebpf,
 }
 
@@ -102,26 +108,6 @@ pub fn nvml_options(config: &Config) -> NvmlOptions {
     NvmlOptions { lib_path: config.nvml.library.clone(), interval: config.nvml.interval, ..NvmlOptions::default() }
 }
 
-fn load(config: &Config, timeline: Option<Duration>, stacks_hz: u32) -> Result<Loaded> {
-    let options = LoadOptions {
-        btf: config.btf.as_deref(),
-        ring_bytes: config.capture.ring_bytes,
-        processes: config.limits.processes,
-        services: config.limits.services,
-        connections: config.limits.connections,
-        capture_head_bytes: config.capture.head_bytes,
-        capture_tail_bytes: config.capture.tail_bytes,
-        capture_request_bytes: config.capture.request_bytes,
-        timeline,
-        stacks_hz,
-        engines: config.capture.engines,
-    };
-    probe::load(&options).map_err(|error| match check::obstacle(&Host::new(config.btf.clone())) {
-        Some(sentence) => anyhow!("{sentence} (the kernel programs did not load: {})", error.root_cause()),
-        None => error,
-    })
-}
-
 /// Who hears of what happens beside the metrics.
 #[derive(Default)]
 pub struct Hears {
@@ -142,10 +128,12 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let found = first_finds(config, &mut discovery)?;
     let records = config.records.as_deref().map(|path| Records::open(path, tasks.guard("records"))).transpose()?;
     let exporter = otlp::Exporter::open(&config.otlp)?;
+    let (identities, kubernetes) = identity::begin(&config.kubernetes, tasks)?.unzip();
     let syscalls = timeline.as_ref().map(|timeline| timeline.syscalls);
     let Loaded { ebpf, ring, watcher, reader, reports } = load(config, syscalls, stacks_hz)?;
     tell_refused(&reports);
     let pids = pids(&found);
+    let groups = Cgroups::new(config.cgroups.as_deref());
     let (services, live) = (SharedServices::default(), Arc::new(Live::default()));
     let scout = Scout::start(discovery, &config.discover, found, Arc::clone(&live), tasks.guard("scout"))?;
     let asks = scout.asks.clone();
@@ -163,7 +151,8 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         otlp: exporter.as_ref().map(otlp::Exporter::counts),
         // Its end is told in inferscope_nvml_up and nothing else needs it: it holds no guard.
         nvml: config.nvml.enabled.then(|| Arc::new(nvml::spawn(nvml_options(config)))),
-        procfs: ProcPoller::spawn(ProcReader::new(), PROC_INTERVAL, tasks.guard("procfs"))?,
+        identities: identities.clone(),
+        procfs: ProcPoller::spawn(ProcReader::new(), groups, PROC_INTERVAL, tasks.guard("procfs"))?,
         per_process: config.metrics.per_process,
         started: SystemTime::now(),
     });
@@ -178,7 +167,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         watcher,
         reader,
         sessions: Sessions::new(limits),
-        registry: Registry::new(config.limits.services),
+        registry: Registry::new(config.limits.services, identities),
         judging: Judging { nvml: sources.nvml.clone(), ..Judging::default() },
         scout,
         sinks: Sinks {
@@ -198,14 +187,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let otlp = exporter.map(|exporter| start_otlp(exporter, &sources, tasks)).transpose()?;
     let pipeline = spawn(pipeline, tasks.guard("pipeline"))?;
     tracing::info!(after_ms = began.elapsed().as_millis() as u64, "watching this host");
-    Ok(Running { sources, asks, stop, pipeline: Some(pipeline), records, otlp, _ebpf: ebpf })
-}
-
-fn tell_refused(reports: &[probe::ProbeReport]) {
-    for report in reports.iter().filter(|report| report.hook.is_none()) {
-        let error = report.error.as_deref().unwrap_or("no reason given");
-        tracing::warn!(probe = report.probe, error, "no {}: the kernel refused the probe", report.gives);
-    }
+    Ok(Running { sources, asks, stop, pipeline: Some(pipeline), records, otlp, _kubernetes: kubernetes, _ebpf: ebpf })
 }
 
 fn pids(found: &[Found]) -> Vec<u32> {
@@ -287,12 +269,4 @@ fn reload(args: &RunArgs, log: &LogArgs, config: &mut Config, running: &Running)
     // What needs a restart stays as it is in force, so that the next reload names it again.
     config.discover = new.discover;
     config.metrics.route_templates = new.metrics.route_templates;
-}
-
-/// `inferscope check`'s part that needs the kernel: loads, attaches, reports, and takes it all away again.
-pub fn try_probes(btf: Option<&Path>) -> Result<Vec<probe::ProbeReport>> {
-    // What a timeline and stacks need is tried too.
-    let (timeline, stacks_hz) = (Some(Duration::ZERO), FREQUENCY_HZ);
-    let options = LoadOptions { btf, timeline, stacks_hz, ..LoadOptions::default() };
-    Ok(probe::load_reporting(&options).context("no kernel program could be loaded")?.reports)
 }

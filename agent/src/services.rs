@@ -50,19 +50,28 @@ pub fn free_name(name: String, is_taken: impl Fn(&str) -> bool) -> String {
     numbered.find(|name| !is_taken(name)).expect("the numbers do not end before the names do")
 }
 
+/// Containers by name of the service whose root process is in it; also of services that have ended, while their series
+/// stay.
+pub type Homes = FxHashMap<String, Container>;
+
 /// The cell through which the table passes.
 #[derive(Debug, Clone, Default)]
-pub struct SharedServices(Arc<RwLock<ServiceTable>>);
+pub struct SharedServices(Arc<RwLock<(ServiceTable, Arc<Homes>)>>);
 
 impl SharedServices {
     /// Replaces the table for everyone who asks from now on.
-    pub fn publish(&self, table: Vec<Arc<ServiceView>>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+    pub fn publish(&self, table: Vec<Arc<ServiceView>>, homes: Homes) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = (Arc::new(table), Arc::new(homes));
     }
 
     /// The table as it stands.
     pub fn table(&self) -> ServiceTable {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).0)
+    }
+
+    /// Where the services are, or were.
+    pub fn homes(&self) -> Arc<Homes> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).1)
     }
 }
 

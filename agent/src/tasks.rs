@@ -107,6 +107,7 @@ pub async fn until_end(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::poll::cgroup::Cgroups;
     use crate::poll::procfs::{ProcPoller, ProcReader};
     use std::time::Duration;
 
@@ -166,7 +167,10 @@ mod tests {
     #[tokio::test]
     async fn the_poller_of_proc_tells_of_its_end() {
         let (tasks, mut ended) = supervised();
-        drop(ProcPoller::spawn(ProcReader::new(), Duration::from_secs(60), tasks.guard("procfs")).unwrap());
+        drop(
+            ProcPoller::spawn(ProcReader::new(), Cgroups::new(None), Duration::from_secs(60), tasks.guard("procfs"))
+                .unwrap(),
+        );
         assert!(ended.first().await.to_string().contains("the procfs thread failed"));
     }
 }

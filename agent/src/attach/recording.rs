@@ -98,7 +98,7 @@ impl Recording {
     pub fn start(path: &Path, format: Format, syscalls: Duration, tasks: &Tasks) -> Result<Self> {
         let timeline = Timeline::create(path, format, syscalls, tasks.guard("timeline"))
             .with_context(|| format!("cannot make {}: choose a file that can be written", path.display()))?;
-        let cgroups = Cgroups::new();
+        let cgroups = Cgroups::new(None);
         Ok(Self {
             timeline: Arc::new(timeline),
             path: path.to_owned(),

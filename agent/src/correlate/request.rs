@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{EngineTimes, engine, host::HostPhases, verdict::Finding};
+use crate::identity::Home;
 use crate::session::exchange::{Ending, Exchange, GapCounts, LlmExchange, Mark, Role, Sending};
 
 /// One finished request. Times in seconds, sizes in bytes; definitions in the README.
@@ -13,6 +14,9 @@ pub struct Request {
     pub id: Option<String>,
     pub service: String,
     pub pid: u32,
+    /// The container of the service's root process.
+    #[serde(flatten)]
+    pub home: Home,
     pub engine: String,
     pub role: &'static str,
     pub port: u16,
@@ -172,6 +176,7 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
         id: llm.id,
         service: labels.service.to_owned(),
         pid: exchange.tgid,
+        home: Home::default(),
         engine: engine(labels, llm.engine).to_owned(),
         role: if exchange.role == Role::Server { "server" } else { "client" },
         port: exchange.server_port,

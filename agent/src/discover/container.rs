@@ -1,14 +1,14 @@
 //! The container and the pod that a process runs in, from its cgroup path: Docker, containerd, CRI-O, Podman, cgroup
-//! v1 and v2, systemd and cgroupfs drivers, nested (the innermost wins). Asks no container runtime.
+//! v1 and v2, systemd and cgroupfs drivers, nested (the innermost wins), LXC. Asks no container runtime.
 
 use serde::Serialize;
 
 /// A container, as its runtime names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Container {
-    /// 64 hexadecimal digits.
+    /// 64 hexadecimal digits; of LXC the container's name.
     pub id: String,
-    /// `docker`, `containerd`, `cri-o`, `podman`, or `unknown` where the path does not say.
+    /// `docker`, `containerd`, `cri-o`, `podman`, `lxc`, or `unknown` where the path does not say.
     pub runtime: &'static str,
     /// The Kubernetes pod's uid, with dashes.
     pub pod_uid: Option<String>,
@@ -50,13 +50,25 @@ pub fn from_mountinfo(text: &str) -> Option<Container> {
 
 fn from_path(path: &str) -> Option<Container> {
     let parts: Vec<&str> = path.split('/').collect();
-    let (at, id) = parts.iter().enumerate().rev().find_map(|(at, part)| Some((at, id_in(part)?)))?;
+    let innermost = parts.iter().enumerate().rev().find_map(|(at, part)| Some((at, id_in(part)?)));
+    let Some((at, id)) = innermost else { return lxc(&parts) };
     let runtime = runtime_of(parts[at]).or_else(|| at.checked_sub(1).and_then(|above| runtime_of(parts[above])));
     Some(Container {
         id: id.to_owned(),
         runtime: runtime.unwrap_or("unknown"),
-        pod_uid: parts.iter().find_map(|p| pod_in(p)),
+        pod_uid: parts[..=at].iter().rev().find_map(|p| pod_in(p)),
     })
+}
+
+/// `lxc.payload.NAME` (since LXC 4), `lxc.payload/NAME` (LXC 3) or `lxc/NAME`. `lxc.monitor` is outside.
+fn lxc(parts: &[&str]) -> Option<Container> {
+    let below = |at: usize| parts.get(at + 1).copied();
+    let name = parts.iter().enumerate().rev().find_map(|(at, part)| match *part {
+        "lxc" | "lxc.payload" => below(at),
+        part => part.strip_prefix("lxc.payload."),
+    });
+    let name = name.filter(|name| !name.is_empty() && *name != "..")?;
+    Some(Container { id: name.to_owned(), runtime: "lxc", pod_uid: None })
 }
 
 /// The id at the end of `docker-ID.scope`, `cri-containerd-ID.scope`, `crio-ID`, `ID`, or `cri-containerd:...:ID`.
@@ -118,6 +130,43 @@ mod tests {
             (format!("0::/machine.slice/libpod-{ID}.scope/container"), ID, "podman", false),
             (format!("0::/docker/{ID}/docker/{INNER}"), INNER, "docker", false),
             (format!("0::/docker/{ID}/system.slice/docker-{INNER}.scope/init"), INNER, "docker", false),
+            // Read from a cgroup namespace of the reader's own: a pod beside it, a container of the same pod.
+            (
+                format!("0::/../../kubepods-besteffort-pod{pod_slice}.slice/cri-containerd-{ID}.scope"),
+                ID,
+                "containerd",
+                true,
+            ),
+            (format!("0::/../cri-containerd-{ID}.scope"), ID, "containerd", false),
+            (format!("0::/../../../besteffort/pod{POD}/{ID}"), ID, "unknown", true),
+            (format!("0::/../crio-{ID}.scope/container"), ID, "cri-o", false),
+            // A node that is a container (kind), and k3s in a pod: the inner pod is the one.
+            (
+                format!(
+                    "0::/docker/{INNER}/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{pod_slice}.slice/cri-containerd-{ID}.scope"
+                ),
+                ID,
+                "containerd",
+                true,
+            ),
+            (
+                format!(
+                    "0::/kubepods/pod00000000-0000-0000-0000-000000000000/{INNER}/kubepods/burstable/pod{POD}/{ID}"
+                ),
+                ID,
+                "unknown",
+                true,
+            ),
+            (
+                format!("0::/k3s.slice/kubepods.slice/kubepods-pod{pod_slice}.slice/cri-containerd-{ID}.scope"),
+                ID,
+                "containerd",
+                true,
+            ),
+            (format!("0::/lxc.payload.box/docker/{ID}"), ID, "docker", false),
+            ("0::/lxc.payload.box/system.slice/ollama.service".to_owned(), "box", "lxc", false),
+            ("12:pids:/lxc/101/ns/init.scope\n0::/".to_owned(), "101", "lxc", false),
+            ("0::/lxc.payload/c1".to_owned(), "c1", "lxc", false),
         ] {
             let found = from_cgroup(&cgroup).unwrap();
             assert_eq!((found.id.as_str(), found.runtime), (id, runtime), "{cgroup}");
@@ -136,6 +185,9 @@ mod tests {
             format!("0::/x{ID}"),
             format!("0::/docker/{upper}"),
             format!("0::/machine.slice/crio-conmon-{ID}.scope"),
+            "0::/lxc.monitor.box".to_owned(),
+            "0::/lxc/..".to_owned(),
+            "0::/lxc".to_owned(),
             "0::/\u{fc}\u{fc}".repeat(40),
             String::new(),
         ] {

@@ -17,6 +17,7 @@ mod rules;
 mod scan;
 mod sockets;
 mod tree;
+mod unit;
 mod version;
 
 use std::path::PathBuf;

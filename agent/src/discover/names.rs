@@ -1,4 +1,4 @@
-//! Service names: from the operator's rules, else `<engine>-<model or port>`. A name is unique among living services
+//! Service names: from the operator's rules, else the systemd unit, else `<engine>-<model or port>`. A name is unique among living services
 //! and stays with its process; the same servers started in the same order get the same names again.
 
 use std::collections::HashMap;
@@ -7,6 +7,7 @@ use std::path::Path;
 use super::command::base_name;
 use super::process::Process;
 use super::rules::{NameRule, Subject};
+use super::unit;
 
 /// The names in use, by pid and start.
 #[derive(Debug, Default)]
@@ -50,6 +51,9 @@ impl Names {
 }
 
 fn default_name(process: &Process, subject: &Subject<'_>) -> String {
+    if let Some(unit) = own_unit(process) {
+        return clean(unit);
+    }
     let known = subject.engine != super::UNKNOWN_ENGINE;
     let program = if known { subject.engine } else { program_name(process) };
     let what = match (subject.own_model.filter(|_| known), subject.ports.first()) {
@@ -58,6 +62,12 @@ fn default_name(process: &Process, subject: &Subject<'_>) -> String {
         (None, None) => process.pid.to_string(),
     };
     clean(&format!("{program}-{what}"))
+}
+
+/// The unit that the system's manager started this very process for.
+fn own_unit(process: &Process) -> Option<&str> {
+    let started = process.ppid == 1 && process.container.is_none();
+    process.systemd_unit.as_deref().filter(|unit| started && unit::names_a_service(unit))
 }
 
 /// What people would call a process that is no known engine.
@@ -91,6 +101,7 @@ mod tests {
             exe_deleted: false,
             argv: vec!["python3".into()],
             container: None,
+            systemd_unit: None,
         }
     }
 
@@ -128,6 +139,18 @@ mod tests {
         assert_eq!(names.of(&process(2), &rules, &subject("vllm", None, &[8, 9000])), "other");
         assert_eq!(names.of(&process(3), &rules, &subject("unknown", None, &[8080])), "python3-8080");
         assert_eq!(names.of(&process(4), &rules, &subject("unknown", Some("m"), &[])), "python3-4");
+    }
+
+    #[test]
+    fn a_unit_of_the_systems_manager_names_its_service() {
+        let of_unit = |pid, ppid, unit: &str| Process { ppid, systemd_unit: Some(unit.into()), ..process(pid) };
+        let subject = Subject { engine: "vllm", model: None, own_model: None, exe: "/x", ports: &[8000] };
+        let rules = [NameRule { name: "chat".into(), port: Some(8000), ..Default::default() }];
+        let mut names = Names::default();
+        assert_eq!(names.of(&of_unit(1, 1, "vllm@a"), &[], &subject), "vllm-a");
+        assert_eq!(names.of(&of_unit(2, 1, "qwen"), &rules, &subject), "chat", "the rules win");
+        assert_eq!(names.of(&of_unit(3, 7, "qwen"), &[], &subject), "vllm-8000", "somebody in it started it");
+        assert_eq!(names.of(&of_unit(4, 1, "sshd"), &[], &subject), "vllm-8000-8000");
     }
 
     #[test]

@@ -6,7 +6,10 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::container::{self, Container};
+use super::{
+    container::{self, Container},
+    unit,
+};
 
 /// A process. Its identity is the pair of `pid` and `start_ticks`: a pid alone is reused.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub struct Process {
     /// Can hold API keys: for recognition only, never to be printed, logged or exported.
     pub argv: Vec<String>,
     pub container: Option<Container>,
+    /// The unit of the system's manager that it runs in, without `.service`.
+    pub systemd_unit: Option<String>,
 }
 
 impl fmt::Debug for Process {
@@ -36,6 +41,7 @@ impl fmt::Debug for Process {
             .field("exe", &self.exe)
             .field("exe_deleted", &self.exe_deleted)
             .field("container", &self.container)
+            .field("systemd_unit", &self.systemd_unit)
             .finish_non_exhaustive()
     }
 }
@@ -62,9 +68,11 @@ impl Process {
             Some((exe, deleted)) => (Some(exe), deleted),
             None => (None, false),
         };
-        let container = container(proc_root, pid);
+        let cgroup = read_text(&file(proc_root, pid, "cgroup")).unwrap_or_default();
+        let container = container(proc_root, pid, &cgroup);
+        let systemd_unit = unit::from_cgroup(&cgroup);
         let Stat { ppid, start_ticks, comm } = stat;
-        Some(Process { pid, ppid, start_ticks, comm, exe, exe_deleted, argv, container })
+        Some(Process { pid, ppid, start_ticks, comm, exe, exe_deleted, argv, container, systemd_unit })
     }
 
     /// Whether the process is still this one.
@@ -127,9 +135,8 @@ pub fn cwd(proc_root: &Path, pid: u32) -> Option<PathBuf> {
     fs::read_link(file(proc_root, pid, "cwd")).ok()
 }
 
-fn container(proc_root: &Path, pid: u32) -> Option<Container> {
-    let cgroup = read_text(&file(proc_root, pid, "cgroup"))?;
-    container::from_cgroup(&cgroup).or_else(|| {
+fn container(proc_root: &Path, pid: u32, cgroup: &str) -> Option<Container> {
+    container::from_cgroup(cgroup).or_else(|| {
         // A cgroup namespace shows the path relative to its own root.
         let hidden = cgroup.lines().any(|line| line.ends_with(":/") || line.contains("/.."));
         let mounts = hidden.then(|| read_text(&file(proc_root, pid, "mountinfo"))).flatten()?;

@@ -124,6 +124,7 @@ mod tests {
             exe_deleted: false,
             argv: argv.iter().map(|arg| (*arg).to_owned()).collect(),
             container: None,
+            systemd_unit: None,
         }
     }
 

@@ -213,6 +213,8 @@ metrics! {
         "Utilisation of a GPU by a watched process, by unit (sm, memory, encoder, decoder); absent under MIG.";
     PROCESS_GPU_MEMORY = "inferscope_process_gpu_memory_bytes", Gauge, "By", &["service", "pid", "comm", "gpu", "uuid"], &[], "NVML",
         "GPU memory of a watched process.";
+    GPU_CONTAINER_INFO = "inferscope_gpu_container_info", Gauge, "1", &["gpu", "uuid", "namespace", "pod", "container", "resource"], &[], "kubelet",
+        "A GPU, or a MIG device, that a container was given; always 1. gpu is empty where NVML does not know the uuid.";
     NVML_UP = "inferscope_nvml_up", Gauge, "1", &["state"], &[], "NVML", "1 for the state that the GPU source is in (ok, absent, hung, failing, starting), 0 for the others.";
     NVML_INFO = "inferscope_nvml_info", Gauge, "1", &["driver_version", "nvml_version", "cuda_version"], &[], "NVML",
         "Versions of the GPU driver, its library and the newest CUDA that it runs; always 1.";
@@ -239,6 +241,11 @@ metrics! {
         "OTLP exports, by what became of them: delivered, partial (some of it was not taken), rejected, undelivered (given up); retried counts attempts that are made again.";
     OTLP_UNSAMPLED = "inferscope_otlp_unsampled_total", Counter, "{request}", &[], &[], "agent",
         "Requests for which no spans are sent, because their traceparent says that the trace is not recorded.";
+    KUBERNETES_UP = "inferscope_kubernetes_up", Gauge, "1", &["source"], &[], "agent",
+        "1 if a source of names answered last (api: the API server; pod_resources: the kubelet), else 0; absent outside Kubernetes.";
+    KUBERNETES_PODS = "inferscope_kubernetes_pods", Gauge, "{pod}", &[], &[], "agent", "Pods of this node that are known.";
+    KUBERNETES_ERRORS = "inferscope_kubernetes_errors_total", Counter, "{error}", &["source", "error"], &[], "agent",
+        "Failures of these sources, by kind; room: pods or containers that had none.";
     PROBE_UP = "inferscope_probe_up", Gauge, "1", &["probe", "hook"], &[], "agent", "1 if a probe got its hook, 0 if it was refused.";
     RING_FILL = "inferscope_drain_batch_events", Gauge, "{event}", &[], &[], "agent", "Records in the last non-empty batch read from the ring.";
     BUILD_INFO = "inferscope_build_info", Gauge, "1", &["version", "rustc", "arch"], &[], "agent", "Build of the agent; always 1.";

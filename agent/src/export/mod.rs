@@ -7,6 +7,7 @@ pub mod flamegraph;
 pub mod flights;
 pub mod gpu;
 pub mod http;
+pub mod identity;
 pub mod jsonl;
 pub mod kernel;
 pub mod lines;

@@ -11,9 +11,12 @@ use std::{
 use ::prometheus::{Encoder, TextEncoder, proto::MetricFamily};
 use anyhow::Result;
 
-use super::{cgroup, family::Family, flights, gpu, kernel, metrics, otlp, own, process, requests::RequestMetrics};
+use super::{
+    cgroup, family::Family, flights, gpu, identity, kernel, metrics, otlp, own, process, requests::RequestMetrics,
+};
 use crate::{
     clock::monotonic_ns,
+    identity::Identities,
     poll::{
         nvml::NvmlHandle,
         procfs::{ProcPoller, ProcSnapshot},
@@ -33,6 +36,8 @@ pub struct Sources {
     pub records_lost: Option<Arc<AtomicU64>>,
     pub otlp: Option<Arc<otlp::Counts>>,
     pub nvml: Option<Arc<NvmlHandle>>,
+    /// Who containers are; none outside Kubernetes.
+    pub identities: Option<Identities>,
     pub procfs: ProcPoller,
     /// Series with the labels pid and comm too.
     pub per_process: bool,
@@ -75,12 +80,16 @@ impl Sources {
             families.extend(process::families(&proc, &services));
         }
         families.extend(process::failures(&proc));
-        if let Some(nvml) = &self.nvml {
-            let gpu = nvml.snapshot();
-            families.extend(gpu::families(&gpu));
+        let gpu = self.nvml.as_ref().map(|nvml| nvml.snapshot());
+        if let Some(gpu) = &gpu {
+            families.extend(gpu::families(gpu));
             if self.per_process {
-                families.extend(gpu::processes(&gpu, &services));
+                families.extend(gpu::processes(gpu, &services));
             }
+        }
+        if let Some(identities) = &self.identities {
+            families.extend(identity::families(identities, gpu.as_deref()));
+            identity::label(&mut families, identities, &self.services.homes());
         }
         families.extend(kernel::probes(&self.reports));
         families.extend(self.own_families());

@@ -1,18 +1,27 @@
 //! Control groups: which version the host has, the group of a process, its CPU and memory limits and what they cost, and pressure.
-//! Reads only what is mounted; a group that this mount does not show (another cgroup namespace) is `None`, never a guess.
+//! Reads only what is mounted; a group that this mount does not show (another cgroup namespace, and no tree of the host's)
+//! is `None`, never a guess.
 //! Formats: the kernel's admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst, scheduler/sched-bwc.rst.
 
 #![forbid(unsafe_code)]
 
 mod limits;
+mod own;
 mod pressure;
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 pub use limits::{CpuReading, MemoryReading};
 pub use pressure::{Pressure, Stall, StallKind, StallPair};
+
+/// Where a process finds the hierarchies of its own cgroup namespace.
+const OURS: &str = "/sys/fs/cgroup";
+/// Where containers that look at their host have its.
+const HOSTS: &str = "/host/sys/fs/cgroup";
 
 /// What is mounted at /sys/fs/cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +52,8 @@ pub struct Cgroups {
     mount: PathBuf,
     proc: PathBuf,
     version: CgroupVersion,
+    /// Our own group in each hierarchy, by the hierarchy's root; none where it is not found.
+    own: BTreeMap<PathBuf, Option<PathBuf>>,
 }
 
 /// Where a process's group lies in each hierarchy that matters.
@@ -74,23 +85,32 @@ pub struct CgroupReading {
     pub pressure: Pressure,
 }
 
-impl Default for Cgroups {
-    fn default() -> Cgroups {
-        Cgroups::new()
-    }
-}
-
 impl Cgroups {
-    /// The running system's.
-    pub fn new() -> Cgroups {
-        Cgroups::at("/sys/fs/cgroup", "/proc")
+    /// The running system's, at this place; if none is given, where a container has the host's, else at the usual one.
+    pub fn new(host: Option<&Path>) -> Cgroups {
+        let mounted = || [HOSTS, OURS].map(Path::new).into_iter().find(|path| detect(path) != CgroupVersion::Absent);
+        Cgroups::seen_from(OURS, host.or_else(mounted).unwrap_or(Path::new(OURS)), "/proc")
     }
 
     /// A tree like /sys/fs/cgroup and one like /proc.
     pub fn at(mount: impl Into<PathBuf>, proc: impl Into<PathBuf>) -> Cgroups {
+        let mount = mount.into();
+        Cgroups::seen_from(mount.clone(), mount, proc)
+    }
+
+    /// The host's tree, while /proc tells paths from the root of `ours` on, as in a container.
+    pub fn seen_from(ours: impl AsRef<Path>, mount: impl Into<PathBuf>, proc: impl Into<PathBuf>) -> Cgroups {
         let (mount, proc) = (mount.into(), proc.into());
         let version = detect(&mount);
-        Cgroups { mount, proc, version }
+        let names: Vec<OsString> = match version {
+            CgroupVersion::V2 | CgroupVersion::Absent => vec![OsString::new()],
+            CgroupVersion::Hybrid | CgroupVersion::V1 => {
+                std::fs::read_dir(&mount).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect()
+            }
+        };
+        let own = |name| (mount.join(&name), own::own_path(&mount.join(&name), &ours.as_ref().join(&name)));
+        let own = names.into_iter().map(own).collect();
+        Cgroups { own, mount, proc, version }
     }
 
     /// Which version is mounted, for `inferscope check`.
@@ -130,15 +150,15 @@ impl Cgroups {
         let lines = || text.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
         let unified_path = lines().find(|(controllers, _)| controllers.is_empty()).map(|(_, path)| path);
         let unified_root = match self.version {
-            CgroupVersion::V2 => Some(self.mount.clone()),
+            CgroupVersion::V2 => Some(self.mount.join("")),
             CgroupVersion::Hybrid => Some(self.mount.join("unified")),
             CgroupVersion::V1 | CgroupVersion::Absent => None,
         };
-        let unified = unified_root.zip(unified_path).and_then(|(root, path)| Folder::find(root, path, true));
+        let unified = unified_root.zip(unified_path).and_then(|(root, path)| self.folder(root, path, true));
         let v1 = |wanted: &str| {
             let (controllers, path) = lines().find(|(list, _)| list.split(',').any(|name| name == wanted))?;
             let roots = [self.mount.join(wanted), self.mount.join(controllers)];
-            let folder = roots.into_iter().find(|root| root.is_dir()).and_then(|root| Folder::find(root, path, false));
+            let folder = roots.into_iter().find(|root| root.is_dir()).and_then(|root| self.folder(root, path, false));
             Some((path, folder))
         };
         let (cpu, memory) = (v1("cpu"), v1("memory"));
@@ -151,20 +171,16 @@ impl Cgroups {
             unified,
         }
     }
+
+    /// The folder of `path` below `root`, if this mount shows it.
+    fn folder(&self, root: PathBuf, path: &str, v2: bool) -> Option<Folder> {
+        let own = self.own.get(&root)?.as_deref()?;
+        let leaf = root.join(own::resolve(own, path)?);
+        leaf.is_dir().then_some(Folder { root, leaf, v2 })
+    }
 }
 
 impl Folder {
-    /// The folder of `path` below `root`, if this mount shows it.
-    fn find(root: PathBuf, path: &str, v2: bool) -> Option<Folder> {
-        let inside = Path::new(path.trim_start_matches('/'));
-        // A group outside of our cgroup namespace is told as /../..; what lies there is another group.
-        if inside.components().any(|part| part == Component::ParentDir) {
-            return None;
-        }
-        let leaf = root.join(inside);
-        leaf.is_dir().then_some(Folder { root, leaf, v2 })
-    }
-
     /// The group and its ancestors, from the leaf to the root.
     fn levels(&self) -> impl Iterator<Item = &Path> {
         self.leaf.ancestors().take_while(|level| level.starts_with(&self.root))

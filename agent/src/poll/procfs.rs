@@ -54,12 +54,17 @@ struct Order {
 impl ProcPoller {
     /// Starts the thread, which has `held` until it ends; it reads `reader`'s /proc every `interval`. Errors: the system
     /// refuses a thread.
-    pub fn spawn(reader: ProcReader, interval: Duration, held: impl Send + 'static) -> std::io::Result<ProcPoller> {
+    pub fn spawn(
+        reader: ProcReader,
+        groups: Cgroups,
+        interval: Duration,
+        held: impl Send + 'static,
+    ) -> std::io::Result<ProcPoller> {
         let shared = Arc::<Shared>::default();
         let thread_shared = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("procfs".into()).spawn(move || {
             let _held = held;
-            thread_shared.run(reader, interval);
+            thread_shared.run(reader, &groups, interval);
         })?;
         Ok(ProcPoller { shared, thread: Some(thread) })
     }
@@ -94,9 +99,8 @@ impl Drop for ProcPoller {
 }
 
 impl Shared {
-    fn run(&self, mut reader: ProcReader, interval: Duration) {
+    fn run(&self, mut reader: ProcReader, groups: &Cgroups, interval: Duration) {
         let mut failures = 0;
-        let groups = Cgroups::new();
         while let Some(watched) = self.next(interval) {
             let mut processes = FxHashMap::default();
             for pid in watched {
@@ -112,7 +116,7 @@ impl Shared {
                 }
             }
             let own = reader.read(std::process::id()).ok().flatten();
-            let cgroups = Arc::new(read_cgroups(&groups, processes.keys().copied()));
+            let cgroups = Arc::new(read_cgroups(groups, processes.keys().copied()));
             let processes = Arc::new(processes);
             let snapshot = ProcSnapshot { at: Some(Instant::now()), processes, cgroups, own, failures };
             *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
@@ -168,12 +172,13 @@ mod tests {
 
     #[test]
     fn a_watched_process_is_read_and_leaves_when_it_ends() {
-        let poller = ProcPoller::spawn(ProcReader::new(), Duration::from_millis(50), ()).expect("thread");
+        let poller =
+            ProcPoller::spawn(ProcReader::new(), Cgroups::new(None), Duration::from_millis(50), ()).expect("thread");
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
         poller.watch(&[child.id(), u32::MAX]);
         let snapshot = until(&poller, "child", |s| s.processes.contains_key(&child.id()));
         assert_eq!((snapshot.processes.len(), snapshot.failures), (1, 0));
-        let paths = Cgroups::new().of(child.id()).expect("readable");
+        let paths = Cgroups::new(None).of(child.id()).expect("readable");
         assert_eq!(snapshot.cgroups.contains_key(&child.id()), paths.is_some());
         assert!(snapshot.own.expect("ourselves").resident_bytes > 0);
         child.kill().expect("kill");
@@ -183,7 +188,8 @@ mod tests {
 
     #[test]
     fn a_new_process_is_read_before_the_interval_is_over() {
-        let poller = ProcPoller::spawn(ProcReader::new(), Duration::from_secs(3600), ()).expect("thread");
+        let poller =
+            ProcPoller::spawn(ProcReader::new(), Cgroups::new(None), Duration::from_secs(3600), ()).expect("thread");
         until(&poller, "first round", |s| s.at.is_some());
         poller.watch(&[std::process::id()]);
         until(&poller, "reading", |s| !s.processes.is_empty());

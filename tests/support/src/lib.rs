@@ -12,6 +12,7 @@ pub mod confine;
 pub mod drain;
 pub mod exposition;
 pub mod held;
+pub mod kubernetes;
 pub mod live;
 pub mod locate;
 pub mod metrics;

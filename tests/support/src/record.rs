@@ -11,6 +11,10 @@ pub struct Record {
     pub id: Option<String>,
     pub service: Value,
     pub pid: u32,
+    pub namespace: Option<String>,
+    pub pod: Option<String>,
+    pub container: Option<String>,
+    pub container_id: Option<String>,
     pub engine: Option<String>,
     /// Absent for requests that no LLM dialect claims.
     pub operation: Option<String>,

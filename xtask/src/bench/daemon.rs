@@ -78,7 +78,7 @@ fn answer(mut stream: &TcpStream, counted: &AtomicU64) -> Option<()> {
 }
 
 /// Seconds of CPU that a process has taken.
-fn cpu_s(pid: u32) -> Result<f64> {
+pub(super) fn cpu_s(pid: u32) -> Result<f64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))?;
     let of = |text: &str| text.split_whitespace().next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0);

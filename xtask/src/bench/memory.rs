@@ -129,7 +129,7 @@ fn spawner(churn: &Churn, what: &str) -> Result<process::Group> {
 }
 
 /// VmRSS of /proc/PID/status, in MB.
-fn resident_mb(pid: u32) -> Result<f64> {
+pub(super) fn resident_mb(pid: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the agent is gone")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS in /proc/PID/status")?;
     let kib: f64 = line.trim().trim_end_matches(" kB").parse().context("VmRSS is no number")?;

@@ -6,6 +6,7 @@
 mod accuracy;
 mod daemon;
 mod engines;
+mod identity;
 mod kernel;
 mod kill9;
 mod load;
@@ -66,6 +67,7 @@ const BENCHES: &[Bench] = &[
     bench("stream", "throughput of a watched server that streams as fast as it can", stream::run),
     bench("lossless", "20,000 chunks/s without loss, and exact books beyond the limit", lossless::run),
     bench("memory", "resident memory: idle, busy, and after many processes and requests", memory::run),
+    bench("identity", "what the names of pods cost: 500 containers, ten changes a second", identity::run),
     bench("start", "time until a process is watched", start::run),
     bench("kill9", "what a killed agent leaves behind", kill9::run),
 ];

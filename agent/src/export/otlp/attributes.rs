@@ -6,7 +6,10 @@ use std::sync::LazyLock;
 use inferscope_abi::{FIRST_OFFCPU_STATE, STATE_NAMES, STATES};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value::Value};
 
-use crate::correlate::{CAUSE_NAMES, CAUSES, Causes, EngineTimes, HostShare, Request, Verdict};
+use crate::{
+    correlate::{CAUSE_NAMES, CAUSES, Causes, EngineTimes, HostShare, Request, Verdict},
+    identity::Home,
+};
 
 /// Longest text of a value, in characters.
 const TEXT_CHARS: usize = 256;
@@ -169,11 +172,22 @@ pub fn of(request: &Request) -> Vec<KeyValue> {
     if request.gap {
         all.flag("inferscope.gap", true);
     }
+    home(&request.home, &mut all);
     finding(request, &mut all);
     all.share(Phase::Prefill, request.host.prefill.as_ref());
     all.share(Phase::Decode, request.host.decode.as_ref());
     all.share(Phase::Total, request.host.total.as_ref());
     all.0
+}
+
+/// Where the server is.
+fn home(home: &Home, all: &mut Attributes) {
+    all.text("container.id", home.container_id.as_deref());
+    all.text("k8s.namespace.name", home.namespace.as_deref());
+    all.text("k8s.pod.name", home.pod.as_deref());
+    all.text("k8s.pod.uid", home.pod_uid.as_deref());
+    all.text("k8s.container.name", home.container.as_deref());
+    all.text("k8s.node.name", home.node.as_deref());
 }
 
 /// Why it took as long as it did.

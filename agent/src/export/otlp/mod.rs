@@ -33,6 +33,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use counts::{Counts, Outcome, Signal};
 pub use deliver::Pace;
+pub use grpc::Encoded;
 
 use self::{resource::Host, transport::Transport, worker::Worker};
 use crate::{config, correlate::Request, tasks::Guard};

@@ -38,6 +38,9 @@ const LABELS: &[(&str, &str)] = &[
     ("pid", "process.pid"),
     ("container_id", "container.id"),
     ("pod_uid", "k8s.pod.uid"),
+    ("namespace", "k8s.namespace.name"),
+    ("pod", "k8s.pod.name"),
+    ("container", "k8s.container.name"),
 ];
 
 fn find<'a>(table: &[(&str, &'static str)], name: &'a str) -> &'a str {

@@ -134,11 +134,37 @@ fn what_the_mount_does_not_show_is_none() {
 
 #[test]
 fn the_running_system_is_understood() {
-    let groups = Cgroups::new();
+    let groups = Cgroups::new(None);
     let paths = groups.of(std::process::id()).expect("readable").expect("we live");
     let reading = groups.read(&paths);
     println!("{}: {paths:?}\n{reading:?}\n{:?}", groups.version(), groups.host_pressure());
     if groups.version() != CgroupVersion::Absent {
         assert!(paths.name.starts_with('/'));
     }
+}
+
+#[test]
+fn groups_beside_our_own_are_found_in_the_hosts_tree() {
+    let pod = "host/kubepods.slice";
+    let (root, _) = tree(&[
+        ("host/cgroup.controllers", "cpu memory"),
+        (&format!("{pod}/agent.slice/own.scope/cgroup.controllers"), "cpu memory"),
+        (&format!("{pod}/vllm.slice/box.scope/memory.current"), "700"),
+        (&format!("{pod}/vllm.slice/memory.max"), "1000"),
+        ("proc/7/cgroup", "0::/../../vllm.slice/box.scope\n"),
+        ("proc/8/cgroup", "0::/\n"),
+        ("proc/9/cgroup", "0::/../../../../box.scope\n"),
+    ]);
+    let (host, ours) = (root.path().join("host"), root.path().join(pod).join("agent.slice/own.scope"));
+    let groups = Cgroups::seen_from(&ours, &host, root.path().join("proc"));
+    let memory = |groups: &Cgroups, pid| {
+        let paths = groups.of(pid).expect("readable").expect("there");
+        groups.read(&paths).memory.map(|memory| (memory.current_bytes, memory.max_bytes))
+    };
+    assert_eq!(memory(&groups, 7), Some((700, Some(1000))));
+    let own = groups.of(8).expect("readable").expect("there");
+    assert_eq!(own.unified.map(|folder| folder.leaf), Some(ours.clone()));
+    assert_eq!(memory(&groups, 9), None);
+    // Without the host's tree there is nothing to find.
+    assert_eq!(memory(&Cgroups::at(&ours, root.path().join("proc")), 7), None);
 }

@@ -12,6 +12,7 @@ use super::*;
 use crate::{
     correlate::{Cause, Causes, EngineTimes, Finding, HostPhases, HostShare, PhaseCauses, Verdict},
     export::otlp::{logs, resource::Host, spans, trace::Finished},
+    identity::Home,
 };
 
 const OFFSET: u64 = 1_700_000_000_000_000_000;
@@ -268,4 +269,32 @@ fn an_engine_behind_a_front_has_a_span_of_its_own() {
     // Where an end was not seen there is none.
     let (spans, _) = sent(&Request { engine_times: Some(EngineTimes { decode_s: None, ..times }), ..streamed() });
     assert!(spans.iter().all(|span| span.name != "engine"));
+}
+
+#[test]
+fn where_the_server_is_has_the_names_of_the_conventions() {
+    let text_of = |name: &str| Some(name.to_owned());
+    let home = Home {
+        namespace: text_of("llm"),
+        pod: text_of("vllm-0"),
+        container: text_of("vllm"),
+        container_id: text_of("c0"),
+        pod_uid: text_of("u0"),
+        node: text_of("node-1"),
+    };
+    let (spans, log) = sent(&Request { home, ..streamed() });
+    for all in [&spans[0].attributes, &log.attributes] {
+        for (key, wants) in [
+            ("k8s.namespace.name", "llm"),
+            ("k8s.pod.name", "vllm-0"),
+            ("k8s.pod.uid", "u0"),
+            ("k8s.container.name", "vllm"),
+            ("k8s.node.name", "node-1"),
+            ("container.id", "c0"),
+        ] {
+            assert_eq!(text(all, key).as_deref(), Some(wants), "{key}");
+        }
+    }
+    let (spans, _) = sent(&streamed());
+    assert!(!spans[0].attributes.iter().any(|one| one.key.starts_with("k8s.") || one.key == "container.id"));
 }

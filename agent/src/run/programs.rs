@@ -1,0 +1,49 @@
+//! The kernel programs at the start: loaded as the configuration wants, or only tried, and what was refused told.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::{
+    check::{self, Host},
+    config::Config,
+    probe::{self, LoadOptions, Loaded},
+    profile::FREQUENCY_HZ,
+};
+
+/// Loads and attaches. Errors: in words that say what this host lacks.
+pub(super) fn load(config: &Config, timeline: Option<Duration>, stacks_hz: u32) -> Result<Loaded> {
+    let options = LoadOptions {
+        btf: config.btf.as_deref(),
+        ring_bytes: config.capture.ring_bytes,
+        processes: config.limits.processes,
+        services: config.limits.services,
+        connections: config.limits.connections,
+        capture_head_bytes: config.capture.head_bytes,
+        capture_tail_bytes: config.capture.tail_bytes,
+        capture_request_bytes: config.capture.request_bytes,
+        timeline,
+        stacks_hz,
+        engines: config.capture.engines,
+    };
+    probe::load(&options).map_err(|error| match check::obstacle(&Host::new(config.btf.clone())) {
+        Some(sentence) => anyhow!("{sentence} (the kernel programs did not load: {})", error.root_cause()),
+        None => error,
+    })
+}
+
+/// Says which probes there are none of.
+pub(super) fn tell_refused(reports: &[probe::ProbeReport]) {
+    for report in reports.iter().filter(|report| report.hook.is_none()) {
+        let error = report.error.as_deref().unwrap_or("no reason given");
+        tracing::warn!(probe = report.probe, error, "no {}: the kernel refused the probe", report.gives);
+    }
+}
+
+/// `inferscope check`'s part that needs the kernel: loads, attaches, reports, and takes it all away again.
+pub fn try_probes(btf: Option<&Path>) -> Result<Vec<probe::ProbeReport>> {
+    // What a timeline and stacks need is tried too.
+    let (timeline, stacks_hz) = (Some(Duration::ZERO), FREQUENCY_HZ);
+    let options = LoadOptions { btf, timeline, stacks_hz, ..LoadOptions::default() };
+    Ok(probe::load_reporting(&options).context("no kernel program could be loaded")?.reports)
+}
