@@ -36,7 +36,16 @@ pub struct Config {
     pub limits: Limits,
     pub metrics: Metrics,
     pub otlp: Otlp,
+    pub process: Process,
     pub log: Log,
+}
+
+/// The agent's own process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Process {
+    /// Give back after the start what only the start needed.
+    pub drop_privileges: bool,
 }
 
 /// The GPU source.
@@ -127,6 +136,7 @@ pub struct Overrides {
     pub otlp_endpoint: Option<String>,
     /// Added to those of the file.
     pub pids: Vec<u32>,
+    pub keep_privileges: bool,
     pub log_level: Option<LogLevel>,
 }
 
@@ -152,8 +162,15 @@ impl Default for Config {
             limits: Limits::default(),
             metrics: Metrics::default(),
             otlp: Otlp::default(),
+            process: Process::default(),
             log: Log::default(),
         }
+    }
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        Process { drop_privileges: true }
     }
 }
 
@@ -213,12 +230,14 @@ impl Config {
     }
 
     fn apply(&mut self, overrides: &Overrides) {
-        let Overrides { listen, records, btf, nvml_library, otlp_endpoint, pids, log_level } = overrides.clone();
+        let Overrides { listen, records, btf, nvml_library, otlp_endpoint, pids, keep_privileges, log_level } =
+            overrides.clone();
         self.listen = listen.unwrap_or(self.listen);
         self.records = records.or(self.records.take());
         self.btf = btf.or(self.btf.take());
         self.nvml.library = nvml_library.or(self.nvml.library.take());
         self.otlp.endpoint = otlp_endpoint.or(self.otlp.endpoint.take());
+        self.process.drop_privileges &= !keep_privileges;
         self.log.level = log_level.unwrap_or(self.log.level);
         for pid in pids {
             if !self.discover.include.pids.contains(&pid) {

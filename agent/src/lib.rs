@@ -14,6 +14,7 @@ pub mod exits;
 pub mod export;
 pub mod pipeline;
 pub mod poll;
+pub mod privileges;
 pub mod probe;
 pub mod profile;
 pub mod ps;

@@ -118,6 +118,7 @@ pub const KEYS: &[Key] = &[
     fixed("otlp.ca_file", Kind::Text),
     fixed("otlp.cert_file", Kind::Text),
     fixed("otlp.key_file", Kind::Text),
+    fixed("process.drop_privileges", Kind::Bool),
     fixed("log.level", Kind::OneOf(&["error", "warn", "info", "debug", "trace"])),
     fixed("log.format", Kind::OneOf(&["text", "json"])),
 ];
