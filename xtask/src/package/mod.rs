@@ -4,6 +4,8 @@ pub mod dist;
 pub mod image;
 mod libraries;
 mod oci;
+pub mod proof;
+mod readback;
 mod rootfs;
 mod source;
 mod tree;

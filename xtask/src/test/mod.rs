@@ -3,6 +3,7 @@
 //! Goes on after a failing step, so that one run shows all that is broken. What cannot run here says why.
 
 mod fuzz;
+mod package;
 mod report;
 mod targets;
 
@@ -52,6 +53,7 @@ pub fn run(args: &Args) -> Result<()> {
     } else {
         live(&mut report, args, &targets);
     }
+    report.step("package", package::run);
     report.step("fuzz", fuzz::run);
     if args.no_vm {
         report.step("kernel matrix", || Ok(Verdict::skipped("--no-vm was given")));
