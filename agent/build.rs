@@ -69,7 +69,9 @@ fn build(workspace: &Path, target_dir: &Path) -> Result<PathBuf> {
         // A release compiler, which takes `-Z build-std` only so.
         cargo.env("RUSTC_BOOTSTRAP", "1");
     }
-    let flags = [&format!("--cfg=bpf_target_arch=\"{arch}\""), "-Cdebuginfo=2", "-Clink-arg=--btf"];
+    let mut flags =
+        vec![format!("--cfg=bpf_target_arch=\"{arch}\""), "-Cdebuginfo=2".into(), "-Clink-arg=--btf".into()];
+    flags.extend(nameless_paths(workspace)?);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     // bpf-linker optimises the linked whole; the agent's thin LTO before it would only cost time.
     cargo.env("CARGO_PROFILE_RELEASE_LTO", "off");
@@ -81,6 +83,15 @@ fn build(workspace: &Path, target_dir: &Path) -> Result<PathBuf> {
         );
     }
     Ok(target_dir.join(target).join("release").join(PACKAGE))
+}
+
+/// BTF names the sources of every line: without the places of this host, or each checkout had another object.
+fn nameless_paths(workspace: &Path) -> Result<[String; 2]> {
+    let workspace = workspace.canonicalize().context("the workspace is not there")?;
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"))).unwrap_or_default();
+    let to = |path: &Path, name: &str| format!("--remap-path-prefix={}={name}", path.display());
+    Ok([to(&workspace, "/inferscope"), to(&home, "/cargo")])
 }
 
 /// What the outer cargo, or cargo-fuzz around it, chose for the host must not reach the kernel programs.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::config::{Config, ConfigError, Log, LogLevel, Overrides, is_endpoint};
+use crate::config::{Config, ConfigError, Log, LogLevel, Overrides, Process, is_endpoint};
 use crate::discover::{Include, Rules};
 use crate::profile::FREQUENCY_HZ;
 
@@ -50,6 +50,12 @@ pub enum Command {
         /// The shell to complete for
         shell: Shell,
     },
+    /// Write the manual pages into a directory
+    #[command(hide = true)]
+    Man {
+        /// The directory, which must be there
+        dir: PathBuf,
+    },
     /// Print the table of metrics for the README
     #[command(hide = true)]
     MetricsTable,
@@ -78,6 +84,9 @@ pub struct RunArgs {
     /// BTF of the running kernel, if /sys/kernel/btf/vmlinux is missing
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
+    /// Keep the rights that only the start needs, such as loading kernel programs
+    #[arg(long)]
+    pub keep_privileges: bool,
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -223,6 +232,7 @@ impl RunArgs {
             nvml_library: self.nvml_lib.clone(),
             otlp_endpoint: self.otlp.clone(),
             pids: self.pids.clone(),
+            keep_privileges: self.keep_privileges,
             log_level: log.level(),
         };
         Config::load(self.config.as_deref(), &overrides)
@@ -250,6 +260,8 @@ impl AttachArgs {
         // Requests go to standard output: the log says only what went wrong.
         let level = log.level().unwrap_or(LogLevel::Warn);
         Config {
+            // Its end is near, and its threads are there before the programs.
+            process: Process { drop_privileges: false },
             discover: Rules { enabled: false, include, ..Rules::default() },
             log: Log { level, ..Log::default() },
             ..Config::default()
@@ -260,6 +272,11 @@ impl AttachArgs {
 /// Writes a shell's completion script.
 pub fn completions(shell: Shell, out: &mut impl std::io::Write) {
     clap_complete::generate(shell, &mut Cli::command(), "inferscope", out);
+}
+
+/// Writes inferscope.1 and a page for each command into DIR. Errors: DIR cannot be written.
+pub fn manual(dir: &Path) -> std::io::Result<()> {
+    clap_mangen::generate_to(Cli::command(), dir)
 }
 
 #[cfg(test)]

@@ -41,7 +41,16 @@ pub struct Config {
     pub metrics: Metrics,
     pub otlp: Otlp,
     pub kubernetes: Kubernetes,
+    pub process: Process,
     pub log: Log,
+}
+
+/// The agent's own process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Process {
+    /// Give back after the start what only the start needed.
+    pub drop_privileges: bool,
 }
 
 /// The GPU source.
@@ -132,6 +141,7 @@ pub struct Overrides {
     pub otlp_endpoint: Option<String>,
     /// Added to those of the file.
     pub pids: Vec<u32>,
+    pub keep_privileges: bool,
     pub log_level: Option<LogLevel>,
 }
 
@@ -159,8 +169,15 @@ impl Default for Config {
             metrics: Metrics::default(),
             otlp: Otlp::default(),
             kubernetes: Kubernetes::default(),
+            process: Process::default(),
             log: Log::default(),
         }
+    }
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        Process { drop_privileges: true }
     }
 }
 
@@ -220,12 +237,14 @@ impl Config {
     }
 
     fn apply(&mut self, overrides: &Overrides) {
-        let Overrides { listen, records, btf, nvml_library, otlp_endpoint, pids, log_level } = overrides.clone();
+        let Overrides { listen, records, btf, nvml_library, otlp_endpoint, pids, keep_privileges, log_level } =
+            overrides.clone();
         self.listen = listen.unwrap_or(self.listen);
         self.records = records.or(self.records.take());
         self.btf = btf.or(self.btf.take());
         self.nvml.library = nvml_library.or(self.nvml.library.take());
         self.otlp.endpoint = otlp_endpoint.or(self.otlp.endpoint.take());
+        self.process.drop_privileges &= !keep_privileges;
         self.log.level = log_level.unwrap_or(self.log.level);
         for pid in pids {
             if !self.discover.include.pids.contains(&pid) {

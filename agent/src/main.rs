@@ -7,11 +7,12 @@ use std::{
 
 use agent::{
     attach,
-    cli::{Cli, Command, completions},
+    cli::{Cli, Command, completions, manual},
     commands,
     export::metrics,
     run, top,
 };
+use anyhow::Context as _;
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -44,6 +45,9 @@ fn dispatch(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Ps(args) => commands::ps(args.json, &args.config(&cli.log)?)?,
         Command::Top(args) => top::run(args)?,
         Command::Completions { shell } => completions(*shell, &mut io::stdout()),
+        Command::Man { dir } => {
+            manual(dir).with_context(|| format!("cannot write manual pages into {}", dir.display()))?
+        }
         Command::MetricsTable => io::stdout().write_all(metrics::table().as_bytes())?,
     }
     Ok(ExitCode::SUCCESS)

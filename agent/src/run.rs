@@ -1,6 +1,7 @@
 //! Puts the agent together: load, discover, start the pipeline, serve, and take all of it down again in order.
 
 mod programs;
+mod seat;
 
 use std::{
     sync::{
@@ -22,7 +23,13 @@ use crate::{
     discover::{Discovery, Found},
     exits::Exits,
     export::{
-        http, jsonl::Records, otlp, perfetto::Timeline, prometheus::Sources, requests::RequestMetrics, routes::Routes,
+        http,
+        jsonl::{self, Records},
+        otlp,
+        perfetto::Timeline,
+        prometheus::Sources,
+        requests::RequestMetrics,
+        routes::Routes,
     },
     identity,
     pipeline::{Each, Judging, Pipeline, Progress, Sinks},
@@ -40,7 +47,7 @@ use crate::{
     services::SharedServices,
     session::{Limits, Sessions},
     shared::Live,
-    tasks::{Guard, Signals, Tasks, supervised, until_end},
+    tasks::{Signals, Tasks, supervised, until_end},
 };
 
 pub use programs::try_probes;
@@ -126,12 +133,15 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let began = Instant::now();
     let mut discovery = Discovery::new(config.discover.clone());
     let found = first_finds(config, &mut discovery)?;
-    let records = config.records.as_deref().map(|path| Records::open(path, tasks.guard("records"))).transpose()?;
+    let out = config.records.as_deref().map(jsonl::open).transpose()?;
     let exporter = otlp::Exporter::open(&config.otlp)?;
-    let (identities, kubernetes) = identity::begin(&config.kubernetes, tasks)?.unzip();
     let syscalls = timeline.as_ref().map(|timeline| timeline.syscalls);
     let Loaded { ebpf, ring, watcher, reader, reports } = load(config, syscalls, stacks_hz)?;
     tell_refused(&reports);
+    let (seat, pipeline) = seat::take(config, tasks.guard("pipeline"))?;
+    seat::give_back(config);
+    let records = out.map(|out| Records::start(out, tasks.guard("records"))).transpose()?;
+    let (identities, kubernetes) = identity::begin(&config.kubernetes, tasks)?.unzip();
     let pids = pids(&found);
     let groups = Cgroups::new(config.cgroups.as_deref());
     let (services, live) = (SharedServices::default(), Arc::new(Live::default()));
@@ -160,7 +170,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let stop = Arc::new(AtomicBool::new(false));
     let chunk_times = if timeline.is_some() { CHUNK_TIMES } else { 0 };
     let limits = Limits { connections: config.limits.connections as usize, chunk_times, ..Limits::default() };
-    let pipeline = Pipeline {
+    let stages = Pipeline {
         timeline,
         profile,
         ring: Ring::new(ring)?,
@@ -185,7 +195,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         stop: Arc::clone(&stop),
     };
     let otlp = exporter.map(|exporter| start_otlp(exporter, &sources, tasks)).transpose()?;
-    let pipeline = spawn(pipeline, tasks.guard("pipeline"))?;
+    seat.send(stages).map_err(|_| anyhow!("the pipeline's thread has ended: please report the message above"))?;
     tracing::info!(after_ms = began.elapsed().as_millis() as u64, "watching this host");
     Ok(Running { sources, asks, stop, pipeline: Some(pipeline), records, otlp, _kubernetes: kubernetes, _ebpf: ebpf })
 }
@@ -198,25 +208,6 @@ fn pids(found: &[Found]) -> Vec<u32> {
 fn start_otlp(exporter: otlp::Exporter, sources: &Arc<Sources>, tasks: &Tasks) -> std::io::Result<otlp::Running> {
     let families = Arc::clone(sources);
     exporter.start(Box::new(move || families.families()), sources.started, tasks.guard("otlp"))
-}
-
-fn spawn(pipeline: Pipeline, guard: Guard) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("pipeline".into()).spawn(move || {
-        // The guard goes before the pipeline, with which the scout ends.
-        let mut pipeline = pipeline;
-        let _guard = guard;
-        go_first();
-        pipeline.run();
-    })
-}
-
-/// Beside many busy threads this one would come too late to the ring, and records would be lost for want of a CPU that
-/// it needs only for a moment.
-fn go_first() {
-    const NICE: i32 = -15;
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::debug!(%error, "the pipeline has no precedence: more may be lost beside busy servers");
-    }
 }
 
 /// `inferscope run`.

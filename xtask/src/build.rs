@@ -1,6 +1,7 @@
 //! `cargo xtask build`: the agent with its kernel programs, in one file.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -23,15 +24,23 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Builds the agent, and first what it takes to build it. Returns the program.
 pub fn agent(debug: bool) -> Result<PathBuf> {
+    let (profile, folder) = if debug { ("dev", "debug") } else { ("release", "release") };
+    built(cargo::command(&["build", "--package", "agent", "--profile", profile]), folder)
+}
+
+/// As `agent`, for others: without debug information, and the same bytes wherever the repository lies.
+pub fn packaged() -> Result<PathBuf> {
+    let mut cargo = cargo::command(&["build", "--package", "agent", "--profile", "dist", "--locked"]);
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", cargo::nameless_paths().join("\x1f")).env_remove("RUSTFLAGS");
+    built(cargo, "dist")
+}
+
+fn built(mut cargo: Command, folder: &str) -> Result<PathBuf> {
     setup::bpf::ensure()?;
-    let mut cargo = cargo::command(&["build", "--package", "agent"]);
-    if !debug {
-        cargo.arg("--release");
-    }
     println!("building inferscope (2 to 4 minutes the first time)");
     let status = cargo.status().context("cannot start cargo")?;
     if !status.success() {
         bail!("the agent did not build: the compiler's reason is above");
     }
-    Ok(paths::target().join(if debug { "debug" } else { "release" }).join("inferscope"))
+    Ok(paths::target().join(folder).join("inferscope"))
 }

@@ -15,6 +15,16 @@ pub fn command(args: &[&str]) -> Command {
     cargo
 }
 
+/// Compiler flags that keep the places of this host out of what is built; agent/build.rs gives the kernel programs the
+/// same.
+pub fn nameless_paths() -> [String; 2] {
+    let workspace = paths::workspace();
+    let workspace = workspace.canonicalize().unwrap_or(workspace);
+    let home = paths::cargo_home().unwrap_or_default();
+    let to = |path: PathBuf, name: &str| format!("--remap-path-prefix={}={name}", path.display());
+    [to(workspace, "/inferscope"), to(home, "/cargo")]
+}
+
 /// Runs a building command; the names and paths of the programs that it built or found built.
 pub fn programs(args: &[&str]) -> Result<Vec<(String, PathBuf)>> {
     let mut cargo = command(args);

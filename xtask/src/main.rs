@@ -1,6 +1,4 @@
-//! `cargo xtask`: everything this repository does besides `cargo build`, one file per command.
-//!
-//! Parses and dispatches, nothing else.
+//! `cargo xtask`: everything this repository does besides `cargo build`. Parses and dispatches, nothing else.
 #![forbid(unsafe_code)]
 
 mod agent;
@@ -11,6 +9,7 @@ mod demo;
 mod exit;
 mod http;
 mod libtest;
+mod package;
 mod paths;
 mod process;
 mod servers;
@@ -36,6 +35,8 @@ struct Cli {
 enum Command {
     Setup(setup::Args),
     Build(build::Args),
+    #[command(flatten)]
+    Package(package::Command),
     Demo(demo::Args),
     Test(test::Args),
     Bench(bench::Args),
@@ -45,15 +46,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    exit::code(match Cli::parse().command {
         Command::Setup(args) => setup::run(&args),
         Command::Build(args) => build::run(&args).map(|_| ()),
+        Command::Package(command) => package::run(&command),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Tidy(args) => tidy::run(&args),
         Command::Servers(args) => servers::run(&args),
         Command::Vm(args) => vm::run(args),
-    };
-    exit::code(done)
+    })
 }

@@ -52,26 +52,26 @@ impl Privilege {
             format!("uid {} without {}: the kernel loads no programs for it", self.euid, missing.join(" and ")),
         )
         .required()
-        .next("run as root (sudo inferscope ...), or give the service CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE")
+        .next("run as root (sudo inferscope ...), or give the service CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")
     }
 
     /// Whether it may look into other users' processes.
     pub fn other_processes(self) -> Finding {
         let name = "other users' processes";
-        if self.has(SYS_PTRACE) && (self.euid == 0 || self.has(DAC_READ_SEARCH)) {
-            return Finding::ok(
-                name,
-                "CAP_SYS_PTRACE: executables, libraries and sockets of all processes can be read",
-            );
+        let missing: Vec<&str> = [(SYS_PTRACE, "CAP_SYS_PTRACE"), (DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH")]
+            .into_iter()
+            .filter_map(|(capability, name)| (!self.has(capability)).then_some(name))
+            .collect();
+        // A process's descriptors are its user's own: root without the second is as blind as without the first.
+        if missing.is_empty() {
+            return Finding::ok(name, "executables, libraries and sockets of all processes can be read");
         }
-        if self.has(SYS_PTRACE) {
-            return Finding::ok(name, "CAP_SYS_PTRACE; without CAP_DAC_READ_SEARCH some versions stay unknown");
-        }
+        let without = missing.join(" and ");
         Finding::degraded(
             name,
-            "without CAP_SYS_PTRACE: ports, libraries and versions of other users' servers stay unknown",
+            format!("without {without}: ports, versions and stacks of other users' servers stay unknown"),
         )
-        .next("run as root, or add CAP_SYS_PTRACE")
+        .next(format!("run as root with all its capabilities, or add {without}"))
     }
 
     /// Whether the kernel's limit of locked memory leaves room for the maps. `limits` is /proc/self/limits.
@@ -124,7 +124,8 @@ mod tests {
             assert_eq!((finding.status, finding.required), (status, true), "{capabilities:?}");
         }
         assert_eq!(Privilege::read("garbage").programs().status, Status::Missing);
-        assert_eq!(with(0, &[SYS_PTRACE]).other_processes().status, Status::Ok);
+        assert_eq!(with(1000, &[SYS_PTRACE, DAC_READ_SEARCH]).other_processes().status, Status::Ok);
+        assert_eq!(with(0, &[SYS_PTRACE]).other_processes().status, Status::Degraded);
         assert_eq!(with(1000, &[BPF]).other_processes().status, Status::Degraded);
     }
 

@@ -39,17 +39,21 @@ fn told(result: Result<(), &io::Error>) {
     }
 }
 
+/// Where records go: the end of a file, or standard output if `path` is `-`.
+pub fn open(path: &Path) -> Result<Out> {
+    let out = if path == Path::new("-") { Out::stdout() } else { Out::append(path) };
+    out.map_err(|error| {
+        let words = match error.raw_os_error() {
+            Some(libc::ENXIO) => format!("nobody reads {}: start its reader first", path.display()),
+            _ => format!("cannot open the records file {}", path.display()),
+        };
+        anyhow::Error::from(error).context(words)
+    })
+}
+
 impl Records {
-    /// Appends to a file, or writes to standard output if `path` is `-`.
-    pub fn open(path: &Path, guard: Guard) -> Result<Self> {
-        let out = if path == Path::new("-") { Out::stdout() } else { Out::append(path) };
-        let out = out.map_err(|error| {
-            let words = match error.raw_os_error() {
-                Some(libc::ENXIO) => format!("nobody reads {}: start its reader first", path.display()),
-                _ => format!("cannot open the records file {}", path.display()),
-            };
-            anyhow::Error::from(error).context(words)
-        })?;
+    /// Starts the thread that writes to `out`.
+    pub fn start(out: Out, guard: Guard) -> Result<Self> {
         Ok(Self(Lines::start("records", out, line, told, guard)?))
     }
 

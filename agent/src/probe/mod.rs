@@ -21,7 +21,7 @@ use aya::{
 };
 use inferscope_abi::{Config, Counters, PAYLOAD_BYTES, Process, WATCH_ROW};
 
-pub use programs::{PROBES, ProbeReport};
+pub use programs::{PROBES, ProbeReport, kernel_version};
 pub use reader::{CounterReader, SyscallRow};
 use shared::{SharedArray, Wire};
 pub use watcher::{FoundThread, Watcher};

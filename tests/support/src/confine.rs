@@ -15,6 +15,37 @@ pub fn as_nobody(command: &mut Command) {
     command.uid(NOBODY).gid(NOBODY);
 }
 
+/// Runs the program with these capabilities (a mask of capability.h's numbers) and no others; as root, or as nobody with
+/// ambient capabilities.
+pub fn only(command: &mut Command, capabilities: u64, root: bool) {
+    // SAFETY: system calls only, on values that the closure owns.
+    unsafe {
+        command.pre_exec(move || {
+            for number in (0..64).filter(|number| capabilities & (1 << number) == 0) {
+                // A number that the kernel does not know is none that it has.
+                libc::prctl(libc::PR_CAPBSET_DROP, number as libc::c_ulong, 0, 0, 0);
+            }
+            if root {
+                return Ok(());
+            }
+            check(libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0))?;
+            check(libc::setgroups(0, std::ptr::null()))?;
+            check(libc::setgid(NOBODY))?;
+            check(libc::setuid(NOBODY))?;
+            // struct __user_cap_header_struct of version 3, and effective, permitted, inheritable for each half.
+            let header = [0x2008_0522_u32, 0];
+            let (low, high) = (capabilities as u32, (capabilities >> 32) as u32);
+            let sets = [low, low, low, high, high, high];
+            if libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) != 0 {
+                return Err(Error::last_os_error());
+            }
+            (0..64).filter(|number| capabilities & (1 << number) != 0).try_for_each(|number: u64| {
+                check(libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, number as libc::c_ulong, 0, 0))
+            })
+        });
+    }
+}
+
 /// Locked memory of 64 KiB, and no right to raise it.
 pub fn little_locked_memory(command: &mut Command) {
     let limit = libc::rlimit { rlim_cur: 65536, rlim_max: 65536 };

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use super::apt;
-use crate::{paths, process, step};
+use crate::{cargo as host, paths, process, step};
 
 const LINKER_VERSION: &str = "0.13.0";
 /// The LLVM versions that this bpf-linker can be built with.
@@ -60,7 +60,9 @@ pub fn cargo(subcommand: &str) -> Result<Command> {
         cargo.env("RUSTC_BOOTSTRAP", "1");
     }
     let arch = format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH);
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", [&arch, "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\x1f"));
+    let mut flags = vec![arch, "-Cdebuginfo=2".to_owned(), "-Clink-arg=--btf".to_owned()];
+    flags.extend(host::nameless_paths());
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     cargo.env("CARGO_PROFILE_RELEASE_LTO", "off").env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
     Ok(cargo)
 }

@@ -4,6 +4,7 @@
 
 mod fuzz;
 mod kubernetes;
+mod package;
 mod report;
 mod rules;
 mod targets;
@@ -56,6 +57,7 @@ pub fn run(args: &Args) -> Result<()> {
     } else {
         live(&mut report, args, &targets);
     }
+    report.step("package", package::run);
     report.step("fuzz", fuzz::run);
     if args.no_vm {
         report.step("kernel matrix", || Ok(Verdict::skipped("--no-vm was given")));
