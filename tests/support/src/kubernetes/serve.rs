@@ -103,9 +103,9 @@ fn whole(stream: &mut Tls, status: &str, body: &str) -> Option<()> {
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
 
 fn chunk(stream: &mut Tls, bytes: &[u8]) -> Option<()> {
-    write!(stream, "{:x}\r\n", bytes.len()).ok()?;
-    stream.write_all(bytes).ok()?;
-    stream.write_all(b"\r\n").ok()?;
+    // In one piece, as a server with a buffer writes it.
+    let whole = [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat();
+    stream.write_all(&whole).ok()?;
     stream.flush().ok()
 }
 
