@@ -27,7 +27,7 @@ use crate::{
     correlate::{self, GpuHistory, Judge, Labels, Request},
     decode::{Event, decode},
     exits::Exits,
-    export::{lines::Queue, otlp, perfetto::Timeline, requests::RequestMetrics},
+    export::{lines::Queue, otlp, perfetto::Timeline, requests::RequestMetrics, web::History},
     poll::nvml::NvmlHandle,
     probe::{CounterReader, Watcher},
     profile::{Feed, Times},
@@ -60,6 +60,8 @@ pub type Each = Box<dyn FnMut(&Arc<Request>) + Send>;
 /// Where finished requests go.
 pub struct Sinks {
     pub metrics: Arc<RequestMetrics>,
+    /// For the page and the API.
+    pub history: Arc<History>,
     pub records: Option<Queue>,
     pub otlp: Option<otlp::Queue>,
     /// For `attach`.
@@ -124,6 +126,7 @@ fn finish(registry: &Registry, judging: &mut Judging, sinks: &mut Sinks, live: &
     judging.judge.judge(&mut request, gpu);
     let request = Arc::new(request);
     sinks.metrics.observe(&request);
+    sinks.history.observe(&request);
     if request.operation.is_some() {
         if let Some(records) = &sinks.records {
             records.send(&request);

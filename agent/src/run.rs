@@ -23,6 +23,7 @@ use crate::{
     exits::Exits,
     export::{
         http, jsonl::Records, otlp, perfetto::Timeline, prometheus::Sources, requests::RequestMetrics, routes::Routes,
+        web::History,
     },
     pipeline::{Each, Judging, Pipeline, Sinks},
     poll::{
@@ -159,6 +160,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         services: services.clone(),
         live: Arc::clone(&live),
         requests: Arc::clone(&metrics),
+        history: Arc::new(History::new(config.limits.services as usize)),
         records_lost: records.as_ref().map(Records::lost),
         otlp: exporter.as_ref().map(otlp::Exporter::counts),
         // Its end is told in inferscope_nvml_up and nothing else needs it: it holds no guard.
@@ -183,6 +185,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         scout,
         sinks: Sinks {
             metrics,
+            history: Arc::clone(&sources.history),
             records: records.as_ref().map(Records::queue),
             otlp: exporter.as_ref().and_then(otlp::Exporter::queue),
             watcher: each,
@@ -250,7 +253,7 @@ async fn serve(args: &RunArgs, log: &LogArgs, mut config: Config) -> Result<()> 
     let mut signals = Signals::new()?;
     let (tasks, mut ended) = supervised();
     let mut running = start(&config, &tasks, Hears::default())?;
-    tracing::info!("listening on http://{address}/metrics");
+    tracing::info!("listening on http://{address}/, metrics at /metrics");
     let (stop_server, stopped) = oneshot::channel::<()>();
     let mut server = tokio::spawn(http::serve(listener, Arc::clone(&running.sources), async {
         let _ = stopped.await;

@@ -19,3 +19,4 @@ pub mod process;
 pub mod prometheus;
 pub mod requests;
 pub mod routes;
+pub mod web;
