@@ -51,25 +51,25 @@ impl Served {
         let (sender, receiver) = std::sync::mpsc::channel();
         let served = Arc::clone(&agent);
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
-                let listener = http::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
-                let address = listener.local_addr().unwrap();
-                sender.send(address).unwrap();
+                let listener = http::bind(([127, 0, 0, 1], 0).into()).await.expect("served");
+                let address = listener.local_addr().expect("served");
+                sender.send(address).expect("served");
                 let web = Web::new(served, address);
-                http::serve_routes(listener, Router::new(), web, std::future::pending()).await.unwrap();
+                http::serve_routes(listener, Router::new(), web, std::future::pending()).await.expect("served");
             });
         });
-        Self { agent, address: receiver.recv().unwrap() }
+        Self { agent, address: receiver.recv().expect("served") }
     }
 
     fn ask(&self, method: &str, path: &str, host: &str) -> Answer {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+        let mut stream = TcpStream::connect(self.address).expect("served");
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").expect("served");
         let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        stream.read_to_string(&mut text).expect("served");
+        let (head, body) = text.split_once("\r\n\r\n").expect("served");
+        let status = head.split(' ').nth(1).expect("served").parse().expect("served");
         Answer { status, head: head.to_lowercase(), body: body.to_owned() }
     }
 
