@@ -28,7 +28,7 @@ use crate::{
     correlate::{self, GpuHistory, Judge, Labels, Request},
     decode::{Event, decode},
     exits::Exits,
-    export::{lines::Queue, otlp, perfetto::Timeline, requests::RequestMetrics},
+    export::{lines::Queue, otlp, perfetto::Timeline, requests::RequestMetrics, web::History},
     poll::nvml::NvmlHandle,
     probe::{CounterReader, Watcher},
     profile::{Feed, Times},
@@ -64,6 +64,8 @@ pub type Each = Box<dyn FnMut(&Arc<Request>) + Send>;
 pub struct Sinks {
     pub metrics: Arc<RequestMetrics>,
     pub progress: Progress,
+    /// For the page and the API.
+    pub history: Arc<History>,
     pub records: Option<Queue>,
     pub otlp: Option<otlp::Queue>,
     /// For `attach`.
@@ -130,6 +132,7 @@ fn finish(registry: &Registry, judging: &mut Judging, sinks: &mut Sinks, live: &
     judging.judge.judge(&mut request, gpu);
     let request = Arc::new(request);
     sinks.metrics.observe(&request);
+    sinks.history.observe(&request);
     if request.operation.is_some() {
         sinks.progress.ended(index, if request.error_type.is_none() { Some(end_ns) } else { last_content_ns });
         if let Some(records) = &sinks.records {

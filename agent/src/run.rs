@@ -30,6 +30,7 @@ use crate::{
         prometheus::Sources,
         requests::RequestMetrics,
         routes::Routes,
+        web::History,
     },
     identity,
     pipeline::{Each, Judging, Pipeline, Progress, Sinks},
@@ -157,6 +158,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         services: services.clone(),
         live: Arc::clone(&live),
         requests: Arc::clone(&metrics),
+        history: Arc::new(History::new(config.limits.services as usize)),
         records_lost: records.as_ref().map(Records::lost),
         otlp: exporter.as_ref().map(otlp::Exporter::counts),
         // Its end is told in inferscope_nvml_up and nothing else needs it: it holds no guard.
@@ -183,6 +185,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         sinks: Sinks {
             metrics,
             progress: Progress::default(),
+            history: Arc::clone(&sources.history),
             records: records.as_ref().map(Records::queue),
             otlp: exporter.as_ref().and_then(otlp::Exporter::queue),
             watcher: each,
@@ -224,7 +227,7 @@ async fn serve(args: &RunArgs, log: &LogArgs, mut config: Config) -> Result<()> 
     let mut signals = Signals::new()?;
     let (tasks, mut ended) = supervised();
     let mut running = start(&config, &tasks, Hears::default())?;
-    tracing::info!("listening on http://{address}/metrics");
+    tracing::info!("listening on http://{address}/, metrics at /metrics");
     let (stop_server, stopped) = oneshot::channel::<()>();
     let mut server = tokio::spawn(http::serve(listener, Arc::clone(&running.sources), async {
         let _ = stopped.await;

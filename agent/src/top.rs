@@ -23,7 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::TopArgs;
 use crate::export::metrics;
 
-pub use history::History;
+pub use history::{History, run_queue_ratio};
 pub use plain::write_table;
 pub use row::Row;
 pub use sample::Snapshot;

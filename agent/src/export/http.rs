@@ -1,18 +1,23 @@
-//! The HTTP server: /metrics, /healthz, /readyz. Reads only; nothing here changes anything.
+//! The HTTP server: `/metrics`, `/healthz`, `/readyz` here; the page at `/` with `/page/*`, and `/api/v1/*` in `web`.
+//! Reads only; nothing here changes anything.
 
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{
+    future::{Future, IntoFuture},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
 use axum::{
     Router,
     extract::State,
     http::{StatusCode, header},
-    response::{Html, IntoResponse, Response},
+    response::{IntoResponse, Response},
     routing::get,
 };
 use tokio::net::TcpListener;
 
-use super::prometheus::Sources;
+use super::{prometheus::Sources, web::Web};
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -29,17 +34,30 @@ pub async fn serve(
     sources: Arc<Sources>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    let app = Router::new()
-        .route("/", get(|| async { Html(INDEX) }))
+    let web = Web::new(sources.clone(), listener.local_addr()?);
+    let routes = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(sources);
-    axum::serve(listener, app).with_graceful_shutdown(stop).await.context("the HTTP server ended")
+    serve_routes(listener, routes, web, stop).await
 }
 
-const INDEX: &str = "<!doctype html><title>inferscope</title><h1>inferscope</h1>\
-    <p><a href=\"/metrics\">/metrics</a> <a href=\"/healthz\">/healthz</a> <a href=\"/readyz\">/readyz</a></p>";
+/// The same with other routes beside those of the page and the API.
+pub async fn serve_routes(
+    listener: TcpListener,
+    routes: Router,
+    web: Arc<Web>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
+    let app = routes.merge(Arc::clone(&web).router());
+    tokio::select! {
+        ended = axum::serve(listener, app).with_graceful_shutdown(stop).into_future() => {
+            ended.context("the HTTP server ended")
+        }
+        never = web.sample() => match never {},
+    }
+}
 
 async fn metrics(State(sources): State<Arc<Sources>>) -> Response {
     // A scrape makes system calls per process: off the runtime's only thread.

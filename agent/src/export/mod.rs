@@ -21,3 +21,4 @@ pub mod process;
 pub mod prometheus;
 pub mod requests;
 pub mod routes;
+pub mod web;

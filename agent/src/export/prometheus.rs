@@ -13,6 +13,7 @@ use anyhow::Result;
 
 use super::{
     cgroup, family::Family, flights, gpu, identity, kernel, metrics, otlp, own, process, requests::RequestMetrics,
+    web::History,
 };
 use crate::{
     clock::monotonic_ns,
@@ -33,6 +34,8 @@ pub struct Sources {
     pub services: SharedServices,
     pub live: Arc<Live>,
     pub requests: Arc<RequestMetrics>,
+    /// For the page and the API; no scrape reads it.
+    pub history: Arc<History>,
     pub records_lost: Option<Arc<AtomicU64>>,
     pub otlp: Option<Arc<otlp::Counts>>,
     pub nvml: Option<Arc<NvmlHandle>>,

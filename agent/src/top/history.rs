@@ -66,7 +66,6 @@ fn row(name: &str, now: &Service, rates: &Service, quantiles: &Service, seconds:
     let per_second = |delta: f64| (seconds > 0.0).then(|| delta.max(0.0) / seconds);
     let on_cpu = grown(rates.on_cpu, now.on_cpu);
     let run_queue = grown(rates.run_queue, now.run_queue);
-    let wanted_cpu = on_cpu + run_queue;
     Row {
         service: name.to_owned(),
         requests: now.requests,
@@ -79,10 +78,16 @@ fn row(name: &str, now: &Service, rates: &Service, quantiles: &Service, seconds:
         output_tokens_per_s: per_second(now.output_tokens - rates.output_tokens),
         errors: now.errors,
         cpu_cores: per_second(on_cpu).filter(|_| now.on_cpu.is_some()),
-        run_queue_ratio: (wanted_cpu > 0.0).then(|| run_queue / wanted_cpu),
+        run_queue_ratio: run_queue_ratio(on_cpu, run_queue),
         gpu_utilization: now.gpu_utilization,
         gpu_memory_bytes: now.gpu_memory,
     }
+}
+
+/// Share of the time that threads wanted a CPU and waited for one; None if none wanted any.
+pub fn run_queue_ratio(on_cpu: f64, run_queue: f64) -> Option<f64> {
+    let wanted = on_cpu + run_queue;
+    (wanted > 0.0).then(|| run_queue / wanted)
 }
 
 /// The growth of a counter; one that is new counts in full.

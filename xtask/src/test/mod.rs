@@ -8,6 +8,7 @@ mod package;
 mod report;
 mod rules;
 mod targets;
+mod web;
 
 use std::process::Command;
 use std::time::Duration;
@@ -58,6 +59,7 @@ pub fn run(args: &Args) -> Result<()> {
         live(&mut report, args, &targets);
     }
     report.step("package", package::run);
+    report.step("web page", || web::run(args.filter.as_deref()));
     report.step("fuzz", fuzz::run);
     if args.no_vm {
         report.step("kernel matrix", || Ok(Verdict::skipped("--no-vm was given")));
