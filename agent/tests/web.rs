@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use agent::services::Homes;
 use agent::{
     clock::monotonic_ns,
     export::{http, web::Web},
@@ -224,7 +225,7 @@ fn names_come_out_as_they_are() {
 #[test]
 fn a_service_that_ended_is_in_no_list_and_its_past_is_there() {
     let served = Served::new(6);
-    served.agent.services.publish(Vec::new());
+    served.agent.services.publish(Vec::new(), Homes::default());
     assert_eq!(served.json("/api/v1/services")["services"].as_array().map(Vec::len), Some(0));
     let name = "sglang-phi-4-005";
     assert!(served.json(&format!("/api/v1/series?service={name}"))["requests_per_s"][170].is_number());

@@ -17,7 +17,7 @@ use agent::{
         procfs::{self, ProcReader},
     },
     probe::ProbeReport,
-    services::{ProcessView, ServiceTable, ServiceView, SharedServices},
+    services::{Homes, ProcessView, ServiceTable, ServiceView, SharedServices},
     session::exchange::{Ending, Exchange, GapCounts, LlmExchange, Mark, Role, Sending},
     shared::{self, Live},
 };
@@ -79,7 +79,7 @@ impl MadeUp {
     pub fn new(services: usize, hostile: bool, gpus: usize) -> Self {
         let table = (0..services).map(|index| Arc::new(view(index, hostile))).collect();
         let shared = SharedServices::default();
-        shared.publish(table);
+        shared.publish(table, Homes::default());
         Self {
             history: History::new(256.max(services)),
             services: shared,
