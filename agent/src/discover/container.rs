@@ -110,10 +110,19 @@ mod tests {
     const INNER: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
     const POD: &str = "8b1d1f3e-1c2d-4e5f-8a9b-0c1d2e3f4a5b";
 
+    /// Cgroups with id, runtime, and whether the pod is [`POD`], or none.
+    fn all_are(cases: &[(String, &str, &str, bool)]) {
+        for (cgroup, id, runtime, pod) in cases {
+            let found = from_cgroup(cgroup).unwrap();
+            assert_eq!((found.id.as_str(), found.runtime), (*id, *runtime), "{cgroup}");
+            assert_eq!(found.pod_uid.as_deref(), pod.then_some(POD), "{cgroup}");
+        }
+    }
+
     #[test]
     fn containers_of_every_runtime_and_driver() {
         let pod_slice = POD.replace('-', "_");
-        for (cgroup, id, runtime, pod) in [
+        all_are(&[
             (format!("0::/system.slice/docker-{ID}.scope"), ID, "docker", false),
             (format!("12:pids:/docker/{ID}\n1:name=systemd:/docker/{ID}"), ID, "docker", false),
             (format!("0::/kubepods/besteffort/pod{POD}/{ID}"), ID, "unknown", true),
@@ -130,6 +139,13 @@ mod tests {
             (format!("0::/machine.slice/libpod-{ID}.scope/container"), ID, "podman", false),
             (format!("0::/docker/{ID}/docker/{INNER}"), INNER, "docker", false),
             (format!("0::/docker/{ID}/system.slice/docker-{INNER}.scope/init"), INNER, "docker", false),
+        ]);
+    }
+
+    #[test]
+    fn containers_seen_from_beside_and_in_one_another() {
+        let pod_slice = POD.replace('-', "_");
+        all_are(&[
             // Read from a cgroup namespace of the reader's own: a pod beside it, a container of the same pod.
             (
                 format!("0::/../../kubepods-besteffort-pod{pod_slice}.slice/cri-containerd-{ID}.scope"),
@@ -167,11 +183,7 @@ mod tests {
             ("0::/lxc.payload.box/system.slice/ollama.service".to_owned(), "box", "lxc", false),
             ("12:pids:/lxc/101/ns/init.scope\n0::/".to_owned(), "101", "lxc", false),
             ("0::/lxc.payload/c1".to_owned(), "c1", "lxc", false),
-        ] {
-            let found = from_cgroup(&cgroup).unwrap();
-            assert_eq!((found.id.as_str(), found.runtime), (id, runtime), "{cgroup}");
-            assert_eq!(found.pod_uid.as_deref(), pod.then_some(POD), "{cgroup}");
-        }
+        ]);
     }
 
     #[test]
