@@ -145,12 +145,14 @@ fn known_in(prefix: &str) -> Vec<&'static str> {
 /// The known key that was most likely meant: one of the same section, else one of that name elsewhere.
 fn nearest(prefix: &str, name: &str, path: &str) -> Option<String> {
     let alike = |known: &str, given: &str| strsim::jaro_winkler(known, given);
+    let last = |known: &'static str| known.rsplit('.').next().unwrap_or(known);
+    // A key of this very name in another section is beaten by a slip only.
+    let least = if KEYS.iter().any(|key| last(key.path) == name) { 0.92 } else { 0.8 };
     let here = known_in(prefix).into_iter().map(|known| (alike(known, name), known));
-    let best = here.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(score, _)| *score >= 0.8);
+    let best = here.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(score, _)| *score >= least);
     if let Some((_, known)) = best {
         return Some(if prefix.is_empty() { known.to_owned() } else { format!("{prefix}.{known}") });
     }
-    let last = |known: &'static str| known.rsplit('.').next().unwrap_or(known);
     let elsewhere = KEYS.iter().map(|key| (alike(last(key.path), name).max(alike(key.path, path)), key.path));
     let best = elsewhere.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(score, _)| *score >= 0.85)?;
     Some(best.1.to_owned())
