@@ -36,21 +36,8 @@ const OF_PROMETHEUS: [&str; 3] = ["ALERTS", "scrape_duration_seconds", "scrape_s
 const TYPES: [&str; 7] = ["bargauge", "heatmap", "row", "stat", "state-timeline", "table", "timeseries"];
 
 /// Grafana's ids of units.
-const UNITS: [&str; 13] = [
-    "Bps",
-    "bytes",
-    "celsius",
-    "hertz",
-    "iops",
-    "joule",
-    "none",
-    "ops",
-    "percentunit",
-    "reqps",
-    "s",
-    "short",
-    "watt",
-];
+const UNITS: [&str; 13] =
+    ["Bps", "bytes", "celsius", "hertz", "iops", "joule", "none", "ops", "percentunit", "reqps", "s", "short", "watt"];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -151,7 +138,9 @@ fn dashboards() -> Vec<(Dashboard, String)> {
 fn substituted(expression: &str) -> String {
     ["namespace", "service", "model", "job", "instance"]
         .iter()
-        .fold(expression.replace("$__rate_interval", "1m"), |text, name| text.replace(&format!("\"${name}\""), "\".*\""))
+        .fold(expression.replace("$__rate_interval", "1m"), |text, name| {
+            text.replace(&format!("\"${name}\""), "\".*\"")
+        })
 }
 
 /// Names that `$name`, `${name}` and `${name:format}` stand for.

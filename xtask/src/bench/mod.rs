@@ -24,6 +24,8 @@ mod turns;
 mod verdict;
 mod zmq;
 
+pub use verdict::groups::Groups;
+
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
