@@ -25,6 +25,8 @@ mod turns;
 mod verdict;
 mod zmq;
 
+pub use verdict::groups::Groups;
+
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};

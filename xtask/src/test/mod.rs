@@ -2,6 +2,7 @@
 //!
 //! Goes on after a failing step, so that one run shows all that is broken. What cannot run here says why.
 
+mod dashboards;
 mod fuzz;
 mod kubernetes;
 mod package;
@@ -32,6 +33,12 @@ pub struct Args {
     /// Also run the tests on a real vLLM, which takes 6 GB
     #[arg(long)]
     vllm: bool,
+    /// Only try the dashboards on a real Prometheus
+    #[arg(long)]
+    dashboards: bool,
+    /// With --dashboards: leave that Prometheus up for so many seconds, for a Grafana to look at it
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    hold: u64,
     /// Only tests whose name contains this
     #[arg(long)]
     filter: Option<String>,
@@ -41,6 +48,10 @@ const LIMIT: Duration = Duration::from_secs(30 * 60);
 
 pub fn run(args: &Args) -> Result<()> {
     let mut report = Report::default();
+    if args.dashboards {
+        on_prometheus(&mut report, args);
+        return report.finish();
+    }
     report.step("set-up", || prepare(args));
     static_checks(&mut report);
     let targets = targets::find()?;
@@ -104,6 +115,7 @@ fn live(report: &mut Report, args: &Args, targets: &targets::Targets) {
     if !process::is_root() {
         let why = "the live tests load kernel programs: run this as root";
         report.step("live", || Ok(Verdict::skipped(why)));
+        on_prometheus(report, args);
         return;
     }
     // Tests that time things get the release build, and their helper programs beside it.
@@ -114,12 +126,26 @@ fn live(report: &mut Report, args: &Args, targets: &targets::Targets) {
         build_helpers()?;
         tested("live", filtered(&mut release_tests(&targets.live), args, true))
     });
+    on_prometheus(report, args);
     report.step("llama.cpp", || on_server(Engine::Llama, &targets.llama, "INFERSCOPE_LLAMA_URL", args));
     if args.vllm {
         report.step("vLLM", || on_server(Engine::Vllm, &targets.vllm, "INFERSCOPE_VLLM_URL", args));
     } else {
         report.step("vLLM", || Ok(Verdict::skipped("give --vllm to run it: it takes 6 GB")));
     }
+}
+
+fn on_prometheus(report: &mut Report, args: &Args) {
+    report.step("dashboards", || {
+        if !process::is_root() {
+            return Ok(Verdict::skipped("the dashboards are tried on a live agent: run this as root"));
+        }
+        if std::env::var_os("INFERSCOPE_BIN").is_none() {
+            build::agent(false)?;
+            build_helpers()?;
+        }
+        dashboards::run(Duration::from_secs(args.hold))
+    });
 }
 
 fn on_server(engine: Engine, names: &[String], variable: &str, args: &Args) -> Result<Verdict> {

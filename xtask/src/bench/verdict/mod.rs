@@ -4,7 +4,7 @@
 mod disk;
 mod faults;
 mod gpu;
-mod groups;
+pub mod groups;
 mod load;
 mod matrix;
 mod network;
