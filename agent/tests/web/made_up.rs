@@ -196,7 +196,6 @@ fn exchange(view: &ServiceView, service: usize, end_ns: u64) -> Exchange {
     };
     let failed = fastrand::f64() < 0.01;
     let (first, last) = (mark(ttft_s), mark(duration_s - 0.001));
-    let model = view.model.clone();
     Exchange {
         role: Role::Server,
         tgid: view.pid,
@@ -222,19 +221,24 @@ fn exchange(view: &ServiceView, service: usize, end_ns: u64) -> Exchange {
         sending: Sending { calls: output as u32, rtt_us: 300, ..Sending::default() },
         traceparent: None,
         request_id: None,
-        llm: Some(LlmExchange {
-            dialect: "openai_chat",
-            operation: "chat",
-            request_model: model.clone(),
-            response_model: model,
-            id: Some(format!("chatcmpl-{:016x}", fastrand::u64(..))),
-            stream: true,
-            input_tokens: Some(fastrand::u64(200..900)),
-            output_tokens: Some(output),
-            finish_reason: Some("stop".into()),
-            ..LlmExchange::default()
-        }),
+        llm: Some(said(view, output)),
         engine: None,
+    }
+}
+
+/// What the bodies say.
+fn said(view: &ServiceView, output: u64) -> LlmExchange {
+    LlmExchange {
+        dialect: "openai_chat",
+        operation: "chat",
+        request_model: view.model.clone(),
+        response_model: view.model.clone(),
+        id: Some(format!("chatcmpl-{:016x}", fastrand::u64(..))),
+        stream: true,
+        input_tokens: Some(fastrand::u64(200..900)),
+        output_tokens: Some(output),
+        finish_reason: Some("stop".into()),
+        ..LlmExchange::default()
     }
 }
 

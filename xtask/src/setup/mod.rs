@@ -29,7 +29,7 @@ pub enum Part {
     Servers,
     /// qemu, busybox and the guest kernels
     Vm,
-    /// cargo-fuzz, promtool, rotel, and the programs that benches compare with
+    /// cargo-fuzz, promtool, rotel, a headless browser, and the programs that benches compare with
     Tools,
 }
 

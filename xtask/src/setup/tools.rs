@@ -1,6 +1,7 @@
 //! What only the tests and the benches use: the fuzzer, the peers that benches compare with, Prometheus' own
-//! checker, an OTLP collector.
+//! checker, an OTLP collector, a browser.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -29,12 +30,52 @@ pub fn ensure() -> Result<()> {
     peers()?;
     promtool()?;
     rotel()?;
+    browser()?;
     ensure_fuzz()
 }
 
 /// An OTLP collector, which the tests send through.
 pub fn rotel() -> Result<()> {
     python::ensure(&ROTEL, &paths::cache("tools")?.join("rotel"))
+}
+
+/// What the tests of the page run in.
+pub struct Browser {
+    pub chromium: PathBuf,
+    /// The module that drives it.
+    pub playwright: PathBuf,
+}
+
+/// Chromium and Node from Debian, and playwright-core from npm, pinned by hash, under `.cache`.
+pub fn browser() -> Result<Browser> {
+    const LOCK: &str = include_str!("../../../tests/web/package-lock.json");
+    const PACKAGE: &str = include_str!("../../../tests/web/package.json");
+    for (program, package, expect) in [
+        ("node", "nodejs", "20 seconds, 60 MB"),
+        ("npm", "npm", "1 minute, 100 MB"),
+        ("chromium", "chromium", "1 minute, 400 MB"),
+    ] {
+        match paths::program(program) {
+            Some(_) => step::already(program),
+            None => apt::ensure(&[package], expect)?,
+        }
+    }
+    let chromium = paths::program("chromium").context("Debian's chromium has no program of that name")?;
+    let dir = paths::cache("tools/web")?;
+    let playwright = dir.join("node_modules/playwright-core/index.mjs");
+    let stamp = dir.join("installed.txt");
+    if playwright.exists() && fs::read_to_string(&stamp).is_ok_and(|installed| installed == LOCK) {
+        step::already("playwright-core");
+        return Ok(Browser { chromium, playwright });
+    }
+    fs::write(dir.join("package.json"), PACKAGE)?;
+    fs::write(dir.join("package-lock.json"), LOCK)?;
+    let mut npm = Command::new("npm");
+    // It drives the browser that is there and fetches none.
+    npm.current_dir(&dir).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
+    step::run("npm ci playwright-core", "10 seconds, 10 MB", &mut npm)?;
+    fs::write(stamp, LOCK).context("cannot note that the install is complete")?;
+    Ok(Browser { chromium, playwright })
 }
 
 /// cargo-fuzz; the nightly toolchain it needs is the user's, and is never installed for it.

@@ -5,6 +5,7 @@
 mod fuzz;
 mod report;
 mod targets;
+mod web;
 
 use std::process::Command;
 use std::time::Duration;
@@ -52,6 +53,7 @@ pub fn run(args: &Args) -> Result<()> {
     } else {
         live(&mut report, args, &targets);
     }
+    report.step("web page", || web::run(args.filter.as_deref()));
     report.step("fuzz", fuzz::run);
     if args.no_vm {
         report.step("kernel matrix", || Ok(Verdict::skipped("--no-vm was given")));

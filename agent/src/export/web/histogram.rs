@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn a_few_alike_take_no_heap() {
         let mut histogram = Histogram::default();
-        (0..1000).for_each(|n| histogram.add(0.1 + f64::from(n) / 1e5));
+        (0..1000).for_each(|n| histogram.add(0.1 + f64::from(n) / 1e6));
         assert_eq!((histogram.heap_bytes(), histogram.0.len()), (0, 1));
     }
 

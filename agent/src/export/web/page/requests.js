@@ -58,7 +58,7 @@ function bar(node, request, longest) {
 function slower(request) {
   if (request.slowdown === null) return "usual not known yet";
   if (request.slowdown < 1.15) return "as fast as usual";
-  return `${number(request.slowdown, 1)} times the usual, ${seconds(request.excess_s)} more`;
+  return `${number(request.slowdown, 1)} × usual, +${seconds(request.excess_s)}`;
 }
 
 function fill(node, request, { all, longest }) {
