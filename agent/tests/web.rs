@@ -177,6 +177,7 @@ fn what_is_asked_wrongly_is_refused_in_words() {
         ("/api/v1/overview?service=none", 404, "no service"),
         ("/api/v2/services", 404, "/api/v1/overview"),
         ("/api/v1/services/", 404, "no such path"),
+        ("/api", 404, "no such path"),
     ] {
         let answer = served.get(path);
         let json = answer.json();

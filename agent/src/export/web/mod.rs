@@ -26,6 +26,7 @@ use axum::{
     middleware::{self, Next},
     routing::{any, get},
 };
+use tokio::sync::Semaphore;
 
 use crate::clock::{monotonic_ns, unix_offset_ns};
 use answers::{Figure, Overview, Requests, Services};
@@ -41,6 +42,7 @@ const REQUESTS_MOST: usize = RECENT;
 const REQUESTS_USUAL: usize = 50;
 /// Slow requests that an overview shows.
 const OVERVIEW_REQUESTS: usize = 20;
+const TURNS: usize = 2;
 const SORTS: [&str; 2] = ["slow", "recent"];
 /// Whose requests an overview shows: those of the service that it names, or of all.
 const SCOPES: [&str; 2] = ["service", "all"];
@@ -49,6 +51,8 @@ const SCOPES: [&str; 2] = ["service", "all"];
 pub struct Web {
     source: Arc<dyn Source>,
     pulse: Pulse,
+    /// Answers that are made at once; more callers than that wait.
+    turns: Semaphore,
     /// It listens on the loopback interface: whoever calls it by another name is refused.
     local: bool,
 }
@@ -68,7 +72,12 @@ const ENDPOINTS: [(&str, &[&str], Answer); 6] = [
 impl Web {
     /// Of an agent that listens there.
     pub fn new(source: Arc<dyn Source>, listens: SocketAddr) -> Arc<Self> {
-        Arc::new(Self { source, pulse: Pulse::default(), local: listens.ip().is_loopback() })
+        Arc::new(Self {
+            source,
+            pulse: Pulse::default(),
+            turns: Semaphore::new(TURNS),
+            local: listens.ip().is_loopback(),
+        })
     }
 
     fn source(&self) -> &dyn Source {
@@ -88,7 +97,11 @@ impl Web {
             let handler = move |RawQuery(query): RawQuery| respond(web, query, parameters, answer);
             router = router.route(path, get(handler).fallback(refused_method));
         }
-        router.route("/api/{*rest}", any(nowhere)).layer(middleware::from_fn_with_state(self, guarded))
+        router
+            .route("/api", any(nowhere))
+            .route("/api/", any(nowhere))
+            .route("/api/{*rest}", any(nowhere))
+            .layer(middleware::from_fn_with_state(self, guarded))
     }
 }
 
@@ -99,10 +112,14 @@ async fn respond(
     parameters: &'static [&'static str],
     answer: Answer,
 ) -> Response<Body> {
-    let work = move || {
-        let query = Query::parse(query.as_deref(), parameters);
-        query.map_err(|says| Refusal::new(StatusCode::BAD_REQUEST, says)).and_then(|query| answer(&web, &query))
+    let query = match Query::parse(query.as_deref(), parameters) {
+        Ok(query) => query,
+        Err(says) => return bad(says).response(),
     };
+    let asked = Arc::clone(&web);
+    // It is never closed.
+    let _turn = web.turns.acquire().await;
+    let work = move || answer(&asked, &query);
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(response)) => response,
         Ok(Err(refusal)) => refusal.response(),
