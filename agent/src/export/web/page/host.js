@@ -33,9 +33,7 @@ function showAgent(agent) {
     say(node.lastChild, text(agent));
     set(node, "data-bad", name === "lost" && agent.lost > 0 ? "yes" : null);
   });
-  const held = agent.history;
-  const of = `${held.slow_requests + held.recent_requests} requests`;
-  say(find("agent-about"), `inferscope ${agent.version} · history of ${held.services} services and ${of}`);
+  say(find("agent-about"), `inferscope ${agent.version}`);
   const lost = agent.losses.filter((loss) => loss.count > 0);
   const none = { place: "nothing was lost", count: null };
   keyed(find("losses"), lost.length ? lost : [none], (loss) => loss.place,
