@@ -8,7 +8,7 @@ from chart import VALUES, equal, expect, only
 
 # Capabilities by values file; none are listed for a privileged container.
 CAPABILITIES = {
-    "default": ["BPF", "PERFMON", "SYS_PTRACE"],
+    "default": ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH"],
     "minimal": ["BPF", "PERFMON", "SYS_PTRACE"],
     "old-kernel": ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH", "SYS_RESOURCE"],
     "everything": ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH", "SYS_RESOURCE", "SYSLOG"],

@@ -106,7 +106,7 @@ def leaves(values, above=""):
 def notes(helm):
     """NOTES.txt, which `helm template` does not print, says what is missing with these values."""
     wanted = {
-        "default": ["dacReadSearch", "podMonitor.enabled", "networkPolicy"],
+        "default": ["podMonitor.enabled", "networkPolicy"],
         "everything": [],
         "minimal": ["dacReadSearch"],
     }
