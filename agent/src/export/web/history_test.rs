@@ -78,19 +78,11 @@ fn an_ended_service_goes_after_fifteen_minutes_or_for_want_of_room() {
 }
 
 #[test]
-fn a_request_costs_less_than_a_microsecond_and_allocates_nothing_of_its_own() {
+fn a_request_allocates_nothing_of_its_own() {
     let history = History::new(256);
     let requests: Vec<_> = (0..200).map(|n| request(&format!("service-{n}"), 100, 1.0, Some(1.2))).collect();
     requests.iter().for_each(|request| (0..SLOW).for_each(|_| history.observe(request)));
     let held = history.held();
-    let best = (0..20).map(|_| {
-        let began = std::time::Instant::now();
-        requests.iter().for_each(|request| history.observe(request));
-        began.elapsed().as_nanos() as usize / requests.len()
-    });
-    let nanoseconds = best.min().expect("tried");
-    // Without optimisation it takes some times as long.
-    let most = if cfg!(debug_assertions) { 20_000 } else { 1_000 };
-    assert!(nanoseconds < most, "{nanoseconds} ns each");
+    (0..20).for_each(|_| requests.iter().for_each(|request| history.observe(request)));
     assert_eq!(history.held(), held);
 }
