@@ -10,6 +10,7 @@ use agent::{
     clock::monotonic_ns,
     correlate::{self, GpuWindow, Judge, Labels},
     export::web::{History, Source},
+    identity::Identities,
     poll::{
         nvml::{
             DeviceReading, GpuSnapshot, MemoryReading, NvmlHealth, ProcessKind, ProcessReading, ProcessUtilization,
@@ -284,6 +285,10 @@ impl Source for MadeUp {
 
     fn probes(&self) -> &[ProbeReport] {
         &self.probes
+    }
+
+    fn identities(&self) -> Option<&Identities> {
+        None
     }
 
     fn healthy(&self) -> bool {

@@ -61,6 +61,10 @@ pub struct Container {
     pub id: String,
     pub runtime: &'static str,
     pub pod_uid: Option<String>,
+    pub namespace: Option<String>,
+    pub pod: Option<String>,
+    /// Its name in the pod.
+    pub name: Option<String>,
 }
 
 /// What a service did lately.

@@ -1,6 +1,8 @@
 //! What stands before every answer of the page and the API: whom they answer, and the headers that keep a browser from
 //! giving it away. Owns no route.
 
+use std::net::IpAddr;
+
 use axum::{
     body::Body,
     http::{HeaderMap, HeaderValue, Response, StatusCode, header},
@@ -66,7 +68,10 @@ pub fn is_local(headers: &HeaderMap) -> bool {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    name.eq_ignore_ascii_case("localhost") || name == "127.0.0.1" || name == "[::1]"
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    let is_bare_v6 = address == name && name.contains(':');
+    let is_loopback = address.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
+    name.eq_ignore_ascii_case("localhost") || is_loopback && !is_bare_v6
 }
 
 #[cfg(test)]
@@ -77,7 +82,16 @@ mod tests {
     fn only_names_of_the_loopback_interface_are_local() {
         let local =
             |host: &'static str| is_local(&HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]));
-        for host in ["localhost", "LOCALHOST:9770", "127.0.0.1", "127.0.0.1:9770", "[::1]", "[::1]:80", "localhost:"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:9770",
+            "127.0.0.1",
+            "127.0.0.1:9770",
+            "[::1]",
+            "[::1]:80",
+            "localhost:",
+            "127.0.0.2:1",
+        ] {
             assert!(local(host), "{host}");
         }
         for host in [

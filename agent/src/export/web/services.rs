@@ -9,6 +9,8 @@ use super::{
 use crate::{
     clock::{monotonic_ns, unix_offset_ns},
     correlate::{VERDICT_NAMES, VERDICTS},
+    discover,
+    identity::{Home, Identities},
     poll::nvml::GpuSnapshot,
     services::ServiceView,
     top::run_queue_ratio,
@@ -46,11 +48,7 @@ fn service(
         ports: view.ports.clone(),
         pid: view.pid,
         processes: view.processes.iter().map(|view| Process { pid: view.pid, comm: view.comm.clone() }).collect(),
-        container: view.container.as_ref().map(|container| Container {
-            id: container.id.clone(),
-            runtime: container.runtime,
-            pod_uid: container.pod_uid.clone(),
-        }),
+        container: view.container.as_ref().map(|container| at_home(container, source.identities())),
         in_flight,
         last_30s,
         last_60s,
@@ -58,6 +56,11 @@ fn service(
         gpu_utilization_ratio,
         gpu_memory_bytes,
     }
+}
+
+fn at_home(container: &discover::Container, identities: Option<&Identities>) -> Container {
+    let Home { namespace, pod, container: name, pod_uid, .. } = Home::of(Some(container), identities);
+    Container { id: container.id.clone(), runtime: container.runtime, pod_uid, namespace, pod, name }
 }
 
 fn window(sums: &Sums) -> Window {
@@ -116,4 +119,28 @@ pub fn series(source: &dyn Source, service: &str) -> Option<Series> {
         output_tokens_per_s: each(&|point| rate(point.output_tokens as f64)),
         in_flight: points.iter().map(|point| point.map(|point| point.in_flight)).collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::tests::known;
+
+    #[test]
+    fn a_container_has_the_names_that_its_pod_gives_it() {
+        let identities = known(&[]);
+        let of = |id: &str, identities| {
+            let container =
+                discover::Container { id: id.to_owned(), runtime: "containerd", pod_uid: Some("u0".to_owned()) };
+            serde_json::to_value(at_home(&container, identities)).unwrap()
+        };
+        let names = |name: Option<&str>, pod: Option<&str>| {
+            let namespace = pod.map(|_| "llm");
+            serde_json::json!({"id": name.map_or("c9", |_| "c0"), "runtime": "containerd", "pod_uid": "u0",
+                "namespace": namespace, "pod": pod, "name": name})
+        };
+        assert_eq!(of("c0", Some(&identities)), names(Some("vllm"), Some("vllm-0")));
+        assert_eq!(of("c9", Some(&identities)), names(None, Some("vllm-0")));
+        assert_eq!(of("c9", None), names(None, None));
+    }
 }

@@ -9,6 +9,7 @@ use super::history::History;
 use crate::{
     clock::monotonic_ns,
     export::prometheus::Sources,
+    identity::Identities,
     poll::{nvml::GpuSnapshot, procfs::ProcessReading},
     probe::ProbeReport,
     services::ServiceTable,
@@ -29,6 +30,8 @@ pub trait Source: Send + Sync + 'static {
     /// What was lost or left out so far, by place.
     fn losses(&self) -> Vec<(&'static str, u64)>;
     fn probes(&self) -> &[ProbeReport];
+    /// Who containers are; none outside Kubernetes.
+    fn identities(&self) -> Option<&Identities>;
     /// Whether the pipeline turns.
     fn healthy(&self) -> bool;
     fn started(&self) -> SystemTime;
@@ -65,6 +68,10 @@ impl Source for Sources {
 
     fn probes(&self) -> &[ProbeReport] {
         &self.reports
+    }
+
+    fn identities(&self) -> Option<&Identities> {
+        self.identities.as_ref()
     }
 
     fn healthy(&self) -> bool {

@@ -41,7 +41,13 @@ function about(service) {
   if (service.ports.length) parts.push(`port ${service.ports.join(", ")}`);
   const more = service.processes.length - 1;
   parts.push(`pid ${service.pid}${more > 0 ? ` and ${more} more` : ""}`);
-  if (service.container) parts.push(`${service.container.runtime} ${service.container.id.slice(0, 12)}`);
+  const container = service.container;
+  if (container?.pod) {
+    const name = container.name ? `, container ${clean(container.name)}` : "";
+    parts.push(`pod ${clean(container.namespace)}/${clean(container.pod)}${name}`);
+  } else if (container) {
+    parts.push(`${container.runtime} ${container.id.slice(0, 12)}`);
+  }
   const minute = service.last_60s;
   if (minute.duration_p50_s !== null) {
     parts.push(`duration p50 ${seconds(minute.duration_p50_s)}, p95 ${seconds(minute.duration_p95_s)}`);
