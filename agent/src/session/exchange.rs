@@ -3,6 +3,8 @@
 
 use inferscope_abi::Snapshot;
 
+use super::wanted::Values;
+
 /// Which side of the connection the watched process is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -82,6 +84,8 @@ pub struct Exchange {
     pub llm: Option<LlmExchange>,
     /// What was seen of it behind the HTTP front, in engines that have one.
     pub engine: Option<Box<EngineTrace>>,
+    /// Fields that the configuration wants read.
+    pub fields: Option<Box<Values>>,
 }
 
 /// What one exchange's requests did in the engine behind the HTTP front. Instants are of CLOCK_MONOTONIC.

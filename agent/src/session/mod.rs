@@ -18,7 +18,10 @@ pub mod sse;
 mod stats;
 #[cfg(test)]
 mod tests;
+pub mod wanted;
 pub mod zmtp;
+
+use std::sync::Arc;
 
 use inferscope_abi::{CLOSE_CLOSED, CloseEvent, PAYLOAD_FIRST, PAYLOAD_ZMTP};
 use rustc_hash::FxHashMap;
@@ -28,6 +31,7 @@ use connection::{Connection, Context, Useless};
 use crowd::Crowds;
 use exchange::{Exchange, Role};
 pub use stats::{FAULTS, Fault, Stats};
+use wanted::Wanted;
 use zmtp::Engines;
 
 /// What the session layer may hold at most.
@@ -41,6 +45,8 @@ pub struct Limits {
     pub idle_ns: u64,
     /// Instants of content chunks that are kept per request.
     pub chunk_times: usize,
+    /// Fields that are read beside those of the dialects.
+    pub wanted: Arc<Wanted>,
 }
 
 impl Default for Limits {
@@ -51,6 +57,7 @@ impl Default for Limits {
             head_bytes: 32 * 1024,
             idle_ns: 60 * 60 * 1_000_000_000,
             chunk_times: 0,
+            wanted: Arc::default(),
         }
     }
 }

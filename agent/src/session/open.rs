@@ -8,10 +8,13 @@ use super::crowd::{Counted, InFlight};
 use super::exchange::{Ending, Exchange, GapCounts, Mark, Role, Sending};
 use super::http1::{RequestHead, ResponseHead};
 use super::llm::{LlmParser, Piece};
+use super::wanted::{Reader, Wanted};
 
 pub(super) struct Open {
     pub exchange: Exchange,
     parser: Option<Box<LlmParser>>,
+    /// For what the configuration wants read.
+    reader: Option<Box<Reader>>,
     /// Whether the bodies' bytes are text that the parser can read.
     feed_request: bool,
     feed_response: bool,
@@ -57,10 +60,12 @@ impl Open {
             request_id: head.request_id,
             llm: None,
             engine: None,
+            fields: None,
         };
         Open {
             exchange,
             parser,
+            reader: None,
             feed_request: !head.encoded,
             feed_response: true,
             body_seen: false,
@@ -69,6 +74,11 @@ impl Open {
             sent_ns: 0,
             counted: None,
         }
+    }
+
+    /// Reads what is wanted beside the dialect's.
+    pub fn read(&mut self, wanted: &Arc<Wanted>, head: &[u8]) {
+        self.reader = Reader::begin(wanted, head);
     }
 
     /// Where the connection stands; counts the request among those of the service if it is an LLM's.
@@ -100,16 +110,28 @@ impl Open {
     }
 
     pub fn request_piece(&mut self, piece: Piece<'_>) {
-        if let (Some(parser), true) = (&mut self.parser, self.feed_request) {
+        if !self.feed_request {
+            return;
+        }
+        if let Some(parser) = &mut self.parser {
             parser.request_body(piece);
+        }
+        if let Some(reader) = &mut self.reader {
+            reader.request_body(piece);
         }
     }
 
     /// `at`: none if the record that held the last byte was lost.
     pub fn request_end(&mut self, at: Option<Mark>) {
         self.exchange.request_end = at;
-        if let (Some(parser), true) = (&mut self.parser, self.feed_request) {
+        if !self.feed_request {
+            return;
+        }
+        if let Some(parser) = &mut self.parser {
             parser.request_end();
+        }
+        if let Some(reader) = &mut self.reader {
+            reader.request_end();
         }
     }
 
@@ -124,6 +146,9 @@ impl Open {
         if let Some(parser) = &mut self.parser {
             parser.response_head(head.status, head.headers);
         }
+        if let Some(reader) = &mut self.reader {
+            reader.response_head(head.headers, head.status);
+        }
     }
 
     /// Content chunks that the piece completed.
@@ -131,10 +156,13 @@ impl Open {
         if matches!(piece, Piece::Gap(1..)) {
             (self.exchange.gap, self.lost_since_content) = (true, true);
         }
-        match &mut self.parser {
-            Some(parser) if self.feed_response => parser.response_body(piece),
-            _ => 0,
+        if !self.feed_response {
+            return 0;
         }
+        if let Some(reader) = &mut self.reader {
+            reader.response_body(piece);
+        }
+        self.parser.as_mut().map_or(0, |parser| parser.response_body(piece))
     }
 
     /// One record brought `chunks` content chunks; the instants of so many records are kept.
@@ -162,7 +190,13 @@ impl Open {
 
     /// The response's last byte came.
     pub fn response_end(&mut self, at: Mark, keep: usize) {
-        if let (Some(parser), true) = (&mut self.parser, self.feed_response) {
+        if !self.feed_response {
+            return;
+        }
+        if let Some(reader) = &mut self.reader {
+            reader.response_end();
+        }
+        if let Some(parser) = &mut self.parser {
             let chunks = parser.response_end();
             self.content(chunks, at, keep);
         }
@@ -178,6 +212,7 @@ impl Open {
         if let Some(counted) = &self.counted {
             self.exchange.others_in_flight = counted.others(self.exchange.end.at_ns);
         }
+        self.exchange.fields = self.reader.map(|reader| Box::new(reader.finish()));
         self.exchange.llm = self.parser.filter(|parser| parser.recognized()).map(|parser| parser.finish());
         self.exchange
     }

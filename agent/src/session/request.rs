@@ -114,6 +114,7 @@ impl Connection {
         if self.role == Role::Server {
             open.began(moment.network, cx.crowds.of(moment.service));
         }
+        open.read(&cx.limits.wanted, found.bytes());
         open.exchange.request_bytes = bytes;
         open.exchange.end = moment.end();
         match body {

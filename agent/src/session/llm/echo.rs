@@ -100,6 +100,8 @@ impl Marked<'_> {
 }
 
 impl Sink for Marked<'_> {
+    type Field = Field;
+
     fn wants_text(&self, field: Field) -> bool {
         field == Field::Content || self.draft.wants_text(field)
     }

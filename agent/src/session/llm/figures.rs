@@ -109,6 +109,8 @@ impl Draft {
 }
 
 impl Sink for Draft {
+    type Field = Field;
+
     fn wants_text(&self, field: Field) -> bool {
         match field {
             Field::Model => !self.known_model && self.model.is_none(),
@@ -191,7 +193,7 @@ impl Figures {
 }
 
 /// A model or an id: any text, with its escapes undone.
-fn plain(raw: Raw<'_>) -> Option<String> {
+pub fn plain(raw: Raw<'_>) -> Option<String> {
     if raw.bytes.is_empty() {
         return None;
     }

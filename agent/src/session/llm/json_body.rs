@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-use super::figures::Draft;
 use super::json_paths::PathTree;
 use super::json_scan::Scanner;
+use super::json_value::Sink;
 
 /// So much of the end of a body with a gap is kept.
 const TAIL_CAP: usize = 16 * 1024;
@@ -26,7 +26,7 @@ impl fmt::Debug for JsonBody {
 }
 
 impl JsonBody {
-    pub fn push(&mut self, bytes: &[u8], tree: &PathTree, draft: &mut Draft) {
+    pub fn push<S: Sink>(&mut self, bytes: &[u8], tree: &PathTree<S::Field>, draft: &mut S) {
         let Some(tail) = &mut self.tail else {
             return self.scanner.push(bytes, tree, draft);
         };
@@ -44,7 +44,7 @@ impl JsonBody {
     }
 
     /// The body is complete. Returns false if it was not JSON to its end.
-    pub fn end(&mut self, tree: &PathTree, draft: &mut Draft) -> bool {
+    pub fn end<S: Sink + Clone>(&mut self, tree: &PathTree<S::Field>, draft: &mut S) -> bool {
         match self.tail.take() {
             Some(tail) => {
                 read_tail(&tail, tree, draft);
@@ -59,7 +59,7 @@ impl JsonBody {
 }
 
 /// Reads the members of the top-level object that stand whole in the tail. All or nothing.
-fn read_tail(tail: &[u8], tree: &PathTree, draft: &mut Draft) {
+fn read_tail<S: Sink + Clone>(tail: &[u8], tree: &PathTree<S::Field>, draft: &mut S) {
     let tail = tail.trim_ascii_end();
     let Some(start) = first_member(tail) else { return };
     let (last, members) = match tail[start..].split_last() {

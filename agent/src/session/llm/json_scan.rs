@@ -91,7 +91,7 @@ impl Scanner {
         self.state == State::Value && self.depth == 0
     }
 
-    pub fn push(&mut self, bytes: &[u8], tree: &PathTree, sink: &mut impl Sink) {
+    pub fn push<S: Sink>(&mut self, bytes: &[u8], tree: &PathTree<S::Field>, sink: &mut S) {
         let mut at = 0;
         while at < bytes.len() {
             at += match self.state {
@@ -108,13 +108,13 @@ impl Scanner {
     }
 
     /// The document is over: only a scalar at the top level needs to be told.
-    pub fn end(&mut self, tree: &PathTree, sink: &mut impl Sink) {
+    pub fn end<S: Sink>(&mut self, tree: &PathTree<S::Field>, sink: &mut S) {
         if self.state == State::InScalar && self.depth == 0 {
             self.scalar(b" ", tree, sink);
         }
     }
 
-    fn structure(&mut self, byte: u8, tree: &PathTree, sink: &mut impl Sink) {
+    fn structure<S: Sink>(&mut self, byte: u8, tree: &PathTree<S::Field>, sink: &mut S) {
         match (byte, self.state) {
             (b' ' | b'\t' | b'\n' | b'\r', _) => {}
             (b'"', State::Key | State::FirstKey) => self.token(State::InKey, true),
@@ -127,7 +127,7 @@ impl Scanner {
         }
     }
 
-    fn begin_value(&mut self, byte: u8, tree: &PathTree, sink: &mut impl Sink) {
+    fn begin_value<S: Sink>(&mut self, byte: u8, tree: &PathTree<S::Field>, sink: &mut S) {
         let field = tree.field(self.node);
         match byte {
             b'"' => self.token(State::InString, field.is_some_and(|f| sink.wants_text(f))),
@@ -137,7 +137,7 @@ impl Scanner {
         }
     }
 
-    fn open(&mut self, object: bool, tree: &PathTree, sink: &mut impl Sink) {
+    fn open<S: Sink>(&mut self, object: bool, tree: &PathTree<S::Field>, sink: &mut S) {
         if self.depth >= NEST_CAP {
             self.state = State::Invalid;
             return;
@@ -155,7 +155,7 @@ impl Scanner {
         self.node = if object { DEAD } else { tree.element(self.place()) };
     }
 
-    fn close(&mut self, tree: &PathTree, sink: &mut impl Sink) {
+    fn close<S: Sink>(&mut self, tree: &PathTree<S::Field>, sink: &mut S) {
         let place = self.place();
         self.depth -= 1;
         if let Some(field) = tree.field(place) {
@@ -164,7 +164,7 @@ impl Scanner {
         self.value_over();
     }
 
-    fn next_member(&mut self, tree: &PathTree) {
+    fn next_member<F: Copy>(&mut self, tree: &PathTree<F>) {
         if self.in_object() {
             self.state = State::Key;
         } else {
@@ -198,7 +198,7 @@ impl Scanner {
     }
 
     /// Reads on in a string or key; returns how many bytes it took.
-    fn string(&mut self, bytes: &[u8], tree: &PathTree, sink: &mut impl Sink) -> usize {
+    fn string<S: Sink>(&mut self, bytes: &[u8], tree: &PathTree<S::Field>, sink: &mut S) -> usize {
         let mut at = 0;
         loop {
             if self.backslash {
@@ -223,7 +223,7 @@ impl Scanner {
         bytes.len()
     }
 
-    fn string_over(&mut self, last: &[u8], tree: &PathTree, sink: &mut impl Sink) {
+    fn string_over<S: Sink>(&mut self, last: &[u8], tree: &PathTree<S::Field>, sink: &mut S) {
         self.filled |= !last.is_empty();
         // The usual case, a token within one piece, is not copied.
         let whole = self.held.is_empty() && last.len() <= TEXT_CAP;
@@ -244,7 +244,7 @@ impl Scanner {
         self.value_over();
     }
 
-    fn scalar(&mut self, bytes: &[u8], tree: &PathTree, sink: &mut impl Sink) -> usize {
+    fn scalar<S: Sink>(&mut self, bytes: &[u8], tree: &PathTree<S::Field>, sink: &mut S) -> usize {
         let part_of = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
         let Some(end) = bytes.iter().position(|b| !part_of(b)) else {
             self.hold(bytes);

@@ -1,7 +1,5 @@
 //! The values that the scanner hands on, and who takes them.
 
-use super::field::Field;
-
 /// A wanted value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
@@ -10,7 +8,8 @@ pub enum Value<'a> {
     /// A string whose text was not asked for; whether it is longer than nothing.
     Filled(bool),
     Uint(u64),
-    OtherNumber,
+    /// Any other number; NaN where it is none or out of range.
+    Float(f64),
     Bool(bool),
     Null,
     /// An object or array begins.
@@ -29,9 +28,11 @@ pub struct Raw<'a> {
 
 /// Who wants the values.
 pub trait Sink {
+    /// What a wanted place is called.
+    type Field: Copy;
     /// Whether the text of a string at this field is needed, or only whether it is empty.
-    fn wants_text(&self, field: Field) -> bool;
-    fn value(&mut self, field: Field, value: Value<'_>);
+    fn wants_text(&self, field: Self::Field) -> bool;
+    fn value(&mut self, field: Self::Field, value: Value<'_>);
 }
 
 /// Longest string handed on.
@@ -42,7 +43,7 @@ pub fn scalar_value(text: &[u8]) -> Option<Value<'static>> {
         b"true" => Value::Bool(true),
         b"false" => Value::Bool(false),
         b"null" => Value::Null,
-        b"NaN" | b"Infinity" | b"-Infinity" => Value::OtherNumber,
+        b"NaN" | b"Infinity" | b"-Infinity" => Value::Float(f64::NAN),
         _ => {
             let text = std::str::from_utf8(text).ok()?;
             match text.parse::<u64>() {
@@ -51,7 +52,7 @@ pub fn scalar_value(text: &[u8]) -> Option<Value<'static>> {
                 Err(_) => {
                     let number = text.parse::<f64>().ok()?;
                     let whole = (0.0..9e15).contains(&number) && number.fract() == 0.0;
-                    if whole { Value::Uint(number as u64) } else { Value::OtherNumber }
+                    if whole { Value::Uint(number as u64) } else { Value::Float(number) }
                 }
             }
         }

@@ -27,9 +27,14 @@ use std::sync::LazyLock;
 
 use field::Dialect;
 use figures::Draft;
-use json_body::JsonBody;
-use json_paths::PathTree;
-use response::{Framing, Response};
+use response::Response;
+
+pub(super) use figures::plain;
+pub(super) use json_body::JsonBody;
+pub(super) use json_paths::PathTree;
+pub(super) use json_scan::Scanner;
+pub(super) use json_value::{Sink, Value as JsonValue};
+pub(super) use response::Framing;
 
 use super::exchange::LlmExchange;
 

@@ -39,7 +39,7 @@ impl Framing {
     }
 
     /// The framing that the body has, given its first byte.
-    fn seen(self, first: u8, ok: bool) -> Self {
+    pub fn seen(self, first: u8, ok: bool) -> Self {
         match (first, self) {
             (_, Self::Opaque) | (0x1f, _) => Self::Opaque,
             (b'{', Self::Ndjson) => Self::Ndjson,
@@ -111,7 +111,7 @@ impl Response {
         }
         let mut tally = Tally { content: 0, failures: &mut self.failures };
         match &mut self.body {
-            Body::Json(body, draft) => body.push(bytes, tree, draft),
+            Body::Json(body, draft) => body.push(bytes, tree, &mut **draft),
             Body::Sse(splitter, reader) => {
                 splitter.push(bytes, &mut |part| tally.add(reader.part(part, tree, &mut self.figures)));
             }
@@ -146,7 +146,7 @@ impl Response {
         let mut tally = Tally { content: 0, failures: &mut self.failures };
         match &mut self.body {
             Body::Json(body, draft) => {
-                if !body.end(tree, draft) {
+                if !body.end(tree, &mut **draft) {
                     *tally.failures += 1;
                 }
                 self.figures.merge(draft);

@@ -85,6 +85,7 @@ fn nothing_is_held_without_room() {
         head_bytes: 0,
         idle_ns: 0,
         chunk_times: 0,
+        wanted: Default::default(),
     });
     wire.request(get("/a")).response(OK);
     assert!(wire.said().is_empty());
