@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod change;
+mod custom;
 mod keys;
 mod kubernetes;
 mod otlp;
@@ -15,12 +16,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use change::{Change, changes};
+pub use custom::{Custom, CustomKind, Edges};
 pub use keys::{KEYS, Key, Kind};
 pub use kubernetes::Kubernetes;
 pub use otlp::{Headers, Otlp, OtlpProtocol, is_endpoint};
 pub use problem::Problem;
 
-use crate::discover::Rules;
+use crate::{custom as metrics_custom, discover::Rules};
 
 /// Everything that an operator can set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +102,8 @@ pub struct Metrics {
     pub per_process: bool,
     /// Paths with `{name}` in place of what varies, for `http_route`.
     pub route_templates: Vec<String>,
+    /// Metrics of the operator's own.
+    pub custom: Vec<Custom>,
 }
 
 /// The log on standard error.
@@ -207,7 +211,7 @@ impl Default for Limits {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Metrics { per_process: true, route_templates: Vec::new() }
+        Metrics { per_process: true, route_templates: Vec::new(), custom: Vec::new() }
     }
 }
 
@@ -233,7 +237,10 @@ impl Config {
             return Err(problems);
         }
         // What the table of keys let through and serde does not: a gap between the two, still told to the user.
-        toml::from_str(text).map_err(|error| vec![Problem::of_toml(text, &error)])
+        let config: Self = toml::from_str(text).map_err(|error| vec![Problem::of_toml(text, &error)])?;
+        let wrong = metrics_custom::Rules::new(&config.metrics.custom).err().unwrap_or_default();
+        let problems = problem::of_items(text, "metrics", "custom", wrong);
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
     }
 
     fn apply(&mut self, overrides: &Overrides) {

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod correlate;
+pub mod custom;
 pub mod decode;
 pub mod discover;
 pub mod exits;

@@ -20,6 +20,7 @@ use crate::{
     candidates::Candidates,
     cli::{LogArgs, RunArgs},
     config::{Config, changes},
+    custom::{self, CustomMetrics},
     discover::{Discovery, Found},
     exits::Exits,
     export::{
@@ -148,9 +149,14 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let (services, live) = (SharedServices::default(), Arc::new(Live::default()));
     let scout = Scout::start(discovery, &config.discover, found, Arc::clone(&live), tasks.guard("scout"))?;
     let asks = scout.asks.clone();
-    let metrics = Arc::new(RequestMetrics::new(
+    let custom = custom::Rules::new(&config.metrics.custom).map_err(|wrong| {
+        let reasons: Vec<String> = wrong.into_iter().map(|(_, reason)| reason).collect();
+        anyhow!("metrics.custom: {}", reasons.join("; "))
+    })?;
+    let metrics = Arc::new(RequestMetrics::with(
         config.limits.series as usize,
         Routes::new(config.metrics.route_templates.clone()),
+        CustomMetrics::new(&custom),
     ));
     let sources = Arc::new(Sources {
         reader: reader.clone(),
@@ -171,7 +177,12 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     sources.procfs.watch(&pids);
     let stop = Arc::new(AtomicBool::new(false));
     let chunk_times = if timeline.is_some() { CHUNK_TIMES } else { 0 };
-    let limits = Limits { connections: config.limits.connections as usize, chunk_times, ..Limits::default() };
+    let limits = Limits {
+        connections: config.limits.connections as usize,
+        chunk_times,
+        wanted: custom.wanted(),
+        ..Limits::default()
+    };
     let stages = Pipeline {
         timeline,
         profile,

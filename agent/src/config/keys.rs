@@ -50,8 +50,14 @@ pub enum Kind {
         least: i64,
         most: i64,
     },
-    /// A list of tables, whose keys stand under this path.
-    Tables,
+    /// A list of tables, whose keys stand under this path, and those that each must have.
+    Tables {
+        needs: &'static [&'static str],
+    },
+    /// Names and texts, in a table of their own.
+    Labels,
+    /// A list of numbers.
+    Edges,
 }
 
 const fn live(path: &'static str, kind: Kind) -> Key {
@@ -89,7 +95,7 @@ pub const KEYS: &[Key] = &[
     live("discover.include.pids", Kind::Numbers { least: 1, most: MAX_PID }),
     live("discover.include.exe", Kind::Texts),
     live("discover.include.ports", Kind::Numbers { least: 1, most: 65_535 }),
-    live("discover.service", Kind::Tables),
+    live("discover.service", Kind::Tables { needs: &["name"] }),
     live("discover.service.name", Kind::Text),
     live("discover.service.engine", Kind::Text),
     live("discover.service.model", Kind::Text),
@@ -106,6 +112,15 @@ pub const KEYS: &[Key] = &[
     fixed("limits.series", number(100, 1_000_000)),
     fixed("metrics.per_process", Kind::Bool),
     live("metrics.route_templates", Kind::Routes),
+    fixed("metrics.custom", Kind::Tables { needs: &["name", "type"] }),
+    fixed("metrics.custom.name", Kind::Text),
+    fixed("metrics.custom.help", Kind::Text),
+    fixed("metrics.custom.type", Kind::OneOf(&["counter", "gauge", "histogram"])),
+    fixed("metrics.custom.service", Kind::Text),
+    fixed("metrics.custom.value", Kind::Text),
+    fixed("metrics.custom.labels", Kind::Labels),
+    fixed("metrics.custom.buckets", Kind::Edges),
+    fixed("metrics.custom.max_series", number(1, 100_000)),
     fixed("otlp.endpoint", Kind::Endpoint),
     fixed("otlp.protocol", Kind::OneOf(&["http/protobuf", "grpc"])),
     fixed("otlp.traces", Kind::Bool),
@@ -159,7 +174,9 @@ impl Kind {
             Kind::Texts => "a list of texts, such as [\"*/bin/my-server\"]".to_owned(),
             Kind::Routes => "a list of paths that begin with /, such as [\"/users/{id}\"]".to_owned(),
             Kind::Numbers { least, most } => format!("a list of whole numbers from {least} to {most}"),
-            Kind::Tables => "a section in double brackets, such as [[discover.service]]".to_owned(),
+            Kind::Tables { .. } => "a section in double brackets, such as [[discover.service]]".to_owned(),
+            Kind::Labels => "a section of names and texts, such as { tenant = \"request.header.x-tenant\" }".to_owned(),
+            Kind::Edges => "a list of numbers, such as [0.1, 1, 10]".to_owned(),
         }
     }
 
@@ -193,7 +210,9 @@ impl Kind {
             Kind::Texts => all(&|item| item.as_str().is_some_and(|text| !text.is_empty())),
             Kind::Routes => all(&|item| item.as_str().is_some_and(|text| text.starts_with('/'))),
             Kind::Numbers { least, most } => all(&|item| integer(item).is_some_and(|n| (least..=most).contains(&n))),
-            Kind::Tables => all(&|item| item.is_table()),
+            Kind::Tables { .. } => all(&|item| item.is_table()),
+            Kind::Labels => value.as_table().is_some_and(|table| table.values().all(|value| value.get_ref().is_str())),
+            Kind::Edges => all(&|item| item.is_float() || item.is_integer()),
         }
     }
 }

@@ -32,6 +32,25 @@ pub(super) fn find(text: &str) -> Vec<Problem> {
     search.problems
 }
 
+/// Problems of items of a list of tables, by their number: each at the line where the item begins.
+pub(super) fn of_items(text: &str, section: &str, list: &str, wrong: Vec<(usize, String)>) -> Vec<Problem> {
+    if wrong.is_empty() {
+        return Vec::new();
+    }
+    let table = DeTable::parse(text).ok();
+    let items = table
+        .as_ref()
+        .and_then(|table| table.get_ref().get(section)?.get_ref().as_table()?.get(list)?.get_ref().as_array());
+    let line = |at: usize| {
+        let span = items.and_then(|items| items.get(at)).map(Spanned::span);
+        line_of(text, span.unwrap_or_default())
+    };
+    wrong
+        .into_iter()
+        .map(|(at, reason)| Problem { line: line(at), text: format!("{section}.{list}: {reason}") })
+        .collect()
+}
+
 /// The problems as lines `FILE:LINE: sentence`.
 pub(super) fn list(path: &Path, problems: &[Problem]) -> String {
     let mut lines = String::new();
@@ -75,14 +94,16 @@ impl Search<'_> {
     }
 
     fn list_of_tables(&mut self, path: &str, value: &DeValue<'_>) {
-        if !KEYS.iter().any(|key| key.path == path && matches!(key.kind, Kind::Tables)) {
-            return;
-        }
+        let needs = KEYS.iter().filter(|key| key.path == path).find_map(|key| match key.kind {
+            Kind::Tables { needs } => Some(needs),
+            _ => None,
+        });
+        let Some(needs) = needs else { return };
         for item in value.as_array().into_iter().flat_map(|list| list.iter()) {
             let Some(table) = item.get_ref().as_table() else { continue };
             self.table(path, table);
-            if !table.contains_key("name") {
-                self.report(item.span(), format!("a `{path}` needs a `name`"));
+            for key in needs.iter().filter(|key| !table.contains_key(**key)) {
+                self.report(item.span(), format!("a `{path}` needs a `{key}`"));
             }
         }
     }

@@ -5,10 +5,10 @@ use serde::Serialize;
 use super::{EngineTimes, engine, host::HostPhases, verdict::Finding};
 use crate::identity::Home;
 use crate::session::exchange::{Ending, Exchange, GapCounts, LlmExchange, Mark, Role, Sending};
+use crate::session::wanted::Values;
 
 /// One finished request. Times in seconds, sizes in bytes; definitions in the README.
-#[derive(Debug, Clone, Serialize)]
-#[cfg_attr(test, derive(Default))]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Request {
     /// `id` in the response body.
     pub id: Option<String>,
@@ -71,6 +71,9 @@ pub struct Request {
     /// When chunks with content went out, the first ones; only kept for a timeline.
     #[serde(skip)]
     pub chunk_times_ns: Vec<u64>,
+    /// What the configuration wanted read of it.
+    #[serde(skip)]
+    pub fields: Option<Box<Values>>,
 }
 
 /// What the connection showed of the way to the client. By phase: before the first content, and after it.
@@ -215,6 +218,7 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
         http_error,
         chunk_gaps: exchange.chunk_gaps,
         chunk_times_ns: exchange.chunk_times_ns,
+        fields: exchange.fields,
     }
 }
 

@@ -11,7 +11,7 @@ mod engine;
 mod judge;
 mod model;
 mod names;
-mod pattern;
+pub(crate) mod pattern;
 mod process;
 mod rules;
 mod scan;

@@ -156,6 +156,7 @@ impl Sources {
             ("program_busy", self.reader.missed_runs()),
             ("undecodable", count(&self.live.undecodable)),
             ("asks", count(&self.live.asks_lost)),
+            ("custom_value", self.requests.unusable()),
             ("unknown_service", count(&self.live.unknown_service)),
             (RECORDS, self.records_lost.as_deref().map_or(0, count)),
             ("connection_evicted", stats.evictions),

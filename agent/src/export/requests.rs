@@ -1,7 +1,7 @@
 //! The families made of finished requests. Series are added up here as requests end and read at a scrape; their
 //! number is capped, and what goes over the cap is counted under `_other`.
 
-mod buckets;
+pub(crate) mod buckets;
 mod http;
 mod llm;
 #[cfg(test)]
@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use ::prometheus::proto::MetricFamily;
 
 use super::routes::Routes;
-use crate::{clock::monotonic_ns, correlate::Request};
+use crate::{clock::monotonic_ns, correlate::Request, custom::CustomMetrics};
 use http::HttpRequests;
 use llm::LlmRequests;
 use verdicts::Verdicts;
@@ -25,6 +25,7 @@ const LABEL_CHARS: usize = 128;
 
 #[derive(Debug)]
 struct State {
+    custom: CustomMetrics,
     llm: LlmRequests,
     http: HttpRequests,
     verdicts: Verdicts,
@@ -37,15 +38,25 @@ pub struct RequestMetrics {
     state: Mutex<State>,
 }
 
-fn label(text: &str) -> String {
+/// As the value of a label: no control characters, and not too long.
+pub(crate) fn label(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(LABEL_CHARS).collect()
 }
 
 impl RequestMetrics {
     /// `series_cap`: label sets per family; what is over it is counted under `_other`.
     pub fn new(series_cap: usize, routes: Routes) -> Self {
-        let state =
-            State { llm: LlmRequests::default(), http: HttpRequests::new(routes), verdicts: Verdicts::default() };
+        Self::with(series_cap, routes, CustomMetrics::default())
+    }
+
+    /// The same with metrics of the operator's own.
+    pub fn with(series_cap: usize, routes: Routes, custom: CustomMetrics) -> Self {
+        let state = State {
+            custom,
+            llm: LlmRequests::default(),
+            http: HttpRequests::new(routes),
+            verdicts: Verdicts::default(),
+        };
         Self { series_cap, state: Mutex::new(state) }
     }
 
@@ -57,6 +68,7 @@ impl RequestMetrics {
     /// Adds a finished request.
     pub fn observe(&self, request: &Request) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.custom.observe(request);
         if request.operation.is_some() {
             state.llm.observe(request, self.series_cap);
             state.verdicts.observe(request, self.series_cap);
@@ -69,6 +81,7 @@ impl RequestMetrics {
     /// Drops the series of a service that has ended.
     pub fn forget(&self, service: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.custom.forget(service);
         state.llm.forget(service);
         state.http.forget(service);
         state.verdicts.forget(service);
@@ -85,11 +98,17 @@ impl RequestMetrics {
         let mut families = state.llm.families();
         families.extend(state.http.families());
         families.extend(state.verdicts.families(now_ns));
+        families.extend(state.custom.families());
         families
     }
 
+    /// Values of custom metrics that are no figure.
+    pub fn unusable(&self) -> u64 {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).custom.unusable
+    }
+
     /// Requests counted under `_other`, by what was one too many.
-    pub fn overflow(&self) -> [(&'static str, u64); 5] {
+    pub fn overflow(&self) -> [(&'static str, u64); 6] {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         [
             ("gen_ai", state.llm.overflow),
@@ -97,6 +116,7 @@ impl RequestMetrics {
             ("http", state.http.overflow),
             ("http_route", state.http.overflow_routes),
             ("verdict", state.verdicts.overflow),
+            ("custom", state.custom.overflow),
         ]
     }
 }

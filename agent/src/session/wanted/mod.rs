@@ -63,7 +63,12 @@ impl Wanted {
         Ok(id)
     }
 
-    /// Whether anything is wanted.
+    /// How many fields are wanted.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }

@@ -65,6 +65,12 @@ impl Values {
         self.found.get(usize::from(id))?.as_ref()
     }
 
+    /// As if the text had been found.
+    #[cfg(test)]
+    pub fn put(&mut self, id: FieldId, text: &str) {
+        self.set_text(id, text);
+    }
+
     pub(super) fn set_text(&mut self, id: FieldId, text: &str) {
         let text = &text[..text.floor_char_boundary(TEXT_BYTES)];
         if !text.is_empty() {
