@@ -28,7 +28,7 @@ fn everything() -> String {
 
 fn paths(prefix: &str, value: &toml::Value, found: &mut BTreeSet<String>) {
     let join = |name: &str| if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
-    let is_leaf = KEYS.iter().any(|key| key.path == prefix && matches!(key.kind, Kind::Headers));
+    let is_leaf = KEYS.iter().any(|key| key.path == prefix && matches!(key.kind, Kind::Headers | Kind::Labels));
     match value {
         toml::Value::Table(table) if !is_leaf => {
             table.iter().for_each(|(name, value)| paths(&join(name), value, found))

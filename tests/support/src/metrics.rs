@@ -44,6 +44,11 @@ impl Metrics {
         Self { names: Some(names), ..self }
     }
 
+    /// Any name may be asked for again: the configuration has metrics of its own.
+    pub fn knowing_any(self) -> Self {
+        Self { names: None, ..self }
+    }
+
     fn must_know(&self, name: &str) {
         if let Some(names) = &self.names {
             assert!(names.contains(name), "no sample is ever called {name}: see agent/src/export/metrics.rs");
