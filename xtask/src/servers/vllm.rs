@@ -36,8 +36,9 @@ pub fn install() -> Result<()> {
 pub fn launch(port: u16, place: &Surroundings) -> Result<Launch> {
     install()?;
     let (dir, state) = (home()?.join("vllm"), state_home("vllm")?);
-    let mut command = Command::new(dir.join("bin/vllm"));
-    command.arg("serve").arg(home()?.join("tiny-model"));
+    // Not the script alone, whose first line has the full path that it was installed under.
+    let mut command = Command::new(dir.join("bin/python"));
+    command.arg(dir.join("bin/vllm")).arg("serve").arg(home()?.join("tiny-model"));
     command.args(["--host", &place.listen().to_string(), "--port", &port.to_string(), "--served-model-name", "tiny"]);
     command.args(["--load-format", "dummy", "--dtype", "float32", "--max-model-len", "2048"]);
     command.args(["--max-num-seqs", &SEQUENCES.to_string(), "--enforce-eager"]);

@@ -31,11 +31,23 @@ pub fn ensure(set: &Set, dir: &Path) -> Result<()> {
     let pins = dir.with_extension("txt");
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     fs::write(&pins, set.pins)?;
-    if !dir.join("bin/pip").exists() {
+    // The scripts beside it name it by its full path, which changes with the folder's.
+    let own = dir.join("bin/python");
+    if !process::succeeds(Command::new(&own).args(["-m", "pip", "--version"])) {
         step::run("python -m venv", "5 seconds", Command::new(python).args(["-m", "venv", "--clear"]).arg(dir))?;
     }
-    let mut pip = Command::new(dir.join("bin/pip"));
-    pip.args(["install", "--require-hashes", "--no-deps", "--only-binary", ":all:", "--no-input", "--requirement"]);
+    let mut pip = Command::new(own);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--require-hashes",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--no-input",
+        "--requirement",
+    ]);
     step::run(&format!("pip install {}", set.name), set.expect, pip.arg(&pins))?;
     fs::write(stamp, set.pins).context("cannot note that the install is complete")
 }
