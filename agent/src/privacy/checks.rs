@@ -29,7 +29,7 @@ pub fn card(text: &str) -> Option<Range<usize>> {
 fn of_an_issuer(digits: &[u8]) -> bool {
     let two = digits[0] * 10 + digits[1];
     match two {
-        40..=49 | 51..=55 | 50 | 56..=69 => digits.len() >= 13,
+        40..=69 => digits.len() >= 13,
         22..=27 => digits.len() == 16,
         34 | 37 => digits.len() == 15,
         30 | 35 | 36 | 38 | 39 => digits.len() >= 14,
@@ -127,7 +127,7 @@ pub fn header(text: &str) -> Option<Range<usize>> {
 
 /// The password of `scheme://user:password@`.
 pub fn url_password(text: &str) -> Option<Range<usize>> {
-    let user = text.find("://")? + 3;
+    let user = "://".len();
     let colon = user + text[user..].find(':')? + 1;
     let end = text.rfind('@').or_else(|| text.rfind("%40"))?;
     // `http://[::1]:80/a@b` has no password; nor has a port that is followed by a path.
@@ -141,7 +141,9 @@ fn value_of(text: &str) -> Option<Range<usize>> {
     let start = rest.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, ':' | '=' | '>'));
     let start = start.strip_prefix("is ").unwrap_or(start);
     let start = start.trim_start_matches(['"', '\'', '\\', ' ', '`']);
-    (!start.is_empty()).then_some(text.len() - start.len()..text.len())
+    // The backslash of an escaped quote.
+    let end = text.trim_end_matches('\\').len();
+    (text.len() - start.len() < end).then_some(text.len() - start.len()..end)
 }
 
 /// Words that stand for no password, for its type, or for where it comes from.
@@ -197,7 +199,8 @@ fn says_nothing(value: &str) -> bool {
 fn random(value: &str) -> bool {
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
     let letters = value.bytes().filter(u8::is_ascii_alphabetic).count();
-    value.len() >= 8 && digits >= 2 && letters >= 2 && !says_nothing(value) && !is_version(value)
+    let strange = digits >= 2 || digits == 1 && value.len() >= 16 && mixed(value);
+    value.len() >= 8 && strange && letters >= 2 && !says_nothing(value) && !is_version(value)
 }
 
 /// `gpt-4o-2024`, `v1.2.3-rc1`: numbers in their own groups, of words that are readable.

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Mutex, PoisonError,
+        Arc, LazyLock, Mutex, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
     time::Instant,
@@ -13,7 +13,9 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{
     Mode, cut_end,
+    hold::Held,
     keys::{Hash, Hashing, Keys},
+    patterns::{ALL, SECRETS},
     redact::{Cut, redact, scrub},
 };
 use crate::{config, discover::matches_pattern};
@@ -67,6 +69,7 @@ pub struct Guard {
     /// Of the settings below, to be read without a lock.
     mode: AtomicU8,
     inner: Mutex<Inner>,
+    held: Arc<Held>,
 }
 
 #[derive(Debug)]
@@ -86,8 +89,9 @@ impl Default for Guard {
 
 impl Guard {
     pub fn new(settings: &config::Privacy) -> Self {
+        prepare(settings.mode);
         let inner = Inner { settings: settings.clone(), keys: Keys::new(Instant::now()) };
-        Guard { mode: AtomicU8::new(settings.mode as u8), inner: Mutex::new(inner) }
+        Guard { mode: AtomicU8::new(settings.mode as u8), inner: Mutex::new(inner), held: Arc::default() }
     }
 
     pub fn mode(&self) -> Mode {
@@ -96,6 +100,7 @@ impl Guard {
 
     /// Takes other settings; texts that are under way are kept by neither the old nor the new ones if the mode differs.
     pub fn change(&self, settings: &config::Privacy) {
+        prepare(settings.mode);
         let old = {
             let mut inner = self.inner();
             self.mode.store(settings.mode as u8, Ordering::Relaxed);
@@ -121,6 +126,22 @@ impl Guard {
         if mode != self.mode() {
             return None;
         }
+        self.kept_within(mode, model, text, cut, self.max_chars())
+    }
+
+    pub(super) fn max_chars(&self) -> usize {
+        self.inner().settings.max_chars as usize
+    }
+
+    /// The same, of at most so many characters.
+    pub(super) fn kept_within(
+        &self,
+        mode: Mode,
+        model: Option<&str>,
+        text: &str,
+        cut: Cut,
+        most: usize,
+    ) -> Option<Kept> {
         match mode {
             Mode::Off => None,
             Mode::Hash => {
@@ -129,16 +150,8 @@ impl Guard {
                 Some(hashing.end().into())
             }
             Mode::Full if !self.names(model) => None,
-            Mode::Redacted | Mode::Full => Some(self.shortened(mode, text, cut)),
+            Mode::Redacted | Mode::Full => Some(shortened(mode, text, cut, most)),
         }
-    }
-
-    fn shortened(&self, mode: Mode, text: &str, cut: Cut) -> Kept {
-        let text = if cut == Cut::End { cut_end(text) } else { text };
-        let clean = if mode == Mode::Full { scrub(text) } else { redact(text) };
-        let most = self.inner().settings.max_chars as usize;
-        let end = clean.char_indices().nth(most).map(|(at, _)| at);
-        Kept::Text { text: clean[..end.unwrap_or(clean.len())].to_owned(), cut: cut == Cut::End || end.is_some() }
     }
 
     /// Whether this request is one of those of which the whole may be kept.
@@ -166,7 +179,29 @@ impl Guard {
         (inner.settings.max_bytes as usize, inner.settings.total_bytes as usize)
     }
 
+    /// What is held of requests in flight.
+    pub fn held(&self) -> Arc<Held> {
+        Arc::clone(&self.held)
+    }
+
     fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The automaton takes a moment to be built, which no request should wait for.
+fn prepare(mode: Mode) {
+    match mode {
+        Mode::Redacted => _ = LazyLock::force(&ALL),
+        Mode::Full => _ = LazyLock::force(&SECRETS),
+        Mode::Off | Mode::Hash => {}
+    }
+}
+
+/// Secrets and, unless all may be kept, personal data go before the text is cut, so that no half of one is left.
+fn shortened(mode: Mode, text: &str, cut: Cut, most: usize) -> Kept {
+    let text = if cut == Cut::End { cut_end(text) } else { text };
+    let clean = if mode == Mode::Full { scrub(text) } else { redact(text) };
+    let end = clean.char_indices().nth(most).map(|(at, _)| at);
+    Kept::Text { text: clean[..end.unwrap_or(clean.len())].to_owned(), cut: cut == Cut::End || end.is_some() }
 }

@@ -3,19 +3,38 @@
 #![forbid(unsafe_code)]
 
 mod checks;
+mod content;
+mod dump;
 mod entropy;
 mod guard;
+mod hold;
 mod keys;
 mod patterns;
 mod redact;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+pub use content::{Content, Part, Said};
+pub use dump::forbid_dumps;
 pub use guard::{Guard, Kept};
+pub use hold::{Held, Holding, Kind, Missing, Place, Speaker, Taken};
+pub use keys::Hashing;
 pub use patterns::labels;
 pub use redact::{Cut, cut_end, name, redact, scrub};
+
+use crate::config;
+
+/// The agent's guard; says in the log if it keeps anything.
+pub fn guard(settings: &config::Privacy) -> Arc<Guard> {
+    if settings.mode != Mode::Off {
+        tracing::warn!(mode = settings.mode.name(), "contents of requests are kept in records");
+    }
+    Arc::new(Guard::new(settings))
+}
 
 /// How much of a text is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

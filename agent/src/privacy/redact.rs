@@ -3,11 +3,11 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use regex_automata::{Anchored, Input, Span};
+use regex_automata::{Anchored, Input, Match, PatternID, Span};
 
 use super::{
     entropy,
-    patterns::{ALL, Class, Finder, SECRETS},
+    patterns::{ALL, Class, Finder, Pattern, SECRETS, marked},
 };
 
 /// What stands for a key of no known form.
@@ -34,7 +34,7 @@ pub fn scrub(text: &str) -> Cow<'_, str> {
 
 /// An id, a path or a name without secrets and personal data of a known form. Random letters stay: ids are made of them.
 pub fn name(text: &str) -> Cow<'_, str> {
-    replaced(&ALL, text, false)
+    if marked(text) { replaced(&ALL, text, false) } else { Cow::Borrowed(text) }
 }
 
 /// Leaves out the last word of a text that was cut off, and numbers before it: they may be the beginning of what would
@@ -57,15 +57,16 @@ pub fn cut_end(text: &str) -> &str {
 
 fn replaced<'t>(finder: &Finder, text: &'t str, random: bool) -> Cow<'t, str> {
     let plain = unescaped(text);
-    let mut found = finder.find(&plain);
+    let shadow = without_escapes(&plain);
+    let mut found = finder.find(&shadow);
     if random {
         let mut at = 0;
         let mut keys = Vec::new();
         for (range, _) in &found {
-            keys.extend(entropy::keys(&plain[at..range.start]).into_iter().map(|key| at + key.start..at + key.end));
+            keys.extend(entropy::keys(&shadow[at..range.start]).into_iter().map(|key| at + key.start..at + key.end));
             at = range.end;
         }
-        keys.extend(entropy::keys(&plain[at..]).into_iter().map(|key| at + key.start..at + key.end));
+        keys.extend(entropy::keys(&shadow[at..]).into_iter().map(|key| at + key.start..at + key.end));
         found.extend(keys.into_iter().map(|key| (key, UNKNOWN)));
         found.sort_unstable_by_key(|(range, _)| range.start);
     }
@@ -90,11 +91,8 @@ impl Finder {
         let mut at = 0;
         let input = Input::new(text).anchored(Anchored::No);
         while let Some(hit) = self.regex.search(&input.clone().span(Span { start: at, end: text.len() })) {
-            let pattern = self.rows[hit.pattern().as_usize()];
-            let part = (pattern.check)(&text[hit.range()]);
-            let part = part.map(|part| hit.start() + part.start..hit.start() + part.end);
-            match part {
-                Some(part) => {
+            match self.part(text, at, &hit) {
+                Some((part, pattern)) => {
                     at = part.end.max(hit.start() + 1);
                     if pattern.class != Class::Harmless {
                         found.push((part, pattern.label));
@@ -114,11 +112,46 @@ impl Finder {
     }
 }
 
+impl Finder {
+    /// What must go of a hit, by the first pattern that fits there and whose check agrees.
+    fn part(&self, text: &str, from: usize, hit: &Match) -> Option<(Range<usize>, &'static Pattern)> {
+        let checked = |hit: &Match| {
+            let pattern = self.rows[hit.pattern().as_usize()];
+            let part = (pattern.check)(&text[hit.range()])?;
+            let name = if pattern.with_name { name_before(&text[from..hit.start()])? } else { 0 };
+            Some((hit.start() + part.start - name..hit.start() + part.end, pattern))
+        };
+        let rest = hit.pattern().as_usize() + 1..self.rows.len();
+        let again = |row: usize| {
+            let anchored = Anchored::Pattern(PatternID::new(row).ok()?);
+            let span = Span { start: hit.start(), end: text.len() };
+            checked(&self.regex.search(&Input::new(text).anchored(anchored).span(span))?)
+        };
+        checked(hit).or_else(|| rest.into_iter().find_map(again))
+    }
+}
+
+/// Length of the mailbox's name at the end of a text.
+fn name_before(text: &str) -> Option<usize> {
+    let is_part = |c: &char| c.is_ascii_alphanumeric() || ('À'..='ɏ').contains(c) || "._%+'-".contains(*c);
+    let length = text.chars().rev().take(64).take_while(is_part).map(char::len_utf8).sum();
+    (length > 0).then_some(length)
+}
+
 /// After the run of letters or digits that stands at `from`, or after the one sign.
 fn next_start(text: &str, from: usize) -> usize {
     let rest = text[from..].as_bytes();
     let run = rest.iter().take_while(|b| b.is_ascii_alphanumeric()).count();
     from + run.max(1)
+}
+
+/// What the patterns read, of the same length: `\n` of JSON within a text is no letter of the word that follows it.
+fn without_escapes(text: &str) -> Cow<'_, str> {
+    let escapes = ["\\n", "\\r", "\\t"];
+    if !escapes.iter().any(|escape| text.contains(escape)) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(escapes.iter().fold(text.to_owned(), |text, escape| text.replace(escape, "  ")))
 }
 
 /// `\u0040` of JSON within a text, as tools' arguments have it, is the sign that it stands for: ASCII only, since
