@@ -1,7 +1,9 @@
 //! What the session layer hands on: one finished HTTP exchange with its instants, and what its bodies said if they
-//! were an LLM dialect's. No prompt or completion text is in it, and none may be added.
+//! were an LLM dialect's. Texts are in it only where the operator asked for them.
 
 use inferscope_abi::Snapshot;
+
+use crate::privacy::Said;
 
 /// Which side of the connection the watched process is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,6 +84,8 @@ pub struct Exchange {
     pub llm: Option<LlmExchange>,
     /// What was seen of it behind the HTTP front, in engines that have one.
     pub engine: Option<Box<EngineTrace>>,
+    /// Texts that the guard let pass; its Debug form has none.
+    pub said: Option<Box<Said>>,
 }
 
 /// What one exchange's requests did in the engine behind the HTTP front. Instants are of CLOCK_MONOTONIC.

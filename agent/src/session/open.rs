@@ -8,6 +8,7 @@ use super::crowd::{Counted, InFlight};
 use super::exchange::{Ending, Exchange, GapCounts, Mark, Role, Sending};
 use super::http1::{RequestHead, ResponseHead};
 use super::llm::{LlmParser, Piece};
+use crate::privacy::Guard;
 
 pub(super) struct Open {
     pub exchange: Exchange,
@@ -24,12 +25,26 @@ pub(super) struct Open {
     /// When the last call that wrote returned.
     sent_ns: u64,
     counted: Option<Counted>,
+    /// The bodies were seen to their ends and could be read.
+    requested: bool,
+    answered: bool,
 }
 
 impl Open {
     /// `end` of the exchange is always the last record that moved a byte of it.
-    pub fn new(role: Role, server_port: u16, tgid: u32, service: u32, start: Mark, head: RequestHead) -> Self {
-        let parser = LlmParser::detect(&head.method, &head.path).map(Box::new);
+    pub fn new(
+        role: Role,
+        server_port: u16,
+        tgid: u32,
+        service: u32,
+        start: Mark,
+        head: RequestHead,
+        guard: &Guard,
+    ) -> Self {
+        let mut parser = LlmParser::detect(&head.method, &head.path).map(Box::new);
+        if let Some(parser) = &mut parser {
+            parser.keep_texts(guard);
+        }
         let exchange = Exchange {
             role,
             tgid,
@@ -57,6 +72,7 @@ impl Open {
             request_id: head.request_id,
             llm: None,
             engine: None,
+            said: None,
         };
         Open {
             exchange,
@@ -68,6 +84,8 @@ impl Open {
             retransmits_before: 0,
             sent_ns: 0,
             counted: None,
+            requested: false,
+            answered: false,
         }
     }
 
@@ -110,6 +128,7 @@ impl Open {
         self.exchange.request_end = at;
         if let (Some(parser), true) = (&mut self.parser, self.feed_request) {
             parser.request_end();
+            self.requested = true;
         }
     }
 
@@ -164,6 +183,7 @@ impl Open {
     pub fn response_end(&mut self, at: Mark, keep: usize) {
         if let (Some(parser), true) = (&mut self.parser, self.feed_response) {
             let chunks = parser.response_end();
+            self.answered = true;
             self.content(chunks, at, keep);
         }
     }
@@ -177,6 +197,11 @@ impl Open {
         self.exchange.ending = ending;
         if let Some(counted) = &self.counted {
             self.exchange.others_in_flight = counted.others(self.exchange.end.at_ns);
+        }
+        if let Some(parser) = &mut self.parser
+            && parser.recognized()
+        {
+            self.exchange.said = parser.take_texts(self.requested, self.answered || parser.ended());
         }
         self.exchange.llm = self.parser.filter(|parser| parser.recognized()).map(|parser| parser.finish());
         self.exchange

@@ -29,6 +29,12 @@ pub struct Raw<'a> {
 
 /// Who wants the values.
 pub trait Sink {
+    /// Whether it takes strings in pieces, which cost the others nothing.
+    const PIECES: bool = false;
+    /// Some of the inside of a string at this field, of any length; its end is told as `Filled` or `Text`.
+    fn piece(&mut self, field: Field, bytes: &[u8]) {
+        _ = (field, bytes);
+    }
     /// Whether the text of a string at this field is needed, or only whether it is empty.
     fn wants_text(&self, field: Field) -> bool;
     fn value(&mut self, field: Field, value: Value<'_>);
