@@ -146,6 +146,7 @@ mod tests {
             sending: Sending::default(),
             chunk_times_ns: Vec::new(),
             engine: None,
+            said: None,
             traceparent: None,
             request_id: None,
             llm: Some(llm),

@@ -134,6 +134,7 @@ mod tests {
             request_id: None,
             llm: Some(LlmExchange { operation: "chat", stream: true, output_tokens: said, ..LlmExchange::default() }),
             engine: Some(Box::new(engine)),
+            said: None,
         };
         request(exchange, &Labels { service: "s", engine: "vllm", model: None })
     }

@@ -31,6 +31,7 @@ fn streamed() -> Exchange {
         sending: Sending::default(),
         chunk_times_ns: Vec::new(),
         engine: None,
+        said: None,
         traceparent: None,
         request_id: None,
         llm: Some(LlmExchange {

@@ -30,6 +30,7 @@ fn exchange(path: &str, status: u16, llm: Option<LlmExchange>) -> Exchange {
         sending: Sending::default(),
         chunk_times_ns: Vec::new(),
         engine: None,
+        said: None,
         traceparent: None,
         request_id: None,
         llm,
