@@ -147,6 +147,7 @@ mod tests {
             chunk_times_ns: Vec::new(),
             engine: None,
             fields: None,
+            said: None,
             traceparent: None,
             request_id: None,
             llm: Some(llm),

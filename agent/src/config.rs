@@ -7,6 +7,7 @@ mod custom;
 mod keys;
 mod kubernetes;
 mod otlp;
+mod privacy;
 mod problem;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,6 +21,7 @@ pub use custom::{Custom, CustomKind, Edges};
 pub use keys::{KEYS, Key, Kind};
 pub use kubernetes::Kubernetes;
 pub use otlp::{Headers, Otlp, OtlpProtocol, is_endpoint};
+pub use privacy::Privacy;
 pub use problem::Problem;
 
 use crate::{custom as metrics_custom, discover::Rules};
@@ -43,6 +45,7 @@ pub struct Config {
     pub metrics: Metrics,
     pub otlp: Otlp,
     pub kubernetes: Kubernetes,
+    pub privacy: Privacy,
     pub process: Process,
     pub log: Log,
 }
@@ -173,6 +176,7 @@ impl Default for Config {
             metrics: Metrics::default(),
             otlp: Otlp::default(),
             kubernetes: Kubernetes::default(),
+            privacy: Privacy::default(),
             process: Process::default(),
             log: Log::default(),
         }

@@ -30,6 +30,7 @@ use crate::{
     exits::Exits,
     export::{lines::Queue, otlp, perfetto::Timeline, requests::RequestMetrics, web::History},
     poll::nvml::NvmlHandle,
+    privacy::Guard,
     probe::{CounterReader, Watcher},
     profile::{Feed, Times},
     refused::Refused,
@@ -68,6 +69,8 @@ pub struct Sinks {
     pub history: Arc<History>,
     pub records: Option<Queue>,
     pub otlp: Option<otlp::Queue>,
+    /// What of contents may go into records.
+    pub guard: Arc<Guard>,
     /// For `attach`.
     pub watcher: Option<Each>,
 }
@@ -115,7 +118,7 @@ fn finish_candidate(candidates: &mut Candidates, scout: &Scout, live: &Live, exc
 }
 
 /// Ends requests: everything between the session layer and the sinks.
-fn finish(registry: &Registry, judging: &mut Judging, sinks: &mut Sinks, live: &Live, exchange: Exchange) {
+fn finish(registry: &Registry, judging: &mut Judging, sinks: &mut Sinks, live: &Live, mut exchange: Exchange) {
     if exchange.service == CANDIDATES {
         return;
     }
@@ -125,6 +128,7 @@ fn finish(registry: &Registry, judging: &mut Judging, sinks: &mut Sinks, live: &
     };
     let model = registry.entry(exchange.service).and_then(|entry| entry.found.model.as_deref());
     let (index, end_ns) = (exchange.service, exchange.end.at_ns);
+    let said = exchange.said.take();
     let last_content_ns = exchange.last_content.map(|mark| mark.at_ns);
     let mut request = correlate::request(exchange, &Labels { service, engine, model });
     request.home = registry.home(index);
@@ -135,11 +139,17 @@ fn finish(registry: &Registry, judging: &mut Judging, sinks: &mut Sinks, live: &
     sinks.history.observe(&request);
     if request.operation.is_some() {
         sinks.progress.ended(index, if request.error_type.is_none() { Some(end_ns) } else { last_content_ns });
+        // Contents go where logs go, and are not kept by anything here.
+        let content = said.and_then(|said| sinks.guard.content(*said, request.model.as_deref()));
+        let told = match content.map(Box::new) {
+            None => Arc::clone(&request),
+            content => Arc::new(Request { content, ..Request::clone(&request) }),
+        };
         if let Some(records) = &sinks.records {
-            records.send(&request);
+            records.send(&told);
         }
         if let Some(otlp) = &sinks.otlp {
-            otlp.send(&request);
+            otlp.send(&told);
         }
         if let Some(watcher) = &mut sinks.watcher {
             watcher(&request);

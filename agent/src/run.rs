@@ -40,6 +40,7 @@ use crate::{
         nvml::{self, NvmlOptions},
         procfs::{ProcPoller, ProcReader},
     },
+    privacy::{self, Guard},
     probe::Loaded,
     profile::Feed,
     refused::Refused,
@@ -63,6 +64,8 @@ const CHUNK_TIMES: usize = 8192;
 pub struct Running {
     pub sources: Arc<Sources>,
     pub asks: std::sync::mpsc::SyncSender<Ask>,
+    /// What of contents may be kept.
+    pub guard: Arc<Guard>,
     stop: Arc<AtomicBool>,
     pipeline: Option<JoinHandle<()>>,
     records: Option<Records>,
@@ -133,6 +136,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let Hears { each, timeline, profile } = hears;
     let stacks_hz = profile.as_ref().map_or(0, |feed| feed.frequency_hz);
     let began = Instant::now();
+    privacy::forbid_dumps();
     let mut discovery = Discovery::new(config.discover.clone());
     let found = first_finds(config, &mut discovery)?;
     let out = config.records.as_deref().map(jsonl::open).transpose()?;
@@ -183,13 +187,14 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         wanted: custom.wanted(),
         ..Limits::default()
     };
+    let guard = privacy::guard(&config.privacy);
     let stages = Pipeline {
         timeline,
         profile,
         ring: Ring::new(ring)?,
         watcher,
         reader,
-        sessions: Sessions::new(limits),
+        sessions: Sessions::new(limits).guarded(Arc::clone(&guard)),
         registry: Registry::new(config.limits.services, identities),
         judging: Judging { nvml: sources.nvml.clone(), ..Judging::default() },
         scout,
@@ -199,6 +204,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
             history: Arc::clone(&sources.history),
             records: records.as_ref().map(Records::queue),
             otlp: exporter.as_ref().and_then(otlp::Exporter::queue),
+            guard: Arc::clone(&guard),
             watcher: each,
         },
         services,
@@ -211,7 +217,17 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let otlp = exporter.map(|exporter| start_otlp(exporter, &sources, tasks)).transpose()?;
     seat.send(stages).map_err(|_| anyhow!("the pipeline's thread has ended: please report the message above"))?;
     tracing::info!(after_ms = began.elapsed().as_millis() as u64, "watching this host");
-    Ok(Running { sources, asks, stop, pipeline: Some(pipeline), records, otlp, _kubernetes: kubernetes, _ebpf: ebpf })
+    Ok(Running {
+        sources,
+        asks,
+        guard,
+        stop,
+        pipeline: Some(pipeline),
+        records,
+        otlp,
+        _kubernetes: kubernetes,
+        _ebpf: ebpf,
+    })
 }
 
 fn pids(found: &[Found]) -> Vec<u32> {
@@ -271,7 +287,9 @@ fn reload(args: &RunArgs, log: &LogArgs, config: &mut Config, running: &Running)
     if running.asks.try_send(Ask::Rules(Box::new(new.discover.clone()))).is_err() {
         tracing::warn!("the rules of discovery were not taken over: try again");
     }
+    running.guard.change(&new.privacy);
     // What needs a restart stays as it is in force, so that the next reload names it again.
+    config.privacy = new.privacy;
     config.discover = new.discover;
     config.metrics.route_templates = new.metrics.route_templates;
 }

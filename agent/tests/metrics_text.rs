@@ -137,6 +137,7 @@ fn chat(role: Role, model: &[u8], gaps: u64) -> Exchange {
         sending: Sending::default(),
         engine: None,
         fields: None,
+        said: None,
         traceparent: None,
         request_id: None,
         llm: Some(llm.finish()),

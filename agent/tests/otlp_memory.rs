@@ -47,6 +47,7 @@ fn request(number: u64) -> Arc<Request> {
         sending: Sending::default(),
         engine: None,
         fields: None,
+        said: None,
         traceparent: None,
         request_id: None,
         llm: Some(LlmExchange { operation: "chat", stream: true, ..LlmExchange::default() }),

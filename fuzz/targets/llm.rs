@@ -1,7 +1,11 @@
 //! Every dialect: request and response of any bytes, in any framing. However the response is cut, what comes out is the
-//! same; and with bytes missing nothing breaks.
+//! same, the texts that are kept among it; and with bytes missing nothing breaks.
 #![no_main]
 
+use std::sync::LazyLock;
+
+use agent::config::Privacy;
+use agent::privacy::{Content, Guard, Mode};
 use agent::session::exchange::LlmExchange;
 use agent::session::llm::{LlmParser, Piece};
 use libfuzzer_sys::fuzz_target;
@@ -30,8 +34,14 @@ const PATHS: [&str; 20] = [
 ];
 const TYPES: [&str; 4] = ["application/json", "text/event-stream", "application/x-ndjson", ""];
 
-fn run(path: &str, kind: &str, pieces: &[Piece<'_>]) -> (LlmExchange, u32) {
+static GUARDS: LazyLock<[Guard; 2]> = LazyLock::new(|| {
+    [Mode::Hash, Mode::Redacted].map(|mode| Guard::new(&Privacy { mode, max_bytes: 300, ..Privacy::default() }))
+});
+
+fn run(path: &str, kind: &str, pieces: &[Piece<'_>]) -> (LlmExchange, u32, Option<Content>) {
+    let guard = &GUARDS[path.len() % 2];
     let mut parser = LlmParser::detect("POST", path).expect("the path is a dialect's");
+    parser.keep_texts(guard);
     for piece in pieces {
         parser.request_body(*piece);
     }
@@ -42,7 +52,9 @@ fn run(path: &str, kind: &str, pieces: &[Piece<'_>]) -> (LlmExchange, u32) {
         content += parser.response_body(*piece);
     }
     content += parser.response_end();
-    (parser.finish(), content)
+    let said = parser.take_texts(true, true).and_then(|said| guard.content(*said, None));
+    assert_eq!(guard.held().bytes(), 0);
+    (parser.finish(), content, said)
 }
 
 fuzz_target!(|input: &[u8]| {

@@ -135,6 +135,7 @@ mod tests {
             llm: Some(LlmExchange { operation: "chat", stream: true, output_tokens: said, ..LlmExchange::default() }),
             engine: Some(Box::new(engine)),
             fields: None,
+            said: None,
         };
         request(exchange, &Labels { service: "s", engine: "vllm", model: None })
     }

@@ -1,9 +1,12 @@
 //! The wide record. Field by field it is what `--records` writes; metrics and everything else are views of it.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use super::{EngineTimes, engine, host::HostPhases, verdict::Finding};
 use crate::identity::Home;
+use crate::privacy::{self, Content};
 use crate::session::exchange::{Ending, Exchange, GapCounts, LlmExchange, Mark, Role, Sending};
 use crate::session::wanted::Values;
 
@@ -63,6 +66,9 @@ pub struct Request {
     /// Where the time went behind the HTTP front; None if the engine has none, or nothing was seen of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine_times: Option<EngineTimes>,
+    /// Prompt and completion, as far as the operator asked for them. Set where the record goes to a log, nowhere else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<Box<Content>>,
     /// What went wrong with the HTTP exchange, whatever its bodies say; in the words of `error_type`.
     #[serde(skip)]
     pub http_error: Option<String>,
@@ -163,15 +169,29 @@ fn engine<'a>(labels: &Labels<'a>, given_away: Option<&'a str>) -> &'a str {
     given_away.filter(|_| labels.engine == UNKNOWN).unwrap_or(labels.engine)
 }
 
+/// Clients write into names and paths what they like. Secrets and personal data of a known form do not belong there.
+fn cleaned(text: String) -> String {
+    match privacy::name(&text) {
+        Cow::Owned(clean) => clean,
+        Cow::Borrowed(_) => text,
+    }
+}
+
+fn clean(mut llm: LlmExchange) -> LlmExchange {
+    let texts = [&mut llm.request_model, &mut llm.response_model, &mut llm.id, &mut llm.finish_reason, &mut llm.error];
+    texts.into_iter().for_each(|text| *text = text.take().map(cleaned));
+    llm
+}
+
 /// Builds the record of an exchange.
 pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
     let http_error = http_error(&exchange);
-    let error_type = error_type(http_error.as_deref(), exchange.llm.as_ref());
+    let error_type = error_type(http_error.as_deref(), exchange.llm.as_ref()).map(cleaned);
     let host = HostPhases::new(&exchange.start, exchange.first_content.as_ref(), &exchange.end);
     let (output_tokens, tokens_estimated) = output_tokens(&exchange);
     let tpot_s = tpot_s(&exchange, output_tokens);
     let engine_times = EngineTimes::of(&exchange);
-    let llm = exchange.llm;
+    let llm = exchange.llm.map(clean);
     let is_llm = llm.is_some();
     let llm = llm.unwrap_or_default();
     let model = llm.response_model.clone().or_else(|| llm.request_model.clone());
@@ -184,7 +204,7 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
         role: if exchange.role == Role::Server { "server" } else { "client" },
         port: exchange.server_port,
         method: exchange.method,
-        path: exchange.path,
+        path: cleaned(exchange.path),
         operation: is_llm.then_some(llm.operation),
         dialect: is_llm.then_some(llm.dialect),
         model: if is_llm { model.or_else(|| labels.model.map(str::to_owned)) } else { None },
@@ -207,7 +227,7 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
         gap: exchange.gap,
         request_bytes: exchange.request_bytes,
         response_bytes: exchange.response_bytes,
-        request_id: exchange.request_id,
+        request_id: exchange.request_id.map(cleaned),
         traceparent: exchange.traceparent,
         parse_failures: llm.parse_failures,
         host,
@@ -215,6 +235,7 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
         network: NetworkShare::of(&exchange.sending),
         finding: Finding::default(),
         engine_times,
+        content: None,
         http_error,
         chunk_gaps: exchange.chunk_gaps,
         chunk_times_ns: exchange.chunk_times_ns,

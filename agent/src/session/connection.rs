@@ -16,6 +16,7 @@ use super::request::RequestSide;
 use super::response::{ResponseSide, ResponseState};
 use super::stats::{Fault, Stats};
 use crate::decode::Payload;
+use crate::privacy::Guard;
 
 /// A connection that fails to read as HTTP so often without one complete exchange speaks something else.
 const BARREN: u8 = 8;
@@ -27,6 +28,8 @@ pub(super) struct Context<'a> {
     /// Sockets whose payload is of no more use.
     pub useless: &'a mut Useless,
     pub crowds: &'a mut Crowds,
+    /// What may be kept of texts.
+    pub guard: &'a Guard,
     pub out: &'a mut dyn FnMut(Exchange),
 }
 

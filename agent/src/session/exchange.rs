@@ -1,9 +1,10 @@
 //! What the session layer hands on: one finished HTTP exchange with its instants, and what its bodies said if they
-//! were an LLM dialect's. No prompt or completion text is in it, and none may be added.
+//! were an LLM dialect's. Texts are in it only where the operator asked for them.
 
 use inferscope_abi::Snapshot;
 
 use super::wanted::Values;
+use crate::privacy::Said;
 
 /// Which side of the connection the watched process is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,6 +87,8 @@ pub struct Exchange {
     pub engine: Option<Box<EngineTrace>>,
     /// Fields that the configuration wants read.
     pub fields: Option<Box<Values>>,
+    /// Texts that the guard let pass; its Debug form has none.
+    pub said: Option<Box<Said>>,
 }
 
 /// What one exchange's requests did in the engine behind the HTTP front. Instants are of CLOCK_MONOTONIC.

@@ -1,6 +1,8 @@
 //! Finds whole heads in the stream: in place when one record holds the head, else collected in a bounded buffer that
 //! lives no longer than the head is incomplete.
 
+use zeroize::Zeroizing;
+
 use super::exchange::Mark;
 use super::http1::{self, Begins};
 use super::stats::Fault;
@@ -8,7 +10,8 @@ use super::stats::Fault;
 /// A head whose end has not come yet.
 #[derive(Debug)]
 pub(super) struct Partial {
-    bytes: Vec<u8>,
+    /// Wiped at the end: heads have keys and cookies in them.
+    bytes: Zeroizing<Vec<u8>>,
     /// When its first byte was moved.
     start: Mark,
 }
@@ -58,13 +61,17 @@ pub(super) fn take<'d>(
         }
         shape.check(data)?;
         if !data.is_empty() {
-            *held = Some(Box::new(Partial { bytes: data.to_vec(), start: now }));
+            *held = Some(Box::new(Partial { bytes: Zeroizing::new(data.to_vec()), start: now }));
         }
         return Ok((None, &[]));
     };
     let known = partial.bytes.len();
     let fits = data.len().min(shape.limit.saturating_sub(known) + 1);
-    partial.bytes.extend_from_slice(&data[..fits]);
+    // A vector that grows by itself leaves what it had behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(known + fits));
+    bytes.extend_from_slice(&partial.bytes);
+    bytes.extend_from_slice(&data[..fits]);
+    partial.bytes = bytes;
     match http1::head_end(&partial.bytes, known).filter(|end| *end <= shape.limit) {
         Some(end) => {
             partial.bytes.truncate(end);

@@ -1,5 +1,6 @@
 //! Connections to messages to LLM exchanges. [`Sessions`] owns every connection's state and turns the payload records
-//! of the kernel into finished [`Exchange`]s. It reads no clock and keeps no text; what it gives up on, it counts.
+//! of the kernel into finished [`Exchange`]s. It reads no clock, and keeps no text unless the guard says so; what it
+//! gives up on, it counts.
 #![forbid(unsafe_code)]
 
 mod body;
@@ -27,6 +28,7 @@ use inferscope_abi::{CLOSE_CLOSED, CloseEvent, PAYLOAD_FIRST, PAYLOAD_ZMTP};
 use rustc_hash::FxHashMap;
 
 use crate::decode::Payload;
+use crate::privacy::Guard;
 use connection::{Connection, Context, Useless};
 use crowd::Crowds;
 use exchange::{Exchange, Role};
@@ -83,12 +85,13 @@ struct Shared {
     stats: Stats,
     useless: Useless,
     crowds: Crowds,
+    guard: Arc<Guard>,
 }
 
 impl Shared {
     fn context<'a>(&'a mut self, out: &'a mut dyn FnMut(Exchange)) -> Context<'a> {
-        let Self { limits, stats, useless, crowds } = self;
-        Context { limits, stats, useless, crowds, out }
+        let Self { limits, stats, useless, crowds, guard } = self;
+        Context { limits, stats, useless, crowds, guard, out }
     }
 }
 
@@ -112,10 +115,22 @@ impl Sessions {
     /// Nothing open yet.
     pub fn new(limits: Limits) -> Self {
         Sessions {
-            shared: Shared { limits, stats: Stats::default(), useless: Useless::default(), crowds: Crowds::default() },
+            shared: Shared {
+                limits,
+                stats: Stats::default(),
+                useless: Useless::default(),
+                crowds: Crowds::default(),
+                guard: Arc::default(),
+            },
             connections: FxHashMap::default(),
             engines: Engines::default(),
         }
+    }
+
+    /// Keeps texts as the guard says; without one none are kept.
+    pub fn guarded(mut self, guard: Arc<Guard>) -> Self {
+        self.shared.guard = guard;
+        self
     }
 
     /// One record of the ring; exchanges that it ends go to `out`.

@@ -9,6 +9,7 @@ use super::exchange::{Ending, Exchange, GapCounts, Mark, Role, Sending};
 use super::http1::{RequestHead, ResponseHead};
 use super::llm::{LlmParser, Piece};
 use super::wanted::{Reader, Wanted};
+use crate::privacy::Guard;
 
 pub(super) struct Open {
     pub exchange: Exchange,
@@ -27,12 +28,26 @@ pub(super) struct Open {
     /// When the last call that wrote returned.
     sent_ns: u64,
     counted: Option<Counted>,
+    /// The bodies were seen to their ends and could be read.
+    requested: bool,
+    answered: bool,
 }
 
 impl Open {
     /// `end` of the exchange is always the last record that moved a byte of it.
-    pub fn new(role: Role, server_port: u16, tgid: u32, service: u32, start: Mark, head: RequestHead) -> Self {
-        let parser = LlmParser::detect(&head.method, &head.path).map(Box::new);
+    pub fn new(
+        role: Role,
+        server_port: u16,
+        tgid: u32,
+        service: u32,
+        start: Mark,
+        head: RequestHead,
+        guard: &Guard,
+    ) -> Self {
+        let mut parser = LlmParser::detect(&head.method, &head.path).map(Box::new);
+        if let Some(parser) = &mut parser {
+            parser.keep_texts(guard);
+        }
         let exchange = Exchange {
             role,
             tgid,
@@ -61,6 +76,7 @@ impl Open {
             llm: None,
             engine: None,
             fields: None,
+            said: None,
         };
         Open {
             exchange,
@@ -73,6 +89,8 @@ impl Open {
             retransmits_before: 0,
             sent_ns: 0,
             counted: None,
+            requested: false,
+            answered: false,
         }
     }
 
@@ -129,6 +147,7 @@ impl Open {
         }
         if let Some(parser) = &mut self.parser {
             parser.request_end();
+            self.requested = true;
         }
         if let Some(reader) = &mut self.reader {
             reader.request_end();
@@ -198,6 +217,7 @@ impl Open {
         }
         if let Some(parser) = &mut self.parser {
             let chunks = parser.response_end();
+            self.answered = true;
             self.content(chunks, at, keep);
         }
     }
@@ -213,6 +233,11 @@ impl Open {
             self.exchange.others_in_flight = counted.others(self.exchange.end.at_ns);
         }
         self.exchange.fields = self.reader.map(|reader| Box::new(reader.finish()));
+        if let Some(parser) = &mut self.parser
+            && parser.recognized()
+        {
+            self.exchange.said = parser.take_texts(self.requested, self.answered || parser.ended());
+        }
         self.exchange.llm = self.parser.filter(|parser| parser.recognized()).map(|parser| parser.finish());
         self.exchange
     }

@@ -109,8 +109,15 @@ impl Connection {
         cx: &mut Context<'_>,
     ) {
         let (body, awaited) = (head.body.take(), head.expect);
-        let mut open =
-            Box::new(Open::new(self.role, self.server_port, moment.tgid, moment.service, found.start(), head));
+        let mut open = Box::new(Open::new(
+            self.role,
+            self.server_port,
+            moment.tgid,
+            moment.service,
+            found.start(),
+            head,
+            cx.guard,
+        ));
         if self.role == Role::Server {
             open.began(moment.network, cx.crowds.of(moment.service));
         }

@@ -225,6 +225,7 @@ fn exchange(view: &ServiceView, service: usize, end_ns: u64) -> Exchange {
         llm: Some(said(view, output)),
         engine: None,
         fields: None,
+        said: None,
     }
 }
 

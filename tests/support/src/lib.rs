@@ -18,6 +18,7 @@ pub mod locate;
 pub mod metrics;
 pub mod outcome;
 pub mod page;
+pub mod plants;
 pub mod priority;
 pub mod record;
 mod request;

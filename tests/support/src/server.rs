@@ -34,6 +34,15 @@ impl Server {
     pub fn start(args: &[&str]) -> Result<Self> {
         let mut command = Command::new(locate::helper("sse-server")?);
         command.args(args);
+        Self::run(command)
+    }
+
+    /// Starts `echo-server`, which says what it is told.
+    pub fn echo() -> Result<Self> {
+        Self::run(Command::new(locate::helper("echo-server")?))
+    }
+
+    fn run(command: Command) -> Result<Self> {
         let running = Running::start(command, Lines::Stdout)?;
         let address = running.wait_line(Duration::from_secs(20), |line| {
             Some(line.strip_prefix("listening on ")?.split(' ').next()?.to_owned())

@@ -32,6 +32,7 @@ fn streamed() -> Exchange {
         chunk_times_ns: Vec::new(),
         engine: None,
         fields: None,
+        said: None,
         traceparent: None,
         request_id: None,
         llm: Some(LlmExchange {

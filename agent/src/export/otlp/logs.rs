@@ -2,16 +2,17 @@
 
 use opentelemetry_proto::tonic::{
     collector::logs::v1::ExportLogsServiceRequest,
-    common::v1::{AnyValue, any_value::Value},
+    common::v1::{AnyValue, KeyValue, any_value::Value},
     logs::v1::{LogRecord, ResourceLogs, ScopeLogs, SeverityNumber},
 };
 
 use super::{
-    attributes,
+    attributes, content,
     resource::{Host, by_service, scope},
     spans::unix_ns,
     trace::Finished,
 };
+use crate::correlate::Request;
 
 /// What kind of event each record is.
 pub const EVENT: &str = "inferscope.request";
@@ -29,6 +30,15 @@ pub fn export(finished: &[Finished<'_>], host: &Host, offset_ns: u64, now_ns: u6
     (ExportLogsServiceRequest { resource_logs }, finished.len() as u64)
 }
 
+/// Those of the span, and the contents that the mode lets a log have.
+fn attributes(request: &Request) -> Vec<KeyValue> {
+    let mut all = attributes::of(request);
+    if let Some(content) = &request.content {
+        all.extend(content::of(content, request.finish_reason.as_deref()));
+    }
+    all
+}
+
 fn record(finished: &Finished<'_>, offset_ns: u64, now_ns: u64) -> LogRecord {
     let request = finished.request;
     let (severity, word) =
@@ -41,7 +51,7 @@ fn record(finished: &Finished<'_>, offset_ns: u64, now_ns: u64) -> LogRecord {
         severity_number: severity as i32,
         severity_text: word.to_owned(),
         body: Some(AnyValue { value: Some(Value::StringValue(attributes::name(request))) }),
-        attributes: attributes::of(request),
+        attributes: attributes(request),
         flags: finished.flags() & 0xff,
         trace_id: finished.trace.to_vec(),
         span_id: span.map(Vec::from).unwrap_or_default(),

@@ -6,6 +6,7 @@
 
 mod attributes;
 mod backlog;
+mod content;
 mod counts;
 mod deliver;
 mod grpc;

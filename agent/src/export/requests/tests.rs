@@ -31,6 +31,7 @@ fn exchange(path: &str, status: u16, llm: Option<LlmExchange>) -> Exchange {
         chunk_times_ns: Vec::new(),
         engine: None,
         fields: None,
+        said: None,
         traceparent: None,
         request_id: None,
         llm,

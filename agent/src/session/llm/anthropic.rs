@@ -1,6 +1,6 @@
 //! Anthropic Messages, also served by vLLM, SGLang, llama.cpp and Ollama.
 
-use super::field::{Dialect, ERRORS, Field, LLAMA_TIMINGS};
+use super::field::{CHAT_ASKS, COMPLAINTS, Dialect, ERRORS, Field, LLAMA_TIMINGS};
 use super::json_paths::Rows;
 
 pub const DIALECT: Dialect = Dialect {
@@ -9,8 +9,21 @@ pub const DIALECT: Dialect = Dialect {
     paths: &["/v1/messages"],
     response: &[MESSAGE, EVENTS, LLAMA_TIMINGS, ERRORS],
     last_events: &["message_stop", "error"],
+    asks: &[CHAT_ASKS, SYSTEM],
+    says: &[SAYS, COMPLAINTS],
     ..Dialect::BASE
 };
+
+const SYSTEM: Rows = &[("system", Field::Instructions), ("system[].text", Field::Instructions)];
+
+const SAYS: Rows = &[
+    ("content[].text", Field::Said),
+    ("content[].thinking", Field::Reasoned),
+    ("content[].input", Field::Arguments),
+    ("delta.text", Field::Said),
+    ("delta.thinking", Field::Reasoned),
+    ("delta.partial_json", Field::Arguments),
+];
 
 const MESSAGE: Rows = &[
     ("id", Field::Id),

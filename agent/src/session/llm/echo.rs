@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use memchr::memchr2;
+use zeroize::Zeroizing;
 
 use super::field::Field;
 use super::figures::Draft;
@@ -17,7 +18,7 @@ const USELESS: u32 = 8;
 /// The event before, if it was a document in one piece.
 #[derive(Clone, Debug, Default)]
 pub struct Pattern {
-    event: Vec<u8>,
+    event: Zeroizing<Vec<u8>>,
     /// Where its content is, which is not empty.
     content: Option<Range<usize>>,
     ready: bool,
@@ -52,6 +53,8 @@ impl Pattern {
         self.clear();
         self.event.clear();
         if self.useless < USELESS && piece.len() <= LONGEST {
+            // Of its full size at once: a vector that grows leaves what it had behind.
+            self.event.reserve_exact(LONGEST);
             self.event.extend_from_slice(piece);
         }
     }

@@ -1,6 +1,6 @@
 //! Embeddings, rerank, score and classify in the OpenAI manner, and llama.cpp's own embeddings: no output tokens.
 
-use super::field::{Dialect, ERRORS, Field, MODEL_AND_STREAM, TYPED_ERRORS};
+use super::field::{COMPLAINTS, Dialect, ERRORS, Field, MODEL_AND_STREAM, TYPED_ERRORS};
 use super::json_paths::Rows;
 
 pub const EMBEDDINGS: Dialect = Dialect {
@@ -9,6 +9,8 @@ pub const EMBEDDINGS: Dialect = Dialect {
     paths: &["/embeddings"],
     request: &[MODEL_AND_STREAM],
     response: &[REPLY, ERRORS, TYPED_ERRORS],
+    asks: &[ASKS],
+    says: &[COMPLAINTS],
     ..Dialect::BASE
 };
 
@@ -19,6 +21,8 @@ pub const RERANK: Dialect = Dialect {
     certain: false,
     request: &[MODEL_AND_STREAM, &[("query", Field::Speaks("rerank", None))]],
     response: &[REPLY, SGLANG_REPLY, ERRORS, TYPED_ERRORS],
+    asks: &[ASKS],
+    says: &[COMPLAINTS],
     ..Dialect::BASE
 };
 
@@ -29,6 +33,8 @@ pub const SCORE: Dialect = Dialect {
     certain: false,
     request: &[MODEL_AND_STREAM, &[("text_1", Field::Speaks("score", None)), ("items", Field::Speaks("score", None))]],
     response: &[REPLY, ERRORS, TYPED_ERRORS],
+    asks: &[ASKS],
+    says: &[COMPLAINTS],
     ..Dialect::BASE
 };
 
@@ -42,3 +48,16 @@ const REPLY: Rows = &[
 /// One document per answer.
 const SGLANG_REPLY: Rows =
     &[("[].meta_info", Field::Engine("sglang")), ("[].meta_info.prompt_tokens", Field::InputEach)];
+
+const ASKS: Rows = &[
+    ("input", Field::Said),
+    ("input[]", Field::Said),
+    ("query", Field::Said),
+    ("documents[]", Field::Said),
+    ("documents[].text", Field::Said),
+    ("text_1", Field::Said),
+    ("text_1[]", Field::Said),
+    ("text_2", Field::Said),
+    ("text_2[]", Field::Said),
+    ("items[]", Field::Said),
+];

@@ -49,6 +49,24 @@ pub enum Field {
     /// `type` beside it.
     ObjectType,
     Fingerprint,
+    /// A message of a prompt, with its role and its texts in it.
+    Message,
+    Role,
+    /// Text of a prompt or of a completion. Only looked at where texts are kept.
+    Said,
+    /// Text of a system prompt that stands outside the messages.
+    Instructions,
+    Reasoned,
+    /// Arguments of a tool call; an object of them is not kept.
+    Arguments,
+    /// All of the completion so far, in each event.
+    SaidSoFar,
+    /// All of the completion, maybe again.
+    SaidAgain,
+    /// A picture or the like, which is not kept, by what stands for it.
+    Media(&'static str),
+    /// The message of an error.
+    Complaint,
     /// A place that only this engine writes.
     Engine(&'static str),
     /// A place that tells apart the dialects which share a path, and in responses maybe the engine.
@@ -69,6 +87,9 @@ pub struct Dialect {
     pub request: &'static [Rows],
     /// For a whole response as for each event of a streamed one.
     pub response: &'static [Rows],
+    /// Where the texts of a prompt stand, and those of a completion. Read only where they are kept.
+    pub asks: &'static [Rows],
+    pub says: &'static [Rows],
     /// Values of `EventType` after which nothing comes.
     pub last_events: &'static [&'static str],
 }
@@ -83,6 +104,8 @@ impl Dialect {
         streams_by_default: false,
         request: &[MODEL_AND_STREAM],
         response: &[],
+        asks: &[],
+        says: &[],
         last_events: &[],
     };
 }
@@ -118,6 +141,39 @@ pub const OPENAI_REPLY: Rows = &[
     ("choices[].finish_reason", Field::Finish),
     ("choices[].matched_stop", Field::Engine("sglang")),
     ("choices[].disaggregated_params", Field::Engine("tensorrt_llm")),
+];
+
+/// Texts of an OpenAI chat's messages.
+pub const CHAT_ASKS: Rows = &[
+    ("messages[]", Field::Message),
+    ("messages[].role", Field::Role),
+    ("messages[].content", Field::Said),
+    ("messages[].content[].text", Field::Said),
+    ("messages[].content[].content", Field::Said),
+    ("messages[].content[].content[].text", Field::Said),
+    ("messages[].content[].thinking", Field::Reasoned),
+    ("messages[].content[].image_url", Field::Media("[image]")),
+    ("messages[].content[].image", Field::Media("[image]")),
+    ("messages[].content[].source", Field::Media("[image]")),
+    ("messages[].content[].input_audio", Field::Media("[audio]")),
+    ("messages[].content[].video_url", Field::Media("[video]")),
+    ("messages[].content[].file", Field::Media("[file]")),
+    ("messages[].content[].input", Field::Arguments),
+    ("messages[].images[]", Field::Media("[image]")),
+    ("messages[].reasoning_content", Field::Reasoned),
+    ("messages[].thinking", Field::Reasoned),
+    ("messages[].tool_calls[].function.arguments", Field::Arguments),
+];
+
+/// What servers say of an error, in which they repeat what they were asked.
+pub const COMPLAINTS: Rows = &[
+    ("error", Field::Complaint),
+    ("error.message", Field::Complaint),
+    ("error.param", Field::Complaint),
+    ("message", Field::Complaint),
+    ("detail", Field::Complaint),
+    ("detail[].msg", Field::Complaint),
+    ("detail[].input", Field::Complaint),
 ];
 
 /// llama.cpp adds these to its replies in every dialect.

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 use super::json_paths::PathTree;
 use super::json_scan::Scanner;
 use super::json_value::Sink;
@@ -14,13 +16,13 @@ const TAIL_CAP: usize = 16 * 1024;
 pub struct JsonBody {
     scanner: Scanner,
     /// Set from the first gap on: the last bytes, none of them missing.
-    tail: Option<Vec<u8>>,
+    tail: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl fmt::Debug for JsonBody {
     /// Without the text of users that the tail may hold.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tail = self.tail.as_ref().map(Vec::len);
+        let tail = self.tail.as_ref().map(|tail| tail.len());
         f.debug_struct("JsonBody").field("scanner", &self.scanner).field("tail_bytes", &tail).finish()
     }
 }
@@ -32,14 +34,16 @@ impl JsonBody {
         };
         if tail.len() + bytes.len() > 2 * TAIL_CAP {
             let kept = TAIL_CAP.saturating_sub(bytes.len());
-            tail.drain(..tail.len().saturating_sub(kept));
+            let from = tail.len().saturating_sub(kept);
+            tail.drain(..from);
         }
         tail.extend_from_slice(&bytes[bytes.len().saturating_sub(2 * TAIL_CAP)..]);
     }
 
     pub fn gap(&mut self) {
         if !self.scanner.is_done() {
-            self.tail.get_or_insert_default().clear();
+            // Of its full size at once: a vector that grows leaves what it had behind.
+            self.tail.get_or_insert_with(|| Zeroizing::new(Vec::with_capacity(4 * TAIL_CAP))).clear();
         }
     }
 

@@ -219,12 +219,23 @@ impl Scanner {
             at += 1;
         }
         self.filled |= !bytes.is_empty();
+        self.piece(bytes, tree, sink);
         self.hold(bytes);
         bytes.len()
     }
 
+    fn piece<S: Sink>(&self, bytes: &[u8], tree: &PathTree<S::Field>, sink: &mut S) {
+        if S::PIECES
+            && self.state == State::InString
+            && let Some(field) = tree.field(self.node)
+        {
+            sink.piece(field, bytes);
+        }
+    }
+
     fn string_over<S: Sink>(&mut self, last: &[u8], tree: &PathTree<S::Field>, sink: &mut S) {
         self.filled |= !last.is_empty();
+        self.piece(last, tree, sink);
         // The usual case, a token within one piece, is not copied.
         let whole = self.held.is_empty() && last.len() <= TEXT_CAP;
         if !whole {

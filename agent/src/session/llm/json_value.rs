@@ -30,6 +30,12 @@ pub struct Raw<'a> {
 pub trait Sink {
     /// What a wanted place is called.
     type Field: Copy;
+    /// Whether it takes strings in pieces, which cost the others nothing.
+    const PIECES: bool = false;
+    /// Some of the inside of a string at this field, of any length; its end is told as `Filled` or `Text`.
+    fn piece(&mut self, field: Self::Field, bytes: &[u8]) {
+        _ = (field, bytes);
+    }
     /// Whether the text of a string at this field is needed, or only whether it is empty.
     fn wants_text(&self, field: Self::Field) -> bool;
     fn value(&mut self, field: Self::Field, value: Value<'_>);

@@ -1,7 +1,8 @@
 //! llama.cpp's own API: completion, infill and embedding. One document, or an array for several prompts.
 
-use super::field::{Dialect, ERRORS, Field, LLAMA_TIMINGS, MODEL_AND_STREAM, OPENAI_REPLY, TYPED_ERRORS};
+use super::field::{COMPLAINTS, Dialect, ERRORS, Field, LLAMA_TIMINGS, MODEL_AND_STREAM, OPENAI_REPLY, TYPED_ERRORS};
 use super::json_paths::Rows;
+use super::openai_completions;
 
 const ENGINE: &str = "llama_cpp";
 
@@ -11,6 +12,8 @@ pub const COMPLETION: Dialect = Dialect {
     paths: &["/completion", "/completions"],
     // Other servers offer OpenAI's API without the `/v1`.
     response: &[REPLY, BATCH, OPENAI_REPLY, OPENAI_TEXT, LLAMA_TIMINGS, ERRORS, TYPED_ERRORS],
+    asks: &[openai_completions::ASKS, ASKS],
+    says: &[BATCH, openai_completions::SAYS, SAYS, COMPLAINTS],
     ..Dialect::BASE
 };
 
@@ -29,6 +32,8 @@ pub const EMBEDDING: Dialect = Dialect {
     paths: &["/embedding"],
     certain: false,
     response: &[&[("[].embedding", Field::Speaks("llama_cpp_embedding", None))], ERRORS],
+    asks: &[ASKS],
+    says: &[COMPLAINTS],
     ..Dialect::BASE
 };
 
@@ -52,3 +57,15 @@ const REPLY: Rows = &[
     ("tokens_cached", Field::Engine(ENGINE)),
     ("generation_settings", Field::Engine(ENGINE)),
 ];
+
+const ASKS: Rows = &[
+    ("input_prefix", Field::Said),
+    ("input_suffix", Field::Said),
+    ("input_extra[].text", Field::Said),
+    ("content", Field::Said),
+    ("content[]", Field::Said),
+    ("input", Field::Said),
+    ("input[]", Field::Said),
+];
+
+const SAYS: Rows = &[("content", Field::Said), ("[].content", Field::Said)];

@@ -20,14 +20,17 @@ mod openai_completions;
 mod openai_responses;
 mod response;
 mod sglang;
+mod texts;
 mod tgi;
 mod triton;
+mod unescape;
 
 use std::sync::LazyLock;
 
 use field::Dialect;
 use figures::Draft;
-use response::Response;
+use response::{Response, Trees};
+use texts::Texts;
 
 pub(super) use figures::plain;
 pub(super) use json_body::JsonBody;
@@ -37,6 +40,7 @@ pub(super) use json_value::{Sink, Value as JsonValue};
 pub(super) use response::Framing;
 
 use super::exchange::LlmExchange;
+use crate::privacy::{Guard, Said};
 
 /// Every dialect. Of several rows that fit a path, the one with the most segments is taken.
 const DIALECTS: &[&Dialect] = &[
@@ -69,6 +73,8 @@ struct Grammar {
     dialect: &'static Dialect,
     request: PathTree,
     response: PathTree,
+    asks: PathTree,
+    says: PathTree,
 }
 
 static GRAMMARS: LazyLock<Vec<Grammar>> = LazyLock::new(|| {
@@ -76,6 +82,8 @@ static GRAMMARS: LazyLock<Vec<Grammar>> = LazyLock::new(|| {
         dialect,
         request: PathTree::new(dialect.request),
         response: PathTree::new(dialect.response),
+        asks: PathTree::new(dialect.asks),
+        says: PathTree::new(dialect.says),
     };
     DIALECTS.iter().map(grammar).collect()
 });
@@ -88,13 +96,14 @@ pub enum Piece<'a> {
     Gap(u64),
 }
 
-/// Reads the two bodies of one exchange as they pass, in constant memory.
-#[derive(Clone, Debug)]
+/// Reads the two bodies of one exchange as they pass, in constant memory but for the texts that are kept.
+#[derive(Debug)]
 pub struct LlmParser {
     grammar: &'static Grammar,
     request_body: JsonBody,
     request: Draft,
     response: Response,
+    texts: Option<Box<Texts>>,
 }
 
 impl LlmParser {
@@ -109,11 +118,34 @@ impl LlmParser {
         let mut request = Draft::default();
         request.model = triton::model_in_path(path).map(str::to_owned);
         let response = Response::new(grammar.dialect);
-        Some(Self { grammar, request_body: JsonBody::default(), request, response })
+        Some(Self { grammar, request_body: JsonBody::default(), request, response, texts: None })
+    }
+
+    /// Keeps texts from here on, as far as the guard allows it; before the first byte of the bodies.
+    pub fn keep_texts(&mut self, guard: &Guard) {
+        self.texts = Texts::begin(guard);
+    }
+
+    /// The texts that were kept, once; `requested` and `answered`: the bodies were seen to their ends.
+    pub fn take_texts(&mut self, requested: bool, answered: bool) -> Option<Box<Said>> {
+        let mut texts = self.texts.take()?;
+        for (reader, whole) in [(&mut texts.prompt, requested), (&mut texts.completion, answered)] {
+            if !whole {
+                reader.unfinished();
+            }
+        }
+        Some(Box::new(texts.end()))
     }
 
     /// The next piece of the request's body.
     pub fn request_body(&mut self, piece: Piece<'_>) {
+        if let Some(texts) = &mut self.texts {
+            match piece {
+                Piece::Bytes(bytes) => texts.prompt.push(bytes, &self.grammar.asks),
+                Piece::Gap(0) => {}
+                Piece::Gap(_) => texts.prompt.gap(),
+            }
+        }
         match piece {
             Piece::Bytes(bytes) => self.request_body.push(bytes, &self.grammar.request, &mut self.request),
             Piece::Gap(0) => {}
@@ -147,17 +179,22 @@ impl LlmParser {
 
     /// Returns how many events with content this piece completed; 0 for responses that are not streamed.
     pub fn response_body(&mut self, piece: Piece<'_>) -> u32 {
+        let texts = self.texts.as_deref_mut().map(|texts| &mut texts.completion);
         match piece {
-            Piece::Bytes(bytes) => return self.response.push(bytes, &self.grammar.response),
+            Piece::Bytes(bytes) => return self.response.push(bytes, Trees::of(self.grammar), texts),
             Piece::Gap(0) => {}
-            Piece::Gap(_) => self.response.gap(),
+            Piece::Gap(_) => {
+                texts.into_iter().for_each(texts::Reader::gap);
+                self.response.gap();
+            }
         }
         0
     }
 
     /// The response's body is complete. Returns how many events with content that completed.
     pub fn response_end(&mut self) -> u32 {
-        self.response.end(&self.grammar.response)
+        let texts = self.texts.as_deref_mut().map(|texts| &mut texts.completion);
+        self.response.end(Trees::of(self.grammar), texts)
     }
 
     /// The stream's own last event was seen.

@@ -1,7 +1,7 @@
 //! Ollama's own API: newline-delimited JSON, streamed unless the request says `"stream": false`. llama.cpp answers
 //! `/api/chat` too, in OpenAI's format.
 
-use super::field::{Dialect, ERRORS, Field, LLAMA_TIMINGS, OPENAI_REPLY, TYPED_ERRORS};
+use super::field::{CHAT_ASKS, COMPLAINTS, Dialect, ERRORS, Field, LLAMA_TIMINGS, OPENAI_REPLY, TYPED_ERRORS};
 use super::json_paths::Rows;
 use super::openai_chat;
 
@@ -11,6 +11,8 @@ pub const CHAT: Dialect = Dialect {
     paths: &["/api/chat"],
     streams_by_default: true,
     response: &[REPLY, OPENAI_REPLY, OPENAI_CHAT, openai_chat::DELTAS, LLAMA_TIMINGS, ERRORS, TYPED_ERRORS],
+    asks: &[CHAT_ASKS],
+    says: &[SAYS, openai_chat::SAYS, COMPLAINTS],
     ..Dialect::BASE
 };
 
@@ -20,6 +22,8 @@ pub const GENERATE: Dialect = Dialect {
     paths: &["/api/generate"],
     streams_by_default: true,
     response: &[REPLY, ERRORS],
+    asks: &[ASKS],
+    says: &[SAYS, COMPLAINTS],
     ..Dialect::BASE
 };
 
@@ -28,6 +32,8 @@ pub const EMBED: Dialect = Dialect {
     operation: "embeddings",
     paths: &["/api/embed", "/api/embeddings"],
     response: &[REPLY, ERRORS],
+    asks: &[ASKS],
+    says: &[COMPLAINTS],
     ..Dialect::BASE
 };
 
@@ -45,4 +51,21 @@ const REPLY: Rows = &[
     ("prompt_eval_count", Field::Input),
     ("eval_count", Field::Output),
     ("total_duration", Field::Engine("ollama")),
+];
+
+const ASKS: Rows = &[
+    ("system", Field::Instructions),
+    ("prompt", Field::Said),
+    ("suffix", Field::Said),
+    ("input", Field::Said),
+    ("input[]", Field::Said),
+    ("images[]", Field::Media("[image]")),
+];
+
+const SAYS: Rows = &[
+    ("message.content", Field::Said),
+    ("message.thinking", Field::Reasoned),
+    ("message.tool_calls[].function.arguments", Field::Arguments),
+    ("response", Field::Said),
+    ("thinking", Field::Reasoned),
 ];

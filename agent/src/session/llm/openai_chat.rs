@@ -1,6 +1,6 @@
 //! OpenAI chat completions, as vLLM, SGLang, llama.cpp, TGI, Ollama, TensorRT-LLM and mistral.rs serve it.
 
-use super::field::{Dialect, ERRORS, Field, LLAMA_TIMINGS, OPENAI_REPLY, TYPED_ERRORS};
+use super::field::{CHAT_ASKS, COMPLAINTS, Dialect, ERRORS, Field, LLAMA_TIMINGS, OPENAI_REPLY, TYPED_ERRORS};
 use super::json_paths::Rows;
 
 pub const DIALECT: Dialect = Dialect {
@@ -8,8 +8,30 @@ pub const DIALECT: Dialect = Dialect {
     operation: "chat",
     paths: &["/chat/completions"],
     response: &[OPENAI_REPLY, DELTAS, LLAMA_TIMINGS, ERRORS, TYPED_ERRORS],
+    asks: &[CHAT_ASKS],
+    says: &[SAYS, COMPLAINTS],
     ..Dialect::BASE
 };
+
+/// Texts of a choice, streamed or not.
+pub const SAYS: Rows = &[
+    ("choices[]", Field::Choice),
+    ("choices[].index", Field::ChoiceIndex),
+    ("choices[].delta.content", Field::Said),
+    ("choices[].delta.content[].text", Field::Said),
+    ("choices[].delta.reasoning_content", Field::Reasoned),
+    ("choices[].delta.reasoning", Field::Reasoned),
+    ("choices[].delta.refusal", Field::Said),
+    ("choices[].delta.tool_calls[].function.arguments", Field::Arguments),
+    ("choices[].delta.function_call.arguments", Field::Arguments),
+    ("choices[].message.content", Field::Said),
+    ("choices[].message.content[].text", Field::Said),
+    ("choices[].message.reasoning_content", Field::Reasoned),
+    ("choices[].message.reasoning", Field::Reasoned),
+    ("choices[].message.refusal", Field::Said),
+    ("choices[].message.tool_calls[].function.arguments", Field::Arguments),
+    ("choices[].message.function_call.arguments", Field::Arguments),
+];
 
 /// What a streamed choice adds.
 pub const DELTAS: Rows = &[

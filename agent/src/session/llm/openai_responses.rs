@@ -1,6 +1,6 @@
 //! OpenAI Responses: the response object itself, or typed events that carry it at the start and at the end.
 
-use super::field::{Dialect, ERRORS, Field, LLAMA_TIMINGS};
+use super::field::{COMPLAINTS, Dialect, ERRORS, Field, LLAMA_TIMINGS};
 use super::json_paths::Rows;
 
 pub const DIALECT: Dialect = Dialect {
@@ -9,8 +9,34 @@ pub const DIALECT: Dialect = Dialect {
     paths: &["/responses"],
     response: &[OBJECT, EVENTS, LLAMA_TIMINGS, ERRORS],
     last_events: &["response.completed", "response.incomplete", "response.failed", "error"],
+    asks: &[ASKS],
+    says: &[SAYS, COMPLAINTS],
     ..Dialect::BASE
 };
+
+const ASKS: Rows = &[
+    ("instructions", Field::Instructions),
+    ("input", Field::Said),
+    ("input[]", Field::Message),
+    ("input[].role", Field::Role),
+    ("input[].content", Field::Said),
+    ("input[].content[].text", Field::Said),
+    ("input[].content[].image_url", Field::Media("[image]")),
+    ("input[].content[].file_data", Field::Media("[file]")),
+    ("input[].content[].input_audio", Field::Media("[audio]")),
+    ("input[].summary[].text", Field::Reasoned),
+    ("input[].arguments", Field::Arguments),
+    ("input[].output", Field::Said),
+];
+
+const SAYS: Rows = &[
+    ("output[].content[].text", Field::Said),
+    ("output[].content[].refusal", Field::Said),
+    ("output[].summary[].text", Field::Reasoned),
+    ("output[].arguments", Field::Arguments),
+    ("delta", Field::Said),
+    ("response.error.message", Field::Complaint),
+];
 
 const OBJECT: Rows = &[
     ("id", Field::Id),

@@ -6,8 +6,9 @@ use super::field::Dialect;
 use super::figures::{Draft, Figures};
 use super::json_body::JsonBody;
 use super::json_paths::PathTree;
+use super::texts::Reader;
 use crate::session::ndjson::NdjsonSplitter;
-use crate::session::sse::SseSplitter;
+use crate::session::sse::{Part, SseSplitter};
 
 /// What the head says about the body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +50,26 @@ impl Framing {
             (b'd' | b'e' | b':' | 0xef, _) if ok => Self::Sse,
             (_, Self::Unknown) => Self::Opaque,
             _ => Self::Json,
+        }
+    }
+}
+
+/// Where the wanted values of a response stand: figures, and texts where they are kept.
+#[derive(Clone, Copy)]
+pub struct Trees<'a> {
+    figures: &'a PathTree,
+    texts: &'a PathTree,
+}
+
+impl<'a> Trees<'a> {
+    pub fn of(grammar: &'a super::Grammar) -> Self {
+        Self { figures: &grammar.response, texts: &grammar.says }
+    }
+
+    /// A part of an event, for the texts.
+    fn told(&self, texts: &mut Option<&mut Reader>, part: &Part<'_>) {
+        if let Some(texts) = texts {
+            texts.part(*part, self.texts);
         }
     }
 }
@@ -103,22 +124,34 @@ impl Response {
     }
 
     /// Returns how many events with content the bytes have completed.
-    pub fn push(&mut self, mut bytes: &[u8], tree: &PathTree) -> u32 {
+    pub fn push(&mut self, mut bytes: &[u8], trees: Trees<'_>, mut texts: Option<&mut Reader>) -> u32 {
         if matches!(self.body, Body::Unseen) {
             bytes = bytes.trim_ascii_start();
             let Some(first) = bytes.first() else { return 0 };
             self.begin(self.framing.seen(*first, self.ok));
         }
+        let tree = trees.figures;
         let mut tally = Tally { content: 0, failures: &mut self.failures };
         match &mut self.body {
-            Body::Json(body, draft) => body.push(bytes, tree, &mut **draft),
+            Body::Json(body, draft) => {
+                texts.into_iter().for_each(|texts| texts.push(bytes, trees.texts));
+                body.push(bytes, tree, &mut **draft);
+            }
             Body::Sse(splitter, reader) => {
-                splitter.push(bytes, &mut |part| tally.add(reader.part(part, tree, &mut self.figures)));
+                splitter.push(bytes, &mut |part| {
+                    trees.told(&mut texts, &part);
+                    tally.add(reader.part(part, tree, &mut self.figures));
+                });
             }
             Body::Ndjson(splitter, reader) => {
-                splitter.push(bytes, &mut |part| tally.add(reader.part(part, tree, &mut self.figures)));
+                splitter.push(bytes, &mut |part| {
+                    trees.told(&mut texts, &part);
+                    tally.add(reader.part(part, tree, &mut self.figures));
+                });
             }
-            Body::Unseen | Body::Opaque => {}
+            // Compressed, or of no known kind.
+            Body::Opaque => texts.into_iter().for_each(Reader::gap),
+            Body::Unseen => {}
         }
         tally.content
     }
@@ -142,7 +175,8 @@ impl Response {
     }
 
     /// The body is complete. Returns how many events with content that has completed.
-    pub fn end(&mut self, tree: &PathTree) -> u32 {
+    pub fn end(&mut self, trees: Trees<'_>, mut texts: Option<&mut Reader>) -> u32 {
+        let tree = trees.figures;
         let mut tally = Tally { content: 0, failures: &mut self.failures };
         match &mut self.body {
             Body::Json(body, draft) => {
@@ -152,10 +186,16 @@ impl Response {
                 self.figures.merge(draft);
             }
             Body::Sse(splitter, reader) => {
-                splitter.end(&mut |part| tally.add(reader.part(part, tree, &mut self.figures)));
+                splitter.end(&mut |part| {
+                    trees.told(&mut texts, &part);
+                    tally.add(reader.part(part, tree, &mut self.figures));
+                });
             }
             Body::Ndjson(splitter, reader) => {
-                splitter.end(&mut |part| tally.add(reader.part(part, tree, &mut self.figures)));
+                splitter.end(&mut |part| {
+                    trees.told(&mut texts, &part);
+                    tally.add(reader.part(part, tree, &mut self.figures));
+                });
             }
             Body::Unseen | Body::Opaque => {}
         }

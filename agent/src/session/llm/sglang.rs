@@ -1,6 +1,6 @@
 //! SGLang's own API. It shares `/generate` with TGI, and `/classify` with vLLM: the bodies tell them apart.
 
-use super::field::{Dialect, ERRORS, Field, MODEL_AND_STREAM, TYPED_ERRORS};
+use super::field::{COMPLAINTS, Dialect, ERRORS, Field, MODEL_AND_STREAM, TYPED_ERRORS};
 use super::json_paths::Rows;
 use super::tgi;
 
@@ -14,6 +14,8 @@ pub const GENERATE: Dialect = Dialect {
     certain: false,
     request: &[MODEL_AND_STREAM, REQUEST, tgi::REQUEST],
     response: &[REPLY, SPEAKS, BATCH, tgi::REPLY, ERRORS, TYPED_ERRORS],
+    asks: &[ASKS, tgi::ASKS],
+    says: &[BATCH, tgi::SAYS, &[("text", Field::SaidSoFar), ("[].text", Field::Said)], COMPLAINTS],
     ..Dialect::BASE
 };
 
@@ -24,6 +26,8 @@ pub const ENCODE: Dialect = Dialect {
     certain: false,
     request: &[MODEL_AND_STREAM],
     response: &[REPLY, WRITES, ERRORS, TYPED_ERRORS],
+    asks: &[ASKS],
+    says: &[COMPLAINTS],
     ..Dialect::BASE
 };
 
@@ -45,8 +49,18 @@ pub const CLASSIFY: Dialect = Dialect {
         ERRORS,
         TYPED_ERRORS,
     ],
+    asks: &[ASKS],
+    says: &[COMPLAINTS],
     ..Dialect::BASE
 };
+
+const ASKS: Rows = &[
+    ("text", Field::Said),
+    ("text[]", Field::Said),
+    ("input", Field::Said),
+    ("input[]", Field::Said),
+    ("image_data", Field::Media("[image]")),
+];
 
 pub const REQUEST: Rows = &[
     ("text", Field::Speaks(NAME, None)),

@@ -1,7 +1,7 @@
 //! Text Generation Inference: `/generate_stream`, the root, and its rows for the `/generate` that SGLang has too. Its
 //! response headers carry the token counts.
 
-use super::field::{Dialect, ERRORS, Field, MODEL_AND_STREAM};
+use super::field::{COMPLAINTS, Dialect, ERRORS, Field, MODEL_AND_STREAM};
 use super::json_paths::Rows;
 
 const NAME: &str = "tgi_generate";
@@ -14,10 +14,17 @@ pub const STREAM: Dialect = Dialect {
     streams_by_default: true,
     request: &[MODEL_AND_STREAM, REQUEST],
     response: &[REPLY, ERRORS],
+    asks: &[ASKS],
+    says: &[SAYS, COMPLAINTS],
     ..Dialect::BASE
 };
 
 pub const ROOT: Dialect = Dialect { paths: &["/"], certain: false, streams_by_default: false, ..STREAM };
+
+pub const ASKS: Rows = &[("inputs", Field::Said), ("inputs[]", Field::Said)];
+
+pub const SAYS: Rows =
+    &[("token.text", Field::Said), ("generated_text", Field::SaidAgain), ("[].generated_text", Field::SaidAgain)];
 
 pub const REQUEST: Rows = &[("inputs", Field::Speaks(NAME, None))];
 

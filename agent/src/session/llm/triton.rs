@@ -1,6 +1,6 @@
 //! Triton's generate extension and KServe v2 inference over HTTP. The model is in the path; there are no token counts.
 
-use super::field::{Dialect, ERRORS, Field};
+use super::field::{COMPLAINTS, Dialect, ERRORS, Field};
 use super::json_paths::Rows;
 
 pub const GENERATE: Dialect = Dialect {
@@ -9,6 +9,8 @@ pub const GENERATE: Dialect = Dialect {
     paths: &["/v2/models/*/generate", "/v2/models/*/versions/*/generate"],
     request: &[],
     response: &[REPLY, ERRORS],
+    asks: &[&[("text_input", Field::Said)]],
+    says: &[&[("text_output", Field::Said)], COMPLAINTS],
     ..Dialect::BASE
 };
 

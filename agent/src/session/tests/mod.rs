@@ -7,6 +7,7 @@ mod instants;
 mod loss;
 mod messages;
 mod never_wrong;
+mod texts;
 
 use inferscope_abi::{
     CloseEvent, DIR_RX, DIR_TX, FAMILY_INET, Header, Kind, Network, PAYLOAD_FIRST, PAYLOAD_MORE, PayloadHeader,

@@ -1,0 +1,327 @@
+//! Texts of requests in flight, held in memory until their request is over: bounded for each and for all, and wiped when
+//! they are let go. Mode `hash` holds none: texts are hashed as they pass.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use zeroize::{Zeroize, Zeroizing};
+
+use super::{
+    Guard, Mode,
+    keys::{Hash, Hashing},
+};
+
+/// Pieces of a text that are told apart, such as messages.
+const PIECES: usize = 256;
+/// Room is taken in steps of so much.
+const STEP: usize = 1024;
+
+/// What a piece of a text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Kind {
+    Text,
+    Reasoning,
+    /// Arguments of a tool call.
+    ToolCall,
+    /// A message of an error.
+    Error,
+}
+
+/// Who says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Speaker {
+    System,
+    User,
+    Assistant,
+    Tool,
+}
+
+/// A piece that ends at `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    pub kind: Kind,
+    pub speaker: Option<Speaker>,
+    pub end: usize,
+}
+
+/// Bytes held for all requests in flight.
+#[derive(Debug, Default)]
+pub struct Held(AtomicUsize);
+
+impl Held {
+    fn take(&self, bytes: usize, most: usize) -> bool {
+        let before = self.0.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before + bytes <= most;
+        if !fits {
+            self.0.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    /// Bytes held now.
+    pub fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What is missing of a text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// More followed.
+    pub end: bool,
+    /// Whole parts, such as another choice.
+    pub parts: bool,
+}
+
+/// A prompt or a completion under way.
+pub struct Holding {
+    store: Store,
+    pub missing: Missing,
+}
+
+enum Store {
+    Text(Text),
+    Hash { hashing: Hashing, last: Option<Kind> },
+}
+
+struct Text {
+    bytes: Zeroizing<Vec<u8>>,
+    pieces: Vec<Piece>,
+    most: usize,
+    most_of_all: usize,
+    held: Arc<Held>,
+}
+
+/// A place to go back to.
+pub struct Place(Back);
+
+enum Back {
+    Text { bytes: usize, pieces: usize },
+    Hash(Hashing, Option<Kind>),
+}
+
+/// What was held, at the end.
+#[derive(Clone)]
+pub enum Taken {
+    Text {
+        bytes: Zeroizing<Vec<u8>>,
+        pieces: Vec<Piece>,
+    },
+    Hash(Hash),
+    /// Nothing came.
+    Nothing,
+}
+
+impl fmt::Debug for Holding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Holding").field("missing", &self.missing).finish_non_exhaustive()
+    }
+}
+
+impl Holding {
+    /// For one side of a request, as the guard says in this mode.
+    pub fn new(guard: &Guard, mode: Mode, hashing: &Hashing) -> Self {
+        let store = if mode == Mode::Hash {
+            Store::Hash { hashing: hashing.clone(), last: None }
+        } else {
+            let ((most, most_of_all), held) = (guard.bounds(), guard.held());
+            Store::Text(Text { bytes: Zeroizing::default(), pieces: Vec::new(), most, most_of_all, held })
+        };
+        Holding { store, missing: Missing::default() }
+    }
+
+    /// Adds to the last piece, or begins a new one if that is not to be joined or is of another kind.
+    pub fn add(&mut self, bytes: &[u8], kind: Kind, speaker: Option<Speaker>, joins: bool) {
+        match &mut self.store {
+            Store::Text(text) => self.missing.end |= !text.add(bytes, Piece { kind, speaker, end: 0 }, joins),
+            Store::Hash { hashing, last } => {
+                // No byte of UTF-8 is like this: pieces cannot be mistaken for one text.
+                if last.is_some_and(|last| !joins || last != kind) || last.is_none() && kind != Kind::Text {
+                    hashing.add(&[0xff, kind as u8]);
+                }
+                hashing.add(bytes);
+                *last = Some(kind);
+            }
+        }
+    }
+
+    /// How many pieces there are, as far as they are told apart.
+    pub fn pieces(&self) -> usize {
+        match &self.store {
+            Store::Text(text) => text.pieces.len(),
+            Store::Hash { .. } => 0,
+        }
+    }
+
+    /// Says of the pieces from this one on who says them.
+    pub fn said_by(&mut self, from: usize, speaker: Option<Speaker>) {
+        if let Store::Text(text) = &mut self.store {
+            text.pieces.iter_mut().skip(from).for_each(|piece| piece.speaker = speaker);
+        }
+    }
+
+    pub fn place(&self) -> Place {
+        Place(match &self.store {
+            Store::Text(text) => Back::Text { bytes: text.bytes.len(), pieces: text.pieces.len() },
+            Store::Hash { hashing, last } => Back::Hash(hashing.clone(), *last),
+        })
+    }
+
+    /// Forgets what came since.
+    pub fn back_to(&mut self, place: &Place) {
+        match (&mut self.store, &place.0) {
+            (Store::Text(text), Back::Text { bytes, pieces }) => {
+                text.bytes[*bytes..].zeroize();
+                text.bytes.truncate(*bytes);
+                text.pieces.truncate(*pieces);
+                if let Some(last) = text.pieces.last_mut() {
+                    last.end = *bytes;
+                }
+            }
+            (Store::Hash { hashing, last }, Back::Hash(old, old_last)) => (*hashing, *last) = (old.clone(), *old_last),
+            _ => {}
+        }
+    }
+
+    /// What came, which may be nothing.
+    pub fn take(self) -> (Taken, Missing) {
+        let taken = match self.store {
+            Store::Text(mut text) if !text.bytes.is_empty() => {
+                Taken::Text { bytes: text.release(), pieces: std::mem::take(&mut text.pieces) }
+            }
+            Store::Hash { hashing, last: Some(_) } => Taken::Hash(hashing.end()),
+            _ => Taken::Nothing,
+        };
+        (taken, self.missing)
+    }
+}
+
+impl Text {
+    /// False if not all of it is held.
+    fn add(&mut self, bytes: &[u8], piece: Piece, joins: bool) -> bool {
+        let fits = self.room(bytes.len()).min(bytes.len());
+        if fits == 0 {
+            return bytes.is_empty();
+        }
+        let joins = joins && self.pieces.last().is_some_and(|last| last.kind == piece.kind);
+        if !joins && self.pieces.len() >= PIECES {
+            return false;
+        }
+        self.bytes.extend_from_slice(&bytes[..fits]);
+        let end = self.bytes.len();
+        match self.pieces.last_mut() {
+            Some(last) if joins => last.end = end,
+            _ => self.pieces.push(Piece { end, ..piece }),
+        }
+        fits == bytes.len()
+    }
+
+    /// Makes room for so many more bytes, as far as there may be; how many there is room for.
+    fn room(&mut self, bytes: usize) -> usize {
+        let (len, capacity) = (self.bytes.len(), self.bytes.capacity());
+        let wanted = (len + bytes).min(self.most);
+        if wanted > capacity {
+            let grown = wanted.max(capacity * 2).next_multiple_of(STEP);
+            if self.held.take(grown - capacity, self.most_of_all) {
+                // A vector that grows by itself leaves its text where it was.
+                let mut larger = Zeroizing::new(Vec::with_capacity(grown));
+                let got = larger.capacity();
+                larger.extend_from_slice(&self.bytes);
+                self.bytes = larger;
+                self.held.0.fetch_add(got - grown, Ordering::Relaxed);
+            }
+        }
+        self.bytes.capacity().min(self.most) - len
+    }
+
+    fn release(&mut self) -> Zeroizing<Vec<u8>> {
+        self.held.0.fetch_sub(self.bytes.capacity(), Ordering::Relaxed);
+        std::mem::take(&mut self.bytes)
+    }
+}
+
+impl Drop for Text {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn guard(mode: Mode) -> Guard {
+        Guard::new(&config::Privacy { mode, max_bytes: 3000, total_bytes: 1 << 20, ..config::Privacy::default() })
+    }
+
+    fn holding(guard: &Guard) -> Holding {
+        Holding::new(guard, guard.mode(), &guard.hashing())
+    }
+
+    fn text(holding: Holding) -> String {
+        match holding.take().0 {
+            Taken::Text { bytes, .. } => String::from_utf8(bytes.to_vec()).unwrap(),
+            _ => String::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_bounded_and_given_back() {
+        let guard = guard(Mode::Redacted);
+        let mut all = Vec::new();
+        for _ in 0..2000 {
+            let mut one = holding(&guard);
+            one.add(&[b'x'; 5000], Kind::Text, None, true);
+            assert!(one.missing.end);
+            all.push(one);
+        }
+        assert!(guard.held().bytes() <= 1 << 20, "{}", guard.held().bytes());
+        let held: usize = all.drain(..).map(|one| text(one).len()).sum();
+        assert!((800_000..=1 << 20).contains(&held), "{held}");
+        assert_eq!(guard.held().bytes(), 0);
+    }
+
+    #[test]
+    fn going_back_forgets_in_each_mode() {
+        for mode in [Mode::Redacted, Mode::Hash] {
+            let guard = guard(mode);
+            let hashing = guard.hashing();
+            let [mut one, mut other] = [0, 1].map(|_| Holding::new(&guard, mode, &hashing));
+            one.add(b"hello", Kind::Text, None, true);
+            let place = one.place();
+            one.add(b"nonsense", Kind::Reasoning, None, true);
+            one.back_to(&place);
+            one.add(b" world", Kind::Text, None, true);
+            other.add(b"hello world", Kind::Text, None, true);
+            match (one.take().0, other.take().0) {
+                (Taken::Hash(one), Taken::Hash(other)) => assert_eq!(one, other),
+                (Taken::Text { bytes: one, pieces }, Taken::Text { bytes: other, pieces: others }) => {
+                    assert_eq!((one, pieces), (other, others));
+                }
+                _ => panic!("nothing was held"),
+            }
+        }
+    }
+
+    #[test]
+    fn two_messages_are_not_one() {
+        let guard = guard(Mode::Hash);
+        let hashing = guard.hashing();
+        let hash = |parts: &[&str]| {
+            let mut one = Holding::new(&guard, Mode::Hash, &hashing);
+            parts.iter().for_each(|part| one.add(part.as_bytes(), Kind::Text, None, false));
+            let Taken::Hash(hash) = one.take().0 else { panic!("no hash") };
+            hash.hash
+        };
+        assert_ne!(hash(&["ab", "c"]), hash(&["a", "bc"]));
+        assert_eq!(hash(&["ab", "c"]), hash(&["ab", "c"]));
+    }
+}
