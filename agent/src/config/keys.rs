@@ -124,6 +124,7 @@ pub const KEYS: &[Key] = &[
     fixed("kubernetes.pod_labels", Kind::Texts),
     fixed("kubernetes.pod_resources", Kind::Text),
     fixed("kubernetes.service_account", Kind::Text),
+    fixed("web.config_file", Kind::Text),
     fixed("process.drop_privileges", Kind::Bool),
     fixed("log.level", Kind::OneOf(&["error", "warn", "info", "debug", "trace"])),
     fixed("log.format", Kind::OneOf(&["text", "json"])),
