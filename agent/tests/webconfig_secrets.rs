@@ -1,6 +1,8 @@
 //! Whatever goes wrong with a web configuration, and whoever is let in or not: no secret is in the log, at its finest.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use agent::webconfig::Current;
 
 #[path = "web/made_up.rs"]
@@ -10,7 +12,46 @@ mod made_up;
 #[allow(dead_code)]
 mod rig;
 
-use rig::{Log, PASSWORD, Rig, TOKEN, basic, bearer, password_hash, request};
+use rig::{PASSWORD, Rig, TOKEN, basic, bearer, password_hash, request};
+
+/// All that this process logs, at the finest level.
+#[derive(Clone)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn start() -> Self {
+        let log = Self(Arc::default());
+        let into = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(move || Writer(into.clone()))
+            .finish();
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+        log
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Writer(Log);
+
+impl std::io::Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.bytes().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
 
 #[test]
 fn no_secret_is_in_the_log_nor_in_an_error() {

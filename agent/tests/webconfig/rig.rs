@@ -1,10 +1,12 @@
 //! A server behind a web configuration, certificates of two authorities, and a client that says what became of it.
 
 use std::{
-    io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -17,7 +19,7 @@ use agent::{
 };
 use axum::{Router, routing::get};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair, SanType};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
@@ -47,14 +49,24 @@ pub struct Identity {
 
 pub fn authority() -> Authority {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
+    // Authorities are told apart by their names before their keys.
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    params.distinguished_name = named(&format!("authority {}", NUMBER.fetch_add(1, Ordering::Relaxed)));
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// With these names, good until the end of this year of our time.
+fn named(name: &str) -> DistinguishedName {
+    let mut named = DistinguishedName::new();
+    named.push(DnType::CommonName, name);
+    named
+}
+
+/// With these names, good until the end of a year.
 pub fn identity(of: &Authority, names: &[SanType], until: i32) -> Identity {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name = named("somebody");
     params.subject_alt_names = names.to_vec();
     params.not_before = rcgen::date_time_ymd(2001, 1, 1);
     params.not_after = rcgen::date_time_ymd(until, 12, 31);
@@ -74,6 +86,8 @@ pub struct Rig {
     pub ours: Authority,
     pub door: Option<Door>,
     pub address: SocketAddr,
+    /// Answers of /metrics.
+    pub scrapes: Arc<AtomicU64>,
 }
 
 pub struct Answer {
@@ -90,6 +104,7 @@ impl Rig {
             ours: authority(),
             door: None,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            scrapes: Arc::default(),
         };
         rig.put("ca.crt", &rig.ours.pem());
         rig.put("token", &format!("{TOKEN}\n"));
@@ -97,7 +112,7 @@ impl Rig {
         let file = rig.put("web.yml", web_yml);
         let door = Door { current: Current::open(Some(&file)).unwrap(), counts: Arc::new(Counts::default()) };
         let (sender, receiver) = std::sync::mpsc::channel();
-        let served = door.clone();
+        let (served, scrapes) = (door.clone(), Arc::clone(&rig.scrapes));
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -106,7 +121,13 @@ impl Rig {
                 sender.send(address).unwrap();
                 let web = Web::new(Arc::new(MadeUp::new(1, false, 0)), address);
                 let routes = Router::new()
-                    .route("/metrics", get(|| async { METRICS }))
+                    .route(
+                        "/metrics",
+                        get(move || async move {
+                            scrapes.fetch_add(1, Ordering::Relaxed);
+                            METRICS
+                        }),
+                    )
                     .route("/healthz", get(|| async { "ok\n" }))
                     .route("/readyz", get(|| async { "ready\n" }));
                 http::serve_routes(listener, routes, web, served, std::future::pending()).await.unwrap();
@@ -215,44 +236,5 @@ pub fn until(what: &str, holds: impl Fn() -> bool) {
     while !holds() {
         assert!(Instant::now() < ends, "it never came: {what}");
         std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// All that this process logs, at the finest level.
-#[derive(Clone)]
-pub struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    pub fn start() -> Self {
-        let log = Self(Arc::default());
-        let into = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_ansi(false)
-            .with_writer(move || Writer(into.clone()))
-            .finish();
-        tracing::subscriber::set_global_default(subscriber).unwrap();
-        log
-    }
-
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes()).into_owned()
-    }
-
-    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-struct Writer(Log);
-
-impl std::io::Write for Writer {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.bytes().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
