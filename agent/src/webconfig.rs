@@ -2,11 +2,13 @@
 //! It is read at the start and again when it or a file that it names has changed. Serves nothing itself.
 #![forbid(unsafe_code)]
 
+mod callers;
 mod credentials;
 mod current;
 mod file;
 mod peers;
 mod read;
+mod search;
 mod tls;
 mod yaml;
 
@@ -51,7 +53,7 @@ impl Rules {
         [("TLS", self.tls.is_some()), ("client certificates", verifies), ("credentials", self.credentials.is_some())]
     }
 
-    /// What these rules would open that OTHER has locked. TLS must not begin either: whoever asks would have to know.
+    /// What these rules would open that OTHER has locked.
     fn opens(&self, other: &Rules) -> Option<&'static str> {
         let pairs = other.locks().into_iter().zip(self.locks());
         let mut opened = pairs.filter(|((_, was), (_, is))| *was && !*is).map(|((name, _), _)| name);

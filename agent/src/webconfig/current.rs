@@ -108,15 +108,15 @@ impl Current {
     /// Looks at the files now.
     pub fn look(&self) -> Look {
         let Some(path) = &self.path else { return Look::Same };
-        let gathered = gather(path);
-        let look = self.consider(gathered);
+        // Held from the first byte to the end: what was read before must not come after what was read later.
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let look = self.consider(&mut seen, gather(path));
+        drop(seen);
         *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         look
     }
 
-    fn consider(&self, gathered: Gathered) -> Look {
-        // Held to the end: two looks must not take each other's turn.
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+    fn consider(&self, seen: &mut Mark, gathered: Gathered) -> Look {
         if gathered.mark == *seen {
             return Look::Same;
         }

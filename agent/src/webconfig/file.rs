@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use hyper::header::{HeaderName, HeaderValue};
 
-use super::yaml::{At, Node, parse};
+use super::{
+    search::Search,
+    yaml::{At, parse},
+};
 use crate::config::Problem;
 
 /// What a file asks for.
@@ -98,7 +101,7 @@ const CLIENT_AUTH: &[(&str, ClientAuth)] = &[
 ];
 const VERSIONS: &[(&str, u8)] = &[("TLS12", 2), ("TLS13", 3)];
 /// Go's names, and those of rustls.
-pub const CURVES: &[(&str, &str)] = &[("X25519", "X25519"), ("CurveP256", "secp256r1"), ("CurveP384", "secp384r1")];
+const CURVES: &[(&str, &str)] = &[("X25519", "X25519"), ("CurveP256", "secp256r1"), ("CurveP384", "secp384r1")];
 /// Those that Prometheus lets be set, and the values of some.
 const HEADERS: &[(&str, &[&str])] = &[
     ("Strict-Transport-Security", &[]),
@@ -107,11 +110,6 @@ const HEADERS: &[(&str, &[&str])] = &[
     ("X-XSS-Protection", &[]),
     ("Content-Security-Policy", &[]),
 ];
-/// More of these make every wrong password a burden on the host: 2^16 rounds take seconds.
-const MOST_COST: u32 = 16;
-const LEAST_COST: u32 = 4;
-/// More users or tokens than a file is meant for.
-const MOST_ENTRIES: usize = 1000;
 
 /// Reads the text of a file in a folder, to which its paths are relative. All problems at once, in order of line.
 pub fn read(text: &str, folder: &Path) -> Result<File, Vec<Problem>> {
@@ -120,11 +118,6 @@ pub fn read(text: &str, folder: &Path) -> Result<File, Vec<Problem>> {
     let file = search.file(&At { line: 1, node: root });
     search.problems.sort_by_key(|problem| problem.line);
     if search.problems.is_empty() { Ok(file) } else { Err(search.problems) }
-}
-
-struct Search<'a> {
-    folder: &'a Path,
-    problems: Vec<Problem>,
 }
 
 impl Search<'_> {
@@ -238,176 +231,11 @@ impl Search<'_> {
         headers
     }
 
-    fn users(&mut self, at: &At) -> Vec<(String, String)> {
-        let Some(entries) = self.map(at, "basic_auth_users") else { return Vec::new() };
-        let mut users: Vec<(String, String)> = Vec::new();
-        for (name, at) in entries {
-            let hash = match &at.node {
-                Node::Text(hash) if is_bcrypt(hash) => hash.clone(),
-                _ => {
-                    let wants = format!("a bcrypt hash of cost {LEAST_COST} to {MOST_COST} (htpasswd -nBC 10 NAME)");
-                    self.report(at, format!("`basic_auth_users` wants {wants}"));
-                    continue;
-                }
-            };
-            if name.is_empty() || name.contains(':') || name.chars().any(char::is_control) {
-                self.report(
-                    at,
-                    "a name in `basic_auth_users` is empty, or holds a colon or a control character".into(),
-                );
-            } else if users.iter().any(|(known, _)| known == name) {
-                self.report(at, format!("the user `{name}` stands here twice"));
-            } else {
-                users.push((name.clone(), hash));
-            }
-        }
-        if users.len() > MOST_ENTRIES {
-            self.report(at, format!("`basic_auth_users` has more than {MOST_ENTRIES} users"));
-        }
-        users
-    }
-
-    fn hashes(&mut self, at: &At) -> Vec<[u8; 32]> {
-        const WANTS: &str = "`bearer_token_hashes` wants a list of SHA-256 hashes, 64 hexadecimal digits each \
-            (printf %s \"$TOKEN\" | sha256sum)";
-        let Node::List(list) = &at.node else {
-            self.report(at, WANTS.to_owned());
-            return Vec::new();
-        };
-        if list.is_empty() || list.len() > MOST_ENTRIES {
-            self.report(at, format!("`bearer_token_hashes` wants 1 to {MOST_ENTRIES} hashes"));
-        }
-        let mut hashes = Vec::new();
-        for item in list {
-            match &item.node {
-                Node::Text(text) if let Some(hash) = from_hex(text) => hashes.push(hash),
-                _ => self.report(item, WANTS.to_owned()),
-            }
-        }
-        hashes
-    }
-
     fn suites(&mut self, at: &At) -> Vec<String> {
         let known = super::tls::suites();
         let named: Vec<(&str, &str)> = known.iter().map(|name| (name.as_str(), name.as_str())).collect();
         self.each_of(at, "cipher_suites", &named).into_iter().map(str::to_owned).collect()
     }
-
-    /// The known keys of a section, each once.
-    fn section<'n>(&mut self, at: &'n At, path: &str, known: &[&'static str]) -> Vec<(&'static str, &'n At)> {
-        let Some(entries) = self.map(at, if path.is_empty() { "the file" } else { path }) else { return Vec::new() };
-        let mut found: Vec<(&'static str, &'n At)> = Vec::new();
-        for (key, at) in entries {
-            let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-            match known.iter().find(|name| *name == key) {
-                Some(name) if found.iter().any(|(seen, _)| seen == name) => {
-                    self.report(at, format!("`{full}` stands here twice"));
-                }
-                Some(name) => found.push((name, at)),
-                None => {
-                    let advice = match nearest(key, known) {
-                        Some(name) => format!("did you mean `{name}`?"),
-                        None => format!("known here: {}", known.join(", ")),
-                    };
-                    self.report(at, format!("unknown key `{full}`; {advice}"));
-                }
-            }
-        }
-        found
-    }
-
-    fn map<'n>(&mut self, at: &'n At, name: &str) -> Option<&'n [(String, At)]> {
-        match &at.node {
-            Node::Map(map) => Some(map),
-            Node::Null => Some(&[]),
-            other => {
-                self.report(at, format!("`{name}` wants a section, got {}", other.kind()));
-                None
-            }
-        }
-    }
-
-    fn text(&mut self, at: &At, key: &str) -> Option<String> {
-        match &at.node {
-            Node::Text(text) | Node::Number(text) if !text.is_empty() => Some(text.clone()),
-            other => {
-                self.report(at, format!("`{key}` wants a text, not empty, got {}", other.kind()));
-                None
-            }
-        }
-    }
-
-    fn path(&mut self, at: &At, key: &str) -> Option<PathBuf> {
-        self.text(at, key).map(|path| self.folder.join(path))
-    }
-
-    fn boolean(&mut self, at: &At, key: &str) -> Option<bool> {
-        match at.node {
-            Node::Bool(value) => Some(value),
-            ref other => {
-                self.report(at, format!("`{key}` wants true or false, got {}", other.kind()));
-                None
-            }
-        }
-    }
-
-    fn texts(&mut self, at: &At, key: &str) -> Vec<String> {
-        match &at.node {
-            Node::List(list) if !list.is_empty() => list.iter().filter_map(|item| self.text(item, key)).collect(),
-            other => {
-                self.report(at, format!("`{key}` wants a list of texts, not empty, got {}", other.kind()));
-                Vec::new()
-            }
-        }
-    }
-
-    fn one_of<T: Copy>(&mut self, at: &At, key: &str, words: &[(&str, T)]) -> Option<T> {
-        let text = self.text(at, key)?;
-        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
-        if found.is_none() {
-            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            self.report(at, format!("`{key}` wants one of {}, got `{text}`", known.join(", ")));
-        }
-        found
-    }
-
-    fn each_of<T: Copy>(&mut self, at: &At, key: &str, words: &[(&str, T)]) -> Vec<T> {
-        if !matches!(at.node, Node::List(_)) {
-            self.texts(at, key);
-            return Vec::new();
-        }
-        let Node::List(list) = &at.node else { return Vec::new() };
-        list.iter().filter_map(|item| self.one_of(item, key, words)).collect()
-    }
-
-    fn report(&mut self, at: &At, text: String) {
-        self.problems.push(Problem { line: at.line.max(1), text });
-    }
-}
-
-/// `$2a$`, `$2b$`, `$2x$` or `$2y$`, a cost that is bearable, 22 characters of salt and 31 of hash.
-fn is_bcrypt(hash: &str) -> bool {
-    let parts: Vec<&str> = hash.split('$').collect();
-    let ["", "2a" | "2b" | "2x" | "2y", cost, rest] = parts[..] else { return false };
-    let cost_fits = cost.len() == 2 && cost.parse::<u32>().is_ok_and(|cost| (LEAST_COST..=MOST_COST).contains(&cost));
-    cost_fits && rest.len() == 53 && hash.parse::<bcrypt::HashParts>().is_ok()
-}
-
-fn from_hex(text: &str) -> Option<[u8; 32]> {
-    let mut hash = [0; 32];
-    let digits = text.as_bytes();
-    if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    for (at, byte) in hash.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
-    }
-    Some(hash)
-}
-
-fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
-    let alike = known.iter().map(|name| (strsim::jaro_winkler(&name.to_lowercase(), &key.to_lowercase()), *name));
-    alike.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(score, _)| *score >= 0.8).map(|(_, name)| name)
 }
 
 #[cfg(test)]

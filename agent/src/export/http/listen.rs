@@ -62,7 +62,9 @@ pub async fn serve(
     door: Door,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    let handshakes = Handshakes::start().context("the thread of TLS handshakes cannot be started")?;
+    // TLS does not begin while the server runs.
+    let handshakes = door.current.rules().tls.is_some().then(Handshakes::start).transpose();
+    let handshakes = handshakes.context("the thread of TLS handshakes cannot be started")?;
     let server = Arc::new(Server { door, app, handshakes });
     let (places, (ending, ends)) = (Arc::new(Places::default()), watch::channel(false));
     let mut stop = pin!(stop);
@@ -102,7 +104,8 @@ async fn bear(error: &io::Error) {
 struct Server {
     door: Door,
     app: Router,
-    handshakes: Handshakes,
+    /// None where no TLS is spoken.
+    handshakes: Option<Handshakes>,
 }
 
 impl Server {
@@ -153,13 +156,15 @@ impl Server {
     async fn opened(self: Arc<Self>, stream: TcpStream, place: &Arc<Place>) -> Result<Connection, Failure> {
         self.door.current.look_if_due().await;
         let rules = self.door.current.rules();
-        Ok(match &rules.tls {
-            None => Connection::new(stream, Arc::clone(&self), Arc::clone(place), rules.generation),
-            Some(tls) => {
-                let stream = self.handshakes.shake(stream, Arc::clone(&tls.config)).await?;
-                Connection::new(stream, Arc::clone(&self), Arc::clone(place), rules.generation)
-            }
-        })
+        let (place, generation) = (Arc::clone(place), rules.generation);
+        let Some(handshakes) = &self.handshakes else {
+            return Ok(Connection::new(stream, self, place, generation));
+        };
+        let Some(tls) = &rules.tls else {
+            return Err(Failure::Rejected(Reason::Handshake, "there is no certificate to show".to_owned()));
+        };
+        let stream = handshakes.shake(stream, Arc::clone(&tls.config)).await?;
+        Ok(Connection::new(stream, Arc::clone(&self), place, generation))
     }
 
     async fn answer(&self, request: Request<Incoming>, place: &Place, generation: u64) -> Response<Body> {
