@@ -157,14 +157,15 @@ impl Server {
         self.door.current.look_if_due().await;
         let rules = self.door.current.rules();
         let (place, generation) = (Arc::clone(place), rules.generation);
-        let Some(handshakes) = &self.handshakes else {
-            return Ok(Connection::new(stream, self, place, generation));
-        };
-        let Some(tls) = &rules.tls else {
-            return Err(Failure::Rejected(Reason::Handshake, "there is no certificate to show".to_owned()));
-        };
-        let stream = handshakes.shake(stream, Arc::clone(&tls.config)).await?;
-        Ok(Connection::new(stream, Arc::clone(&self), place, generation))
+        match (&rules.tls, &self.handshakes) {
+            (None, None) => Ok(Connection::new(stream, self, place, generation)),
+            (Some(tls), Some(handshakes)) => {
+                let stream = handshakes.shake(stream, Arc::clone(&tls.config)).await?;
+                Ok(Connection::new(stream, Arc::clone(&self), place, generation))
+            }
+            // It never comes to this: what speaks in clear text or not stays so.
+            _ => Err(Failure::Rejected(Reason::Handshake, "TLS begins and ends with the server".to_owned())),
+        }
     }
 
     async fn answer(&self, request: Request<Incoming>, place: &Place, generation: u64) -> Response<Body> {
