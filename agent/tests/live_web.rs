@@ -52,7 +52,7 @@ fn reads_again(root: bool) {
     .unwrap();
     let (status, text) = ask(&agent, "first-token-0123456789");
     assert!(status == 200 && text.contains("inferscope_web_config_stale 0\n"), "{text}");
-    assert!(!text.contains("inferscope_web_certificate_expires"), "{text}");
+    assert!(!text.contains("inferscope_web_certificate_expires_timestamp_seconds"), "{text}");
     assert_eq!(ask(&agent, "second-token-0123456789").0, 401);
     secret(&token, "second-token-0123456789\n");
     let taken = || Ok((ask(&agent, "second-token-0123456789").0 == 200).then_some(()));
