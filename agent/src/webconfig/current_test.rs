@@ -1,3 +1,5 @@
+//! Changes of the files: which are seen, which are taken over, and what is said of those that are not.
+
 use super::*;
 
 const TOKENS: &str = "0123456789abcdef\n";

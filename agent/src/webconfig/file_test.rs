@@ -1,3 +1,5 @@
+//! Every key of the file, and every mistake that a person makes with it.
+
 use super::*;
 
 const HASH: &str = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
@@ -68,86 +70,77 @@ fn every_way_of_asking_for_certificates_is_known() {
     }
 }
 
+/// Text, line, and what is said of it.
+const WRONG: &[(&str, usize, &str)] = &[
+    ("a: [\n", 1, "this is no YAML"),
+    ("- a\n", 1, "wants a section, got a list"),
+    ("tls_config: {}\n", 1, "unknown key `tls_config`; did you mean `tls_server_config`?"),
+    ("\nbearer_token: x\n", 2, "did you mean `bearer_token_file`?"),
+    ("x: 1\n", 1, "unknown key `x`; known here: tls_server_config"),
+    ("rate_limit: {burst: 1}\n", 1, "`rate_limit` is not supported here"),
+    ("tls_server_config: yes it is\n", 1, "`tls_server_config` wants a section, got a text"),
+    ("tls_server_config:\n  cert_file: a\n  keyfile: b\n", 3, "did you mean `key_file`?"),
+    ("tls_server_config:\n  cert_file: a\n", 1, "needs a `key_file`"),
+    ("tls_server_config:\n  key_file: a\n", 1, "needs a `cert_file`"),
+    ("tls_server_config:\n  cert: a\n  key: b\n  cert_file: c\n", 4, "`cert_file` and `cert` are both set"),
+    ("tls_server_config:\n  cert: a\n  key: b\n  client_ca: c\n", 4, "without a `client_auth_type`"),
+    (
+        "tls_server_config:\n  cert: a\n  key: b\n  client_auth_type: RequireAndVerifyClientCert\n",
+        4,
+        "needs a `client_ca_file`",
+    ),
+    (
+        "tls_server_config:\n  cert: a\n  key: b\n  client_auth_type: Maybe\n",
+        4,
+        "wants one of NoClientCert, RequestClientCert",
+    ),
+    (
+        "tls_server_config:\n  cert: a\n  key: b\n  client_auth_type: RequestClientCert\n  client_allowed_sans: [x]\n",
+        5,
+        "proves nothing",
+    ),
+    ("tls_server_config:\n  cert: a\n  key: b\n  client_allowed_sans: []\n", 4, "not empty"),
+    (
+        "tls_server_config:\n  cert: a\n  key: b\n  min_version: TLS11\n",
+        4,
+        "`min_version` wants one of TLS12, TLS13, got `TLS11`",
+    ),
+    ("tls_server_config:\n  cert: a\n  key: b\n  max_version: TLS12\n  min_version: TLS13\n", 5, "above `max_version`"),
+    (
+        "tls_server_config:\n  cert: a\n  key: b\n  cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]\n",
+        4,
+        "got `TLS_RSA_WITH_RC4_128_SHA`",
+    ),
+    ("tls_server_config:\n  cert: a\n  key: b\n  cipher_suites: TLS_AES_128_GCM_SHA256\n", 4, "wants a list"),
+    (
+        "tls_server_config:\n  cert: a\n  key: b\n  curve_preferences: [CurveP521]\n",
+        4,
+        "wants one of X25519, CurveP256, CurveP384",
+    ),
+    ("http_server_config:\n  http2: maybe\n", 2, "`http2` wants true or false"),
+    ("http_server_config:\n  headers:\n    X-Other: 1\n", 3, "unknown key `http_server_config.headers.X-Other`"),
+    ("http_server_config:\n  headers:\n    X-Frame-Options: never\n", 3, "wants one of deny, sameorigin"),
+    ("http_server_config:\n  headers:\n    X-XSS-Protection: \"a\\nb\"\n", 3, "holds what no header can"),
+    ("basic_auth_users:\n  ann: hush\n", 2, "wants a bcrypt hash"),
+    ("basic_auth_users:\n  ann: $2y$31$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi\n", 2, "of cost 4 to 16"),
+    (
+        "basic_auth_users:\n  a: $2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi\n  a: $2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi\n",
+        3,
+        "stands here twice",
+    ),
+    ("basic_auth_users:\n  a:b: $2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi\n", 2, "holds a colon"),
+    ("bearer_token_file:\n", 1, "wants a text"),
+    ("bearer_token_hashes: hush\n", 1, "wants a list of SHA-256"),
+    ("bearer_token_hashes: [hush-hush]\n", 1, "wants a list of SHA-256"),
+    ("bearer_token_hashes: []\n", 1, "wants 1 to"),
+    ("bearer_token_file: a\nbearer_token_file: b\n", 2, "stands here twice"),
+];
+
 #[test]
 fn mistakes_are_told_with_line_and_key() {
-    for (text, line, wants) in [
-        ("a: [\n", 1, "this is no YAML"),
-        ("- a\n", 1, "wants a section, got a list"),
-        ("tls_config: {}\n", 1, "unknown key `tls_config`; did you mean `tls_server_config`?"),
-        ("\nbearer_token: x\n", 2, "did you mean `bearer_token_file`?"),
-        ("x: 1\n", 1, "unknown key `x`; known here: tls_server_config"),
-        ("rate_limit: {burst: 1}\n", 1, "`rate_limit` is not supported here"),
-        ("tls_server_config: yes it is\n", 1, "`tls_server_config` wants a section, got a text"),
-        ("tls_server_config:\n  cert_file: a\n  keyfile: b\n", 3, "did you mean `key_file`?"),
-        ("tls_server_config:\n  cert_file: a\n", 1, "needs a `key_file`"),
-        ("tls_server_config:\n  key_file: a\n", 1, "needs a `cert_file`"),
-        ("tls_server_config:\n  cert: a\n  key: b\n  cert_file: c\n", 4, "`cert_file` and `cert` are both set"),
-        ("tls_server_config:\n  cert: a\n  key: b\n  client_ca: c\n", 4, "without a `client_auth_type`"),
-        (
-            "tls_server_config:\n  cert: a\n  key: b\n  client_auth_type: RequireAndVerifyClientCert\n",
-            4,
-            "needs a `client_ca_file`",
-        ),
-        (
-            "tls_server_config:\n  cert: a\n  key: b\n  client_auth_type: Maybe\n",
-            4,
-            "wants one of NoClientCert, RequestClientCert",
-        ),
-        (
-            "tls_server_config:\n  cert: a\n  key: b\n  client_auth_type: RequestClientCert\n  client_allowed_sans: [x]\n",
-            5,
-            "proves nothing",
-        ),
-        ("tls_server_config:\n  cert: a\n  key: b\n  client_allowed_sans: []\n", 4, "not empty"),
-        (
-            "tls_server_config:\n  cert: a\n  key: b\n  min_version: TLS11\n",
-            4,
-            "`min_version` wants one of TLS12, TLS13, got `TLS11`",
-        ),
-        (
-            "tls_server_config:\n  cert: a\n  key: b\n  max_version: TLS12\n  min_version: TLS13\n",
-            5,
-            "above `max_version`",
-        ),
-        (
-            "tls_server_config:\n  cert: a\n  key: b\n  cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]\n",
-            4,
-            "got `TLS_RSA_WITH_RC4_128_SHA`",
-        ),
-        ("tls_server_config:\n  cert: a\n  key: b\n  cipher_suites: TLS_AES_128_GCM_SHA256\n", 4, "wants a list"),
-        (
-            "tls_server_config:\n  cert: a\n  key: b\n  curve_preferences: [CurveP521]\n",
-            4,
-            "wants one of X25519, CurveP256, CurveP384",
-        ),
-        ("http_server_config:\n  http2: maybe\n", 2, "`http2` wants true or false"),
-        ("http_server_config:\n  headers:\n    X-Other: 1\n", 3, "unknown key `http_server_config.headers.X-Other`"),
-        ("http_server_config:\n  headers:\n    X-Frame-Options: never\n", 3, "wants one of deny, sameorigin"),
-        ("http_server_config:\n  headers:\n    X-XSS-Protection: \"a\\nb\"\n", 3, "holds what no header can"),
-        ("basic_auth_users:\n  ann: hush\n", 2, "wants a bcrypt hash"),
-        (
-            "basic_auth_users:\n  ann: $2y$31$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi\n",
-            2,
-            "of cost 4 to 16",
-        ),
-        (
-            "basic_auth_users:\n  a: $2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi\n  a: $2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi\n",
-            3,
-            "stands here twice",
-        ),
-        (
-            "basic_auth_users:\n  a:b: $2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi\n",
-            2,
-            "holds a colon",
-        ),
-        ("bearer_token_file:\n", 1, "wants a text"),
-        ("bearer_token_hashes: hush\n", 1, "wants a list of SHA-256"),
-        ("bearer_token_hashes: [hush-hush]\n", 1, "wants a list of SHA-256"),
-        ("bearer_token_hashes: []\n", 1, "wants 1 to"),
-        ("bearer_token_file: a\nbearer_token_file: b\n", 2, "stands here twice"),
-    ] {
+    for (text, line, wants) in WRONG {
         let Err(problems) = read(text, Path::new("/")) else { panic!("{text} is taken") };
-        let found = problems.iter().any(|problem| problem.line == line && problem.text.contains(wants));
+        let found = problems.iter().any(|problem| problem.line == *line && problem.text.contains(wants));
         assert!(found, "{text}: {problems:?}");
         assert!(problems.iter().all(|problem| !problem.text.contains("hush")), "{problems:?}");
     }

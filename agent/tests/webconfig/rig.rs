@@ -191,6 +191,13 @@ impl Rig {
     }
 }
 
+/// A server that asks for client certificates in this way.
+pub fn mutual(mode: &str, more: &str) -> Rig {
+    Rig::serve(&format!(
+        "tls_server_config:\n  cert_file: tls.crt\n  key_file: tls.key\n  client_auth_type: {mode}\n{more}"
+    ))
+}
+
 pub fn client(trusts: &Authority, shows: Option<&Identity>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(trusts.der().clone()).unwrap();

@@ -136,7 +136,8 @@ impl Server {
                 () = place.has_to_go() => return counts.reject(Reason::Crowded, "others needed its room"),
                 () = &mut late, if !is_late => {
                     is_late = true;
-                    if !place.is_answered() {
+                    // Whoever may ask, and did, waits for an answer that takes its time.
+                    if !place.is_answered() && !place.is_admitted() {
                         return counts.reject(Reason::Slow, "no whole request in time");
                     }
                     // It was refused all this time.
