@@ -236,6 +236,16 @@ mod tests {
         assert!(Credentials::new(&[], Vec::new()).unwrap().is_none());
     }
 
+    #[tokio::test]
+    async fn hashes_of_every_tool_are_known() {
+        for prefix in ["$2a$", "$2b$", "$2y$"] {
+            let hash = bcrypt::hash("right", 4).unwrap().replace("$2b$", prefix);
+            let credentials = Credentials::new(&[("ann".to_owned(), hash)], Vec::new()).unwrap().unwrap();
+            assert!(admits(&credentials, &basic("ann", "right")).await, "{prefix}");
+            assert!(!admits(&credentials, &basic("ann", "wrong")).await, "{prefix}");
+        }
+    }
+
     #[test]
     fn files_of_tokens() {
         assert_eq!(tokens(TOKEN.as_bytes()).unwrap(), [hash_of(TOKEN.as_bytes())]);
