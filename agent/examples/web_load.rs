@@ -110,6 +110,6 @@ fn main() -> Result<()> {
         println!("listening on http://{address}/");
         tokio::spawn(load(Arc::clone(&agent), options.services, options.per_minute));
         let web = Web::new(agent, address);
-        http::serve_routes(listener, Router::new(), web, std::future::pending()).await
+        http::serve_routes(listener, Router::new(), web, http::Door::open(), std::future::pending()).await
     })
 }

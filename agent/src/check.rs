@@ -6,7 +6,7 @@ mod host;
 mod privilege;
 mod report;
 
-use crate::probe::ProbeReport;
+use crate::{config::Config, export::http, probe::ProbeReport, webconfig::Current};
 
 pub use host::Host;
 pub use privilege::Privilege;
@@ -19,6 +19,35 @@ pub struct Tried {
     pub probes: Result<Vec<ProbeReport>, String>,
     /// What the GPU library says of itself (driver, number of GPUs), or why there is none.
     pub nvml: Result<String, String>,
+    /// Whom the agent would serve.
+    pub served: Finding,
+}
+
+/// Whom an agent with this configuration would serve.
+pub fn served(config: &Config) -> Finding {
+    const NAME: &str = "served";
+    let (address, file) = (config.listen, config.web.config_file.as_deref());
+    let rules = match Current::open(file) {
+        Ok(current) => current.rules(),
+        // The agent would not start, and kernel programs have no part in it.
+        Err(error) => {
+            return Finding::missing(NAME, error.to_string()).required().next("put the web configuration right");
+        }
+    };
+    let exposed = http::exposure(address, &rules);
+    let scheme = if rules.tls.is_some() { "https" } else { "http" };
+    match exposed {
+        None if address.ip().is_loopback() => {
+            Finding::ok(NAME, format!("{scheme}://{address}, which only this host reaches"))
+        }
+        None => Finding::ok(NAME, format!("{scheme}://{address}, to those only whom {} lets in", shown(file))),
+        Some(exposed) => Finding::degraded(NAME, format!("{scheme}://{address}, {exposed}"))
+            .next("let a web configuration say who may ask (--web-config FILE), or let a firewall"),
+    }
+}
+
+fn shown(file: Option<&std::path::Path>) -> String {
+    file.map(|file| file.display().to_string()).unwrap_or_default()
 }
 
 /// Why the kernel loads nothing here and what to do about it, as far as the host tells.
@@ -44,6 +73,7 @@ pub fn check(host: &Host, tried: &Tried) -> Report {
             "on a host without NVIDIA GPUs there is nothing to do; else pass --nvml-lib PATH to `inferscope run`",
         ),
     });
+    findings.push(tried.served.clone());
     Report::new(findings, tried.probes.as_deref().unwrap_or_default())
 }
 
@@ -71,7 +101,8 @@ mod tests {
     }
 
     fn check_with(probes: Result<Vec<ProbeReport>, String>) -> Report {
-        check(&Host::empty_for_tests(), &Tried { probes, nvml: Err("no library".to_owned()) })
+        let served = served(&Config::default());
+        check(&Host::empty_for_tests(), &Tried { probes, nvml: Err("no library".to_owned()), served })
     }
 
     #[test]
@@ -87,6 +118,29 @@ mod tests {
         assert!(can_run(Ok(vec![report("syscall", true, Some("raw_tp:sys_enter")), report("block", false, None)])));
         assert!(!can_run(Ok(vec![report("syscall", true, None)])));
         assert!(!can_run(Err("not root".to_owned())));
+    }
+
+    #[test]
+    fn who_serves_everyone_is_told() {
+        let at = |listen: &str| served(&Config { listen: listen.parse().unwrap(), ..Config::default() });
+        assert_eq!(at("127.0.0.1:9770").status, Status::Ok);
+        assert_eq!(at("[::1]:9770").status, Status::Ok);
+        let open = at("[::]:9770");
+        assert_eq!(open.status, Status::Degraded);
+        assert!(open.detail.contains("without TLS and without credentials"), "{}", open.detail);
+        let mut config = Config { listen: "0.0.0.0:9770".parse().unwrap(), ..Config::default() };
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("web.yml");
+        std::fs::write(&file, format!("bearer_token_hashes: ['{}']\n", "0f".repeat(32))).unwrap();
+        config.web.config_file = Some(file.clone());
+        assert!(served(&config).detail.contains("pass in clear text"), "{}", served(&config).detail);
+        std::fs::write(&file, "bearer_tokn_file: x\n").unwrap();
+        let wrong = served(&config);
+        assert!(
+            wrong.blocks() && wrong.detail.contains("web.yml:1: unknown key `bearer_tokn_file`"),
+            "{}",
+            wrong.detail
+        );
     }
 
     #[test]

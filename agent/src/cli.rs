@@ -78,6 +78,9 @@ pub struct RunArgs {
     /// Send spans, metrics and log records to this OTLP collector, such as http://127.0.0.1:4318
     #[arg(long, value_name = "URL", value_parser = endpoint)]
     pub otlp: Option<String>,
+    /// TLS, client certificates, users and tokens of what is served: a web configuration file (YAML)
+    #[arg(long, value_name = "FILE")]
+    pub web_config: Option<PathBuf>,
     /// NVIDIA's management library, if it is not in a usual place
     #[arg(long, value_name = "PATH")]
     pub nvml_lib: Option<PathBuf>,
@@ -94,6 +97,15 @@ pub struct CheckArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Where `run` would serve
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address)]
+    pub listen: Option<SocketAddr>,
+    /// Configuration file (TOML) that `run` would get
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Web configuration file (YAML) that `run` would get
+    #[arg(long, value_name = "FILE")]
+    pub web_config: Option<PathBuf>,
     /// BTF of the running kernel, if /sys/kernel/btf/vmlinux is missing
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
@@ -176,6 +188,8 @@ pub struct TopArgs {
     /// The agent to ask
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9770")]
     pub url: String,
+    #[command(flatten)]
+    pub access: AccessArgs,
     /// How often to ask
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     pub interval: Duration,
@@ -185,6 +199,32 @@ pub struct TopArgs {
     /// Print one plain table and end
     #[arg(long)]
     pub once: bool,
+}
+
+/// How `top` gets into an agent with a web configuration. Secrets come from files.
+#[derive(Clone, Debug, Default, Args)]
+pub struct AccessArgs {
+    /// Certificates (PEM) that the agent's must come from [default: those of the system]
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// The name in the agent's certificate, if it is not that of the URL
+    #[arg(long, value_name = "NAME")]
+    pub server_name: Option<String>,
+    /// Certificate (PEM) to show to the agent
+    #[arg(long, value_name = "FILE", requires = "key_file")]
+    pub cert_file: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    pub key_file: Option<PathBuf>,
+    /// A bearer token, in the first line
+    #[arg(long, value_name = "FILE", conflicts_with = "user")]
+    pub token_file: Option<PathBuf>,
+    /// A user of the agent
+    #[arg(long, value_name = "NAME", requires = "password_file")]
+    pub user: Option<String>,
+    /// The user's password, in the first line
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
 }
 
 /// The shortest time that an option takes: less makes an agent that is asked all the time.
@@ -231,11 +271,26 @@ impl RunArgs {
             btf: self.btf.clone(),
             nvml_library: self.nvml_lib.clone(),
             otlp_endpoint: self.otlp.clone(),
+            web_config: self.web_config.clone(),
             pids: self.pids.clone(),
             keep_privileges: self.keep_privileges,
             log_level: log.level(),
         };
         Config::load(self.config.as_deref(), &overrides)
+    }
+}
+
+impl CheckArgs {
+    /// What [`RunArgs::config`] makes of the same arguments.
+    pub fn config(&self, log: &LogArgs) -> Result<Config, ConfigError> {
+        let run = RunArgs {
+            listen: self.listen,
+            config: self.config.clone(),
+            web_config: self.web_config.clone(),
+            btf: self.btf.clone(),
+            ..RunArgs::default()
+        };
+        run.config(log)
     }
 }
 

@@ -84,13 +84,13 @@ fn gpus(options: NvmlOptions) -> std::sync::Arc<GpuSnapshot> {
 }
 
 /// `inferscope check`: exit code 0 if the main job can run.
-pub fn check(args: &CheckArgs) -> Result<ExitCode> {
+pub fn check(args: &CheckArgs, config: &Config) -> Result<ExitCode> {
     // Advice to run this very command is of no use here.
     let reason = |error: anyhow::Error| {
         words(error.chain().map(ToString::to_string).filter(|cause| !cause.contains("`inferscope check`")))
     };
-    let probes = run::try_probes(args.btf.as_deref()).map_err(reason);
-    let gpus = gpus(NvmlOptions::default());
+    let probes = run::try_probes(config.btf.as_deref()).map_err(reason);
+    let gpus = gpus(run::nvml_options(config));
     let nvml = match &gpus.health {
         NvmlHealth::Ok => {
             Ok(format!("driver {}, {} GPU(s)", gpus.driver_version.as_deref().unwrap_or("unknown"), gpus.devices.len()))
@@ -98,7 +98,8 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode> {
         NvmlHealth::Absent { reason } => Err(reason.to_string()),
         other => Err(other.word().to_owned()),
     };
-    let report = check::check(&Host::new(args.btf.clone()), &Tried { probes, nvml });
+    let served = check::served(config);
+    let report = check::check(&Host::new(config.btf.clone()), &Tried { probes, nvml, served });
     let mut out = io::stdout().lock();
     if args.json { report.write_json(&mut out) } else { report.write_words(&mut out) }?;
     Ok(ExitCode::from(report.exit_code()))

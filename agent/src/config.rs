@@ -9,6 +9,7 @@ mod kubernetes;
 mod otlp;
 mod privacy;
 mod problem;
+mod web;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -22,7 +23,8 @@ pub use keys::{KEYS, Key, Kind};
 pub use kubernetes::Kubernetes;
 pub use otlp::{Headers, Otlp, OtlpProtocol, is_endpoint};
 pub use privacy::Privacy;
-pub use problem::Problem;
+pub use problem::{Problem, list as list_problems};
+pub use web::Web;
 
 use crate::{custom as metrics_custom, discover::Rules};
 
@@ -46,6 +48,7 @@ pub struct Config {
     pub otlp: Otlp,
     pub kubernetes: Kubernetes,
     pub privacy: Privacy,
+    pub web: Web,
     pub process: Process,
     pub log: Log,
 }
@@ -146,6 +149,7 @@ pub struct Overrides {
     pub btf: Option<PathBuf>,
     pub nvml_library: Option<PathBuf>,
     pub otlp_endpoint: Option<String>,
+    pub web_config: Option<PathBuf>,
     /// Added to those of the file.
     pub pids: Vec<u32>,
     pub keep_privileges: bool,
@@ -177,6 +181,7 @@ impl Default for Config {
             otlp: Otlp::default(),
             kubernetes: Kubernetes::default(),
             privacy: Privacy::default(),
+            web: Web::default(),
             process: Process::default(),
             log: Log::default(),
         }
@@ -248,13 +253,23 @@ impl Config {
     }
 
     fn apply(&mut self, overrides: &Overrides) {
-        let Overrides { listen, records, btf, nvml_library, otlp_endpoint, pids, keep_privileges, log_level } =
-            overrides.clone();
+        let Overrides {
+            listen,
+            records,
+            btf,
+            nvml_library,
+            otlp_endpoint,
+            web_config,
+            pids,
+            keep_privileges,
+            log_level,
+        } = overrides.clone();
         self.listen = listen.unwrap_or(self.listen);
         self.records = records.or(self.records.take());
         self.btf = btf.or(self.btf.take());
         self.nvml.library = nvml_library.or(self.nvml.library.take());
         self.otlp.endpoint = otlp_endpoint.or(self.otlp.endpoint.take());
+        self.web.config_file = web_config.or(self.web.config_file.take());
         self.process.drop_privileges &= !keep_privileges;
         self.log.level = log_level.unwrap_or(self.log.level);
         for pid in pids {

@@ -31,3 +31,4 @@ pub mod session;
 pub mod shared;
 pub mod tasks;
 pub mod top;
+pub mod webconfig;

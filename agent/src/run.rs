@@ -51,6 +51,7 @@ use crate::{
     session::{Limits, Sessions},
     shared::Live,
     tasks::{Signals, Tasks, supervised, until_end},
+    webconfig::Current,
 };
 
 pub use programs::try_probes;
@@ -137,6 +138,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let stacks_hz = profile.as_ref().map_or(0, |feed| feed.frequency_hz);
     let began = Instant::now();
     privacy::forbid_dumps();
+    let door = http::Door { current: Current::open(config.web.config_file.as_deref())?, counts: Arc::default() };
     let mut discovery = Discovery::new(config.discover.clone());
     let found = first_finds(config, &mut discovery)?;
     let out = config.records.as_deref().map(jsonl::open).transpose()?;
@@ -171,6 +173,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         history: Arc::new(History::new(config.limits.services as usize)),
         records_lost: records.as_ref().map(Records::lost),
         otlp: exporter.as_ref().map(otlp::Exporter::counts),
+        door,
         // Its end is told in inferscope_nvml_up and nothing else needs it: it holds no guard.
         nvml: config.nvml.enabled.then(|| Arc::new(nvml::spawn(nvml_options(config)))),
         identities: identities.clone(),
@@ -254,7 +257,12 @@ async fn serve(args: &RunArgs, log: &LogArgs, mut config: Config) -> Result<()> 
     let mut signals = Signals::new()?;
     let (tasks, mut ended) = supervised();
     let mut running = start(&config, &tasks, Hears::default())?;
-    tracing::info!("listening on http://{address}/, metrics at /metrics");
+    let rules = running.sources.door.current.rules();
+    let scheme = if rules.tls.is_some() { "https" } else { "http" };
+    tracing::info!("listening on {scheme}://{address}/, metrics at /metrics");
+    if let Some(exposed) = http::exposure(address, &rules) {
+        tracing::warn!("{address} is no loopback address, and is served {exposed}; see --web-config");
+    }
     let (stop_server, stopped) = oneshot::channel::<()>();
     let mut server = tokio::spawn(http::serve(listener, Arc::clone(&running.sources), async {
         let _ = stopped.await;
@@ -272,6 +280,8 @@ async fn serve(args: &RunArgs, log: &LogArgs, mut config: Config) -> Result<()> 
 
 /// SIGHUP: takes over what can change while running and names what cannot.
 fn reload(args: &RunArgs, log: &LogArgs, config: &mut Config, running: &Running) {
+    // It says itself what it found.
+    running.sources.door.current.look();
     let new = match args.config(log) {
         Ok(new) => new,
         Err(error) => {

@@ -2,6 +2,7 @@
 //! One thread scrapes; this one draws. Both end with the other.
 #![forbid(unsafe_code)]
 
+mod access;
 mod history;
 mod live;
 mod plain;
@@ -23,6 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::TopArgs;
 use crate::export::metrics;
 
+pub use access::Access;
 pub use history::{History, run_queue_ratio};
 pub use plain::write_table;
 pub use row::Row;
@@ -36,7 +38,8 @@ type Scraped = (Instant, Result<Snapshot, ScrapeError>);
 /// Shows the table until the user ends it, or once. Errors: an address that is none, an agent that does not answer
 /// (with `--once`), a terminal that fails.
 pub fn run(args: &TopArgs) -> Result<()> {
-    let target = Target::parse(&args.url)?;
+    let mut target = Target::parse(&args.url)?;
+    target.access = Access::new(&args.access, target.is_secure())?;
     if args.once {
         return once(&target, args.interval);
     }

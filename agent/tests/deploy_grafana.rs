@@ -19,6 +19,9 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("inferscope_kubernetes_up", "only in a cluster"),
     ("inferscope_kubernetes_pods", "only in a cluster"),
     ("inferscope_kubernetes_errors_total", "only in a cluster"),
+    ("inferscope_web_config_reloads_total", "only with a web configuration, which the agent of that test has not"),
+    ("inferscope_web_config_stale", "only with a web configuration; an alert tells"),
+    ("inferscope_web_certificate_expires_timestamp_seconds", "only with TLS; an alert tells"),
 ];
 
 /// Label values that queries may name; the exporters have them in their code.

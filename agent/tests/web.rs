@@ -58,7 +58,9 @@ impl Served {
                 let address = listener.local_addr().expect("served");
                 sender.send(address).expect("served");
                 let web = Web::new(served, address);
-                http::serve_routes(listener, Router::new(), web, std::future::pending()).await.expect("served");
+                http::serve_routes(listener, Router::new(), web, http::Door::open(), std::future::pending())
+                    .await
+                    .expect("served");
             });
         });
         Self { agent, address: receiver.recv().expect("served") }

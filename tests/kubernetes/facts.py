@@ -10,6 +10,7 @@ from chart import VALUES, equal, expect, only
 CAPABILITIES = {
     "default": ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH"],
     "minimal": ["BPF", "PERFMON", "SYS_PTRACE"],
+    "mutual-tls": ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH"],
     "old-kernel": ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH", "SYS_RESOURCE"],
     "everything": ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH", "SYS_RESOURCE", "SYSLOG"],
     "gpu-operator": None,
@@ -94,7 +95,8 @@ def ports(documents, values):
     equal(listen, [f"--listen={address}:{port['containerPort']}"], "the arguments of listening")
     scheme = "HTTPS" if values == "everything" else "HTTP"
     for probe, path in (("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
-        if values == "minimal":
+        # The kubelet has no client certificate.
+        if values in ("minimal", "mutual-tls"):
             equal(agent[probe]["tcpSocket"], {"port": "metrics"}, probe)
         else:
             equal(agent[probe]["httpGet"], {"path": path, "port": "metrics", "scheme": scheme}, probe)
@@ -166,10 +168,43 @@ def configuration(documents, values):
         wanted["kubernetes"] = {"pod_labels": said["kubernetes"]["podLabels"]}
         wanted["web"] = {"config_file": "/etc/inferscope/web/web.yml"}
         wanted["nvml"]["library"] = said["nvidia"]["library"]
+    if values == "mutual-tls":
+        wanted["web"] = {"config_file": "/etc/inferscope/web/web.yml"}
     if values == "minimal":
         wanted["kubernetes"] = {"enabled": False}
         wanted["web"] = {"config_file": "/etc/inferscope/web/web.yml"}
     equal(ordered(found), ordered(wanted), "the configuration")
+
+
+def web_configuration(documents, values):
+    """The agent gets the web configuration as it is, and every file that it names is mounted and follows its Secret."""
+    said = (yaml.safe_load((VALUES / f"{values}.yaml").read_text()) or {}).get("web", {})
+    volumes = {volume["name"]: volume for volume in template(documents)["spec"]["volumes"]}
+    mounts = {mount["name"]: mount for mount in container(documents)["volumeMounts"]}
+    if "config" not in said:
+        equal("web" in volumes, "existingSecret" in said, "whether there is a volume for it")
+        return
+    secret = volumes["web"]["secret"]["secretName"]
+    found = yaml.safe_load(documents["Secret", secret]["stringData"]["web.yml"])
+    equal(ordered(found), ordered(said["config"]), "the web configuration")
+    for path in files_of(found):
+        folder, _, name = path.rpartition("/")
+        (mount,) = [mount for mount in mounts.values() if mount["mountPath"] == folder]
+        expect("subPath" not in mount, f"{path} would not follow its Secret")
+        items = volumes[mount["name"]]["secret"].get("items")
+        expect(items is None or {"key": name, "path": name} in items, f"{path} is not in {folder}")
+    monitors = [one for (kind, _), one in documents.items() if kind in ("PodMonitor", "ServiceMonitor")]
+    for monitor in monitors:
+        (endpoint,) = monitor["spec"].get("podMetricsEndpoints") or monitor["spec"]["endpoints"]
+        equal(endpoint["scheme"], "https" if "tls_server_config" in found else "http", "the scheme of scrapes")
+        wanted = {"credentials": {"name": said["tokenSecret"], "key": "token"}}
+        equal(ordered(endpoint["authorization"]), ordered(wanted), "the authorization of scrapes")
+    equal(len(monitors), 1, "the number of monitors")
+
+
+def files_of(web):
+    for section in (web, web.get("tls_server_config", {})):
+        yield from (value for key, value in section.items() if key.endswith("_file"))
 
 
 def config_files(documents):

@@ -41,6 +41,9 @@ WRONG = [
     (["--set", "prometheusRule.enabled=true,prometheusRule.disabledAlerts={InferscopeNone}"], "InferscopeNone"),
     (["--set", "podMonitor.enabled=true,serviceMonitor.enabled=true"], "serviceMonitor.enabled"),
     (["--set", "web.config.a=b,web.existingSecret=c"], "web.existingSecret"),
+    (["--set", "web.config.tls_server_config.cert_file=a"], "web.scheme"),
+    (["--set", "web.config.bearer_token_file=a,web.scheme=HTTPS"], "web.scheme"),
+    (["--set", "web.tokenSecret=Token_1"], "web.tokenSecret"),
     (["--kube-version", "1.27.9"], "1.28"),
 ]
 

@@ -33,6 +33,25 @@ fn arguments_become_a_configuration() {
 }
 
 #[test]
+fn who_may_ask_and_as_whom() {
+    let cli = parse("inferscope run --web-config /etc/web.yml").unwrap();
+    let Command::Run(run) = &cli.command else { panic!("{cli:?}") };
+    assert_eq!(run.config(&cli.log).unwrap().web.config_file.as_deref(), Some("/etc/web.yml".as_ref()));
+    let cli = parse("inferscope check --listen [::]:1 --web-config w").unwrap();
+    let Command::Check(check) = &cli.command else { panic!("{cli:?}") };
+    let config = check.config(&cli.log).unwrap();
+    assert_eq!((config.listen.port(), config.web.config_file.as_deref()), (1, Some("w".as_ref())));
+    for good in ["--ca-file c --token-file t", "--user u --password-file p", "--cert-file c --key-file k"] {
+        assert!(parse(&format!("inferscope top {good}")).is_ok(), "{good}");
+    }
+    for bad in
+        ["--user u", "--password-file p", "--cert-file c", "--key-file k", "--user u --password-file p --token-file t"]
+    {
+        assert!(parse(&format!("inferscope top {bad}")).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn attach_takes_several_processes_and_a_format() {
     let attach = |tail: &str| match parse(&format!("inferscope attach {tail}")).unwrap().command {
         Command::Attach(attach) => attach,

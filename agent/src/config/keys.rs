@@ -146,6 +146,7 @@ pub const KEYS: &[Key] = &[
     live("privacy.total_bytes", number(1 << 20, 1 << 30)),
     live("privacy.max_chars", number(16, 1 << 20)),
     live("privacy.key_interval", Kind::Duration { least_ms: 60_000, most_ms: 366 * 24 * 3_600_000 }),
+    fixed("web.config_file", Kind::Text),
     fixed("process.drop_privileges", Kind::Bool),
     fixed("log.level", Kind::OneOf(&["error", "warn", "info", "debug", "trace"])),
     fixed("log.format", Kind::OneOf(&["text", "json"])),

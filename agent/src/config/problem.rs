@@ -52,7 +52,7 @@ pub(super) fn of_items(text: &str, section: &str, list: &str, wrong: Vec<(usize,
 }
 
 /// The problems as lines `FILE:LINE: sentence`.
-pub(super) fn list(path: &Path, problems: &[Problem]) -> String {
+pub fn list(path: &Path, problems: &[Problem]) -> String {
     let mut lines = String::new();
     for (at, problem) in problems.iter().enumerate() {
         let end = if at + 1 < problems.len() { "\n" } else { "" };

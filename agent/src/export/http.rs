@@ -1,11 +1,13 @@
 //! The HTTP server: `/metrics`, `/healthz`, `/readyz` here; the page at `/` with `/page/*`, and `/api/v1/*` in `web`.
-//! Reads only; nothing here changes anything.
+//! Reads only; nothing here changes anything. Whom it answers is the web configuration's affair.
 
-use std::{
-    future::{Future, IntoFuture},
-    net::SocketAddr,
-    sync::Arc,
-};
+mod counts;
+mod gate;
+mod listen;
+mod places;
+mod tls;
+
+use std::{future::Future, net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result};
 use axum::{
@@ -18,6 +20,10 @@ use axum::{
 use tokio::net::TcpListener;
 
 use super::{prometheus::Sources, web::Web};
+use crate::webconfig::Rules;
+
+pub use counts::{Counts, Reason, web_config};
+pub use listen::Door;
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -28,6 +34,11 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
     })
 }
 
+/// What an operator should know of an address and the rules for it; None if nobody is let in who should not be.
+pub fn exposure(address: SocketAddr, rules: &Rules) -> Option<&'static str> {
+    if address.ip().is_loopback() { None } else { rules.exposes() }
+}
+
 /// Serves until `stop` is done.
 pub async fn serve(
     listener: TcpListener,
@@ -35,12 +46,13 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
     let web = Web::new(sources.clone(), listener.local_addr()?);
+    let door = sources.door.clone();
     let routes = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(sources);
-    serve_routes(listener, routes, web, stop).await
+    serve_routes(listener, routes, web, door, stop).await
 }
 
 /// The same with other routes beside those of the page and the API.
@@ -48,13 +60,12 @@ pub async fn serve_routes(
     listener: TcpListener,
     routes: Router,
     web: Arc<Web>,
+    door: Door,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
     let app = routes.merge(Arc::clone(&web).router());
     tokio::select! {
-        ended = axum::serve(listener, app).with_graceful_shutdown(stop).into_future() => {
-            ended.context("the HTTP server ended")
-        }
+        ended = listen::serve(listener, app, door, stop) => ended,
         never = web.sample() => match never {},
     }
 }

@@ -12,8 +12,8 @@ use ::prometheus::{Encoder, TextEncoder, proto::MetricFamily};
 use anyhow::Result;
 
 use super::{
-    cgroup, family::Family, flights, gpu, identity, kernel, metrics, otlp, own, process, requests::RequestMetrics,
-    web::History,
+    cgroup, family::Family, flights, gpu, http, identity, kernel, metrics, otlp, own, process,
+    requests::RequestMetrics, web::History,
 };
 use crate::{
     clock::monotonic_ns,
@@ -38,6 +38,8 @@ pub struct Sources {
     pub history: Arc<History>,
     pub records_lost: Option<Arc<AtomicU64>>,
     pub otlp: Option<Arc<otlp::Counts>>,
+    /// Whom the HTTP server lets in.
+    pub door: http::Door,
     pub nvml: Option<Arc<NvmlHandle>>,
     /// Who containers are; none outside Kubernetes.
     pub identities: Option<Identities>,
@@ -98,6 +100,8 @@ impl Sources {
         families.extend(self.own_families());
         families.extend(own::families(proc.own.as_ref(), self.started));
         families.extend(self.otlp.iter().flat_map(|otlp| otlp.families()));
+        families.extend(self.door.counts.family());
+        families.extend(http::web_config(&self.door.current));
         families.sort_by(|a, b| a.name().cmp(b.name()));
         families
     }

@@ -30,10 +30,11 @@ use tokio::sync::Semaphore;
 
 use crate::clock::{monotonic_ns, unix_offset_ns};
 use answers::{Figure, Overview, Requests, Services};
-use guard::{Refusal, json};
+use guard::json;
 use query::Query;
 use sampler::Pulse;
 
+pub use guard::Refusal;
 pub use history::{Held, History, RECENT};
 pub use source::Source;
 

@@ -61,11 +61,20 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and .Values.web.config .Values.web.existingSecret }}
 {{- fail "web.config and web.existingSecret are both set: take one of them" }}
 {{- end }}
+{{- if and .Values.web.config (ne (hasKey .Values.web.config "tls_server_config") (eq .Values.web.scheme "HTTPS")) }}
+{{- fail "web.scheme must be HTTPS if web.config has tls_server_config, and HTTP if not" }}
+{{- end }}
 {{- if .Values.web.config }}
 {{- include "inferscope.fullname" . }}-web
 {{- else }}
 {{- .Values.web.existingSecret }}
 {{- end }}
+{{- end }}
+
+{{/* Whether probes can only see if the port is open: the kubelet has no client certificate. */}}
+{{- define "inferscope.probesTcp" -}}
+{{- $tls := default dict .Values.web.config.tls_server_config }}
+{{- if or .Values.probes.tcp (hasPrefix "Require" (default "" $tls.client_auth_type)) }}yes{{ end }}
 {{- end }}
 
 {{/* AppArmor is a field of the container from 1.30 on, an annotation of the pod before. */}}

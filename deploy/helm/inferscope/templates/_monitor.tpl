@@ -43,9 +43,14 @@ selector:
   tlsConfig:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with $monitor.authorization }}
+  {{- if $monitor.authorization }}
   authorization:
-    {{- toYaml . | nindent 4 }}
+    {{- toYaml $monitor.authorization | nindent 4 }}
+  {{- else if $root.Values.web.tokenSecret }}
+  authorization:
+    credentials:
+      name: {{ $root.Values.web.tokenSecret }}
+      key: token
   {{- end }}
   relabelings:
     # The target is the agent of a node. Those of its own pod must not stand on series that have none, such as GPUs'.

@@ -2,7 +2,7 @@
 
 {{- define "inferscope.probe" -}}
 {{- $root := index . 0 }}
-{{- if $root.Values.probes.tcp -}}
+{{- if include "inferscope.probesTcp" $root -}}
 tcpSocket:
   port: metrics
 {{- else -}}
@@ -26,6 +26,11 @@ httpGet:
 {{- if .Values.web.tlsSecret }}
 - name: tls
   mountPath: /etc/inferscope/tls
+  readOnly: true
+{{- end }}
+{{- if .Values.web.tokenSecret }}
+- name: token
+  mountPath: /etc/inferscope/token
   readOnly: true
 {{- end }}
 {{- if .Values.cgroups.enabled }}
@@ -76,6 +81,13 @@ httpGet:
   secret:
     secretName: {{ . }}
     defaultMode: 0400
+{{- end }}
+{{- with .Values.web.tokenSecret }}
+- name: token
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0400
+    items: [{key: token, path: token}]
 {{- end }}
 {{- if .Values.cgroups.enabled }}
 - name: cgroup
