@@ -11,6 +11,7 @@ mod engine;
 mod judge;
 mod model;
 mod names;
+mod namespace;
 mod pattern;
 mod process;
 mod rules;
@@ -67,6 +68,7 @@ pub struct Discovery {
     given: FxHashMap<u32, u64>,
     names: names::Names,
     looked: candidates::Looked,
+    sockets: sockets::Sockets,
 }
 
 /// Why a process cannot be watched.
@@ -95,6 +97,7 @@ impl Discovery {
             given: FxHashMap::default(),
             names: names::Names::default(),
             looked: candidates::Looked::default(),
+            sockets: sockets::Sockets::default(),
         };
         discovery.meet_given();
         discovery

@@ -34,8 +34,19 @@ pub fn ensure(set: &Set, dir: &Path) -> Result<()> {
     if !dir.join("bin/pip").exists() {
         step::run("python -m venv", "5 seconds", Command::new(python).args(["-m", "venv", "--clear"]).arg(dir))?;
     }
-    let mut pip = Command::new(dir.join("bin/pip"));
-    pip.args(["install", "--require-hashes", "--no-deps", "--only-binary", ":all:", "--no-input", "--requirement"]);
+    // Not bin/pip, whose first line has the folder that it was made in: a checkout may have been moved.
+    let mut pip = Command::new(dir.join("bin/python"));
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--require-hashes",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--no-input",
+        "--requirement",
+    ]);
     step::run(&format!("pip install {}", set.name), set.expect, pip.arg(&pins))?;
     fs::write(stamp, set.pins).context("cannot note that the install is complete")
 }

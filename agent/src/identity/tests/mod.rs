@@ -3,7 +3,6 @@
 
 mod api;
 mod hardship;
-mod kubelet;
 mod pod_resources;
 
 use std::{
