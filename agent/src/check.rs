@@ -3,12 +3,14 @@
 #![forbid(unsafe_code)]
 
 mod host;
+mod kubernetes;
 mod privilege;
 mod report;
 
 use crate::probe::ProbeReport;
 
 pub use host::Host;
+pub use kubernetes::Pod;
 pub use privilege::Privilege;
 pub use report::{Finding, Report, Status};
 
@@ -19,6 +21,8 @@ pub struct Tried {
     pub probes: Result<Vec<ProbeReport>, String>,
     /// What the GPU library says of itself (driver, number of GPUs), or why there is none.
     pub nvml: Result<String, String>,
+    /// What the cluster answers, if this is a pod.
+    pub pod: Pod,
 }
 
 /// Why the kernel loads nothing here and what to do about it, as far as the host tells.
@@ -44,6 +48,7 @@ pub fn check(host: &Host, tried: &Tried) -> Report {
             "on a host without NVIDIA GPUs there is nothing to do; else pass --nvml-lib PATH to `inferscope run`",
         ),
     });
+    findings.extend(tried.pod.findings());
     Report::new(findings, tried.probes.as_deref().unwrap_or_default())
 }
 
@@ -71,7 +76,7 @@ mod tests {
     }
 
     fn check_with(probes: Result<Vec<ProbeReport>, String>) -> Report {
-        check(&Host::empty_for_tests(), &Tried { probes, nvml: Err("no library".to_owned()) })
+        check(&Host::empty_for_tests(), &Tried { probes, nvml: Err("no library".to_owned()), pod: Pod::No })
     }
 
     #[test]

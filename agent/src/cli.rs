@@ -97,6 +97,9 @@ pub struct CheckArgs {
     /// BTF of the running kernel, if /sys/kernel/btf/vmlinux is missing
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
+    /// Configuration file (TOML): where it says Kubernetes and the control groups are
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -236,6 +239,13 @@ impl RunArgs {
             log_level: log.level(),
         };
         Config::load(self.config.as_deref(), &overrides)
+    }
+}
+
+impl CheckArgs {
+    /// What [`RunArgs::config`] makes of the same file.
+    pub fn config(&self, log: &LogArgs) -> Result<Config, ConfigError> {
+        RunArgs { config: self.config.clone(), btf: self.btf.clone(), ..RunArgs::default() }.config(log)
     }
 }
 

@@ -12,9 +12,11 @@ use anyhow::{Result, bail};
 use crate::{
     check::{self, Host, Privilege, Tried},
     cli::CheckArgs,
-    config::{Config, Log, LogFormat, LogLevel},
+    config::{Config, Kubernetes, Log, LogFormat, LogLevel},
     discover::Discovery,
     export::output::{Out, write_within},
+    identity,
+    poll::cgroup,
     poll::nvml::{self, GpuSnapshot, NvmlHealth, NvmlOptions},
     ps, run,
 };
@@ -84,7 +86,7 @@ fn gpus(options: NvmlOptions) -> std::sync::Arc<GpuSnapshot> {
 }
 
 /// `inferscope check`: exit code 0 if the main job can run.
-pub fn check(args: &CheckArgs) -> Result<ExitCode> {
+pub fn check(args: &CheckArgs, config: &Config) -> Result<ExitCode> {
     // Advice to run this very command is of no use here.
     let reason = |error: anyhow::Error| {
         words(error.chain().map(ToString::to_string).filter(|cause| !cause.contains("`inferscope check`")))
@@ -98,10 +100,36 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode> {
         NvmlHealth::Absent { reason } => Err(reason.to_string()),
         other => Err(other.word().to_owned()),
     };
-    let report = check::check(&Host::new(args.btf.clone()), &Tried { probes, nvml });
+    let report = check::check(&Host::new(args.btf.clone()), &Tried { probes, nvml, pod: pod(config) });
     let mut out = io::stdout().lock();
     if args.json { report.write_json(&mut out) } else { report.write_words(&mut out) }?;
     Ok(ExitCode::from(report.exit_code()))
+}
+
+/// Asks the cluster, if this is a pod of one.
+fn pod(config: &Config) -> check::Pod {
+    if config.kubernetes.enabled == Some(false) {
+        return check::Pod::Off;
+    }
+    if std::env::var_os("KUBERNETES_SERVICE_HOST").is_none() {
+        return check::Pod::No;
+    }
+    // Wanted, so that what is missing is an error here.
+    let wanted = Kubernetes { enabled: Some(true), ..config.kubernetes.clone() };
+    let settings = match identity::Settings::of(&wanted, |name| std::env::var(name).ok()) {
+        Ok(Some(settings)) => settings,
+        Ok(None) => return check::Pod::No,
+        Err(error) => return check::Pod::Unsettled(in_words(&error)),
+    };
+    match identity::ask(&settings) {
+        Ok(answers) => check::Pod::Asked {
+            answers,
+            node: settings.node,
+            api: settings.api,
+            cgroups: config.cgroups.clone().unwrap_or_else(|| cgroup::HOSTS.into()),
+        },
+        Err(error) => check::Pod::Unsettled(error.to_string()),
+    }
 }
 
 /// `inferscope ps`: what `run` with the same configuration finds at its start.

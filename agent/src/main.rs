@@ -41,7 +41,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<ExitCode> {
             commands::may_watch()?;
             attach::attach(args, &cli.log)?;
         }
-        Command::Check(args) => return commands::check(args),
+        Command::Check(args) => return commands::check(args, &args.config(&cli.log)?),
         Command::Ps(args) => commands::ps(args.json, &args.config(&cli.log)?)?,
         Command::Top(args) => top::run(args)?,
         Command::Completions { shell } => completions(*shell, &mut io::stdout()),

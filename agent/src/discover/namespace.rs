@@ -175,7 +175,10 @@ mod tests {
     fn counts_of_sockets() {
         let text = "sockets: used 290\nTCP: inuse 5 orphan 0 tw 0 alloc 9 mem 3\nUDP: inuse 1 mem 0\n";
         assert_eq!((in_use(text, "TCP:"), in_use(text, "UDP:"), in_use(text, "TCP6:")), (Some(5), Some(1), None));
-        assert_eq!((in_use("TCP: used 5", "TCP:"), in_use("TCP: inuse", "TCP:"), in_use("", "TCP:")), (None, None, None));
+        assert_eq!(
+            (in_use("TCP: used 5", "TCP:"), in_use("TCP: inuse", "TCP:"), in_use("", "TCP:")),
+            (None, None, None)
+        );
         assert!(counts(Path::new("/proc"), std::process::id()).is_some());
         assert_eq!(counts(Path::new("/nonexistent"), 1), None);
     }

@@ -72,8 +72,10 @@ impl Sockets {
             return Vec::new();
         }
         let namespace = self.namespace(proc_root, pid, unix);
-        let mut found: Vec<(u64, &Listener)> =
-            open.into_iter().filter_map(|(descriptor, inode)| Some((descriptor, namespace.get(inode, unix)?))).collect();
+        let mut found: Vec<(u64, &Listener)> = open
+            .into_iter()
+            .filter_map(|(descriptor, inode)| Some((descriptor, namespace.get(inode, unix)?)))
+            .collect();
         found.sort_by_key(|(descriptor, _)| *descriptor);
         let mut listeners: Vec<Listener> = Vec::new();
         for (_, listener) in found {

@@ -12,6 +12,7 @@ mod kill9;
 mod load;
 mod lossless;
 mod memory;
+mod namespaces;
 mod requests;
 mod sched;
 mod sched_cost;
@@ -70,6 +71,7 @@ const BENCHES: &[Bench] = &[
     bench("lossless", "20,000 chunks/s without loss, and exact books beyond the limit", lossless::run),
     bench("memory", "resident memory: idle, busy, and after many processes and requests", memory::run),
     bench("identity", "what the names of pods cost: 500 containers, ten changes a second", identity::run),
+    bench("namespaces", "what looking at sockets costs with hundreds of network namespaces", namespaces::run),
     bench("start", "time until a process is watched", start::run),
     bench("kill9", "what a killed agent leaves behind", kill9::run),
 ];

@@ -15,11 +15,12 @@ mod servers;
 mod settings;
 mod stacks;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use crate::{build, paths, process};
+use crate::libtest::Counts;
+use crate::{build, paths, process, setup};
 use node::Node;
 
 /// From the chart to labelled series: the rendered pod and three servers as real containers, without a cluster
@@ -40,10 +41,7 @@ pub fn run(args: &Args) -> Result<()> {
     process::watch_signals();
     let binary = args.binary.clone().map_or_else(|| build::agent(false), Ok)?;
     let node = Node::start(&binary)?;
-    let shown = proof::cases(&node, |name, done| match done {
-        Ok(()) => println!("  ok       {name}"),
-        Err(error) => println!("  FAILED   {name}: {error:#}"),
-    });
+    let shown = proof::cases(&node, tell);
     proof::show(&node)?;
     if args.hold {
         hold(&node)?;
@@ -68,10 +66,24 @@ pub fn obstacle() -> Option<&'static str> {
     None
 }
 
+/// Fetches what comes from archives and registries.
+pub fn prepare() -> Result<()> {
+    debian::Debian::ensure()?;
+    setup::tools::kubernetes()?;
+    crate::servers::llama_files().map(drop)
+}
+
 /// The same as test cases.
-pub fn prove(binary: &std::path::Path, each: impl FnMut(&str, &Result<()>)) -> Result<crate::libtest::Counts> {
+pub fn prove(binary: &Path) -> Result<Counts> {
     let node = Node::start(binary)?;
-    Ok(proof::cases(&node, each))
+    Ok(proof::cases(&node, tell))
+}
+
+fn tell(name: &str, done: &Result<()>) {
+    match done {
+        Ok(()) => println!("  ok       {name}"),
+        Err(error) => println!("  FAILED   {name}: {error:#}"),
+    }
 }
 
 fn hold(node: &Node) -> Result<()> {

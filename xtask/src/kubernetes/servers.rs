@@ -3,7 +3,6 @@
 //! which only their own network namespace has.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -84,17 +83,20 @@ pub struct Server {
     pub kind: Kind,
     pub running: Running,
     netns: PathBuf,
+    /// After the container: its mount goes with it.
+    root: Overlay,
 }
 
 impl Server {
     /// Starts it in the network namespace NETNS and waits until it answers there.
     pub fn start(kind: Kind, runtime: &Runtime, debian: &Debian, netns: PathBuf) -> Result<Self> {
         let root = root(kind, debian)?;
-        let settings = settings(kind, debian, root.clone(), netns.clone())?;
-        let server = Self { kind, running: runtime.run(kind.pod(), &settings)?, netns };
+        let settings = settings(kind, debian, root.merged.clone(), netns.clone())?;
+        let running = runtime.run(kind.pod(), &settings)?;
+        let server = Self { kind, running, netns, root };
         server.wait()?;
         if kind == Kind::Deleted {
-            fs::remove_file(root.join(debian.python.trim_start_matches('/')))?;
+            fs::remove_file(server.root.merged.join(debian.python.trim_start_matches('/')))?;
             let exe = fs::read_link(format!("/proc/{}/exe", server.running.pid))?;
             ensure!(exe.to_string_lossy().ends_with(" (deleted)"), "{} is still there", exe.display());
         }
@@ -143,18 +145,45 @@ pub fn inside<T: Send>(netns: &Path, work: impl FnOnce() -> Result<T> + Send) ->
     })
 }
 
-/// A root of the server's own: hard links to Debian's, and of Python's servers the module that they run.
-fn root(kind: Kind, debian: &Debian) -> Result<PathBuf> {
-    // runc takes no path with a link in it.
-    let root = paths::cache("kubernetes/roots")?.canonicalize()?.join(kind.pod());
-    if root.exists() {
-        fs::remove_dir_all(&root).with_context(|| format!("cannot remove {}", root.display()))?;
+/// A root file system as containerd makes it: the image below, what changes above.
+struct Overlay {
+    merged: PathBuf,
+}
+
+impl Overlay {
+    fn mount(name: &str, image: &Path) -> Result<Self> {
+        // runc takes no path with a link in it.
+        let home = paths::cache("kubernetes/roots")?.canonicalize()?.join(name);
+        let merged = home.join("merged");
+        // Of a run that was killed.
+        process::succeeds(Command::new("umount").arg(&merged));
+        if home.exists() {
+            fs::remove_dir_all(&home).with_context(|| format!("cannot remove {}", home.display()))?;
+        }
+        let [upper, work] = ["upper", "work"].map(|name| home.join(name));
+        for folder in [&upper, &work, &merged] {
+            fs::create_dir_all(folder)?;
+        }
+        let image = image.canonicalize()?;
+        let layers = format!("lowerdir={},upperdir={},workdir={}", image.display(), upper.display(), work.display());
+        process::output(Command::new("mount").args(["-t", "overlay", "overlay", "-o", &layers]).arg(&merged))?;
+        Ok(Self { merged })
     }
-    process::output(Command::new("cp").args(["-al", "--"]).arg(&debian.root).arg(&root))?;
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        process::succeeds(Command::new("umount").arg(&self.merged));
+    }
+}
+
+/// Debian's root, and of Python's servers the module that they run.
+fn root(kind: Kind, debian: &Debian) -> Result<Overlay> {
+    let root = Overlay::mount(kind.pod(), &debian.root)?;
     if kind == Kind::Llama {
         return Ok(root);
     }
-    let packages = root.join("usr/lib/python3/dist-packages");
+    let packages = root.merged.join("usr/lib/python3/dist-packages");
     for package in PACKAGES {
         fs::create_dir_all(packages.join(package))?;
         fs::write(packages.join(package).join("__init__.py"), "")?;
@@ -164,7 +193,6 @@ fn root(kind: Kind, debian: &Debian) -> Result<PathBuf> {
     fs::copy(source, packages.join("vllm/entrypoints/openai/api_server.py"))?;
     // Whoever the checkout belongs to: the server's user reads it.
     process::output(Command::new("chmod").args(["-R", "a+rX"]).arg(&packages))?;
-    fs::set_permissions(&root, fs::Permissions::from_mode(0o755))?;
     Ok(root)
 }
 

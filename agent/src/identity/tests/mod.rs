@@ -2,6 +2,7 @@
 //! as they should not.
 
 mod api;
+mod ask;
 mod hardship;
 mod pod_resources;
 
@@ -28,6 +29,7 @@ const EAGER: worker::Pace = worker::Pace {
         most: Duration::from_millis(40),
         answer: Duration::from_secs(5),
         watch: Duration::from_secs(60),
+        gather: Duration::ZERO,
     },
     pod_resources: resources::Pace {
         every: Duration::from_millis(50),
