@@ -111,7 +111,7 @@ fn pod(config: &Config) -> check::Pod {
     if config.kubernetes.enabled == Some(false) {
         return check::Pod::Off;
     }
-    if std::env::var_os("KUBERNETES_SERVICE_HOST").is_none() {
+    if std::env::var_os("KUBERNETES_SERVICE_HOST").is_none_or(|host| host.is_empty()) {
         return check::Pod::No;
     }
     // Wanted, so that what is missing is an error here.

@@ -152,7 +152,9 @@ pub fn run(args: &Args) -> Result<()> {
 /// Builds what is measured and what it is measured with.
 fn prepare(args: &Args) -> Result<Context> {
     setup::tools::peers()?;
-    let agent = build::agent(false)?;
+    // As for the live tests: another build, to hold one against the other.
+    let given = std::env::var_os("INFERSCOPE_BIN").map(std::path::PathBuf::from);
+    let agent = given.map_or_else(|| build::agent(false), Ok)?;
     cargo::programs(&["build", "--release", "--package", "support", "--bins"])?;
     support::locate::look_first_in(paths::target().join("release"));
     process::watch_signals();

@@ -5,6 +5,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::thread::CapabilitySet;
 use serde_json::Value;
 use support::metrics::Metrics;
 
@@ -62,9 +63,10 @@ fn confined(node: &Node) -> Result<()> {
     ensure!(field("NoNewPrivs:").as_deref() == Some("1"), "it may get privileges");
     ensure!(field("Seccomp:").as_deref() == Some("2"), "no seccomp filter");
     let bounding = u64::from_str_radix(&field("CapBnd:").context("no CapBnd")?, 16)?;
-    let wanted = node.settings.capabilities.len() as u32;
+    let number = |name: &String| CapabilitySet::from_name(name.strip_prefix("CAP_")?);
+    let wanted: CapabilitySet = node.settings.capabilities.iter().filter_map(number).collect();
     // The agent itself gives none of the bounding set back without CAP_SETPCAP.
-    ensure!(bounding.count_ones() == wanted, "a bounding set of {bounding:x}, {wanted} capabilities in the chart");
+    ensure!(CapabilitySet::from_bits_retain(bounding) == wanted, "bounded by {bounding:x}, the chart says {wanted:?}");
     let namespace = |of: &str, kind: &str| fs::read_link(format!("/proc/{of}/ns/{kind}"));
     let own = pid.to_string();
     ensure!(namespace(&own, "pid")? == namespace("self", "pid")?, "hostPID is true, and it is in another namespace");

@@ -13,8 +13,8 @@ const FILE: &str = "/dev/shm/stacks.svg";
 const SECONDS: &str = "3s";
 
 pub fn native(node: &Node) -> Result<()> {
-    // Libraries export these; of the program itself they lie in the folder that is mounted at /opt/llama.
-    named(node, Kind::Llama, &["ggml_", "llama_"])
+    // Of a library that lies beside the program, in a folder that only the container has there; most time goes there.
+    named(node, Kind::Llama, &["ggml_"])
 }
 
 pub fn python(node: &Node) -> Result<()> {
