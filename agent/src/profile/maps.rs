@@ -254,8 +254,14 @@ mod tests {
     fn an_executable_that_its_image_has_no_more_is_opened() {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("cat");
-        std::fs::copy("/bin/cat", &program).unwrap();
-        let mut child = Command::new(&program).stdin(Stdio::piped()).spawn().unwrap();
+        // By another process: a test that forks while this one had it open for writing would leave it busy.
+        assert!(Command::new("cp").arg("/bin/cat").arg(&program).status().unwrap().success());
+        let mut command = Command::new(&program);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // Its code is mapped a moment after it was started: once it answers, it is.
+        child.stdin.as_ref().unwrap().write_all(b"x\n").unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         std::fs::remove_file(&program).unwrap();
         let of_cat = |mapping: &Mapping| mapping.path.ends_with("/cat (deleted)");
         let mut mapping = mappings(child.id(), of_cat).unwrap().remove(0);
