@@ -149,8 +149,6 @@ fn counted(node: &Node) -> Result<()> {
                 ensure!(counted == sent, "{name} of {}: {counted} for {sent} requests", kind.pod());
             }
         }
-        let lost = metrics.count("inferscope_events_lost_total", &[]);
-        ensure!(lost == 0.0, "{lost} events were lost");
         Ok(())
     })
 }
