@@ -3,12 +3,14 @@
 #![forbid(unsafe_code)]
 
 mod host;
+mod kubernetes;
 mod privilege;
 mod report;
 
 use crate::{config::Config, export::http, probe::ProbeReport, webconfig::Current};
 
 pub use host::Host;
+pub use kubernetes::Pod;
 pub use privilege::Privilege;
 pub use report::{Finding, Report, Status};
 
@@ -21,6 +23,8 @@ pub struct Tried {
     pub nvml: Result<String, String>,
     /// Whom the agent would serve.
     pub served: Finding,
+    /// What the cluster answers, if this is a pod.
+    pub pod: Pod,
 }
 
 /// Whom an agent with this configuration would serve.
@@ -74,6 +78,7 @@ pub fn check(host: &Host, tried: &Tried) -> Report {
         ),
     });
     findings.push(tried.served.clone());
+    findings.extend(tried.pod.findings());
     Report::new(findings, tried.probes.as_deref().unwrap_or_default())
 }
 
@@ -102,7 +107,7 @@ mod tests {
 
     fn check_with(probes: Result<Vec<ProbeReport>, String>) -> Report {
         let served = served(&Config::default());
-        check(&Host::empty_for_tests(), &Tried { probes, nvml: Err("no library".to_owned()), served })
+        check(&Host::empty_for_tests(), &Tried { probes, nvml: Err("no library".to_owned()), served, pod: Pod::No })
     }
 
     #[test]

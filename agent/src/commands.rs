@@ -12,9 +12,11 @@ use anyhow::{Result, bail};
 use crate::{
     check::{self, Host, Privilege, Tried},
     cli::CheckArgs,
-    config::{Config, Log, LogFormat, LogLevel},
+    config::{Config, Kubernetes, Log, LogFormat, LogLevel},
     discover::Discovery,
     export::output::{Out, write_within},
+    identity,
+    poll::cgroup,
     poll::nvml::{self, GpuSnapshot, NvmlHealth, NvmlOptions},
     ps, run,
 };
@@ -99,10 +101,36 @@ pub fn check(args: &CheckArgs, config: &Config) -> Result<ExitCode> {
         other => Err(other.word().to_owned()),
     };
     let served = check::served(config);
-    let report = check::check(&Host::new(config.btf.clone()), &Tried { probes, nvml, served });
+    let report = check::check(&Host::new(config.btf.clone()), &Tried { probes, nvml, served, pod: pod(config) });
     let mut out = io::stdout().lock();
     if args.json { report.write_json(&mut out) } else { report.write_words(&mut out) }?;
     Ok(ExitCode::from(report.exit_code()))
+}
+
+/// Asks the cluster, if this is a pod of one.
+fn pod(config: &Config) -> check::Pod {
+    if config.kubernetes.enabled == Some(false) {
+        return check::Pod::Off;
+    }
+    if std::env::var_os("KUBERNETES_SERVICE_HOST").is_none_or(|host| host.is_empty()) {
+        return check::Pod::No;
+    }
+    // Wanted, so that what is missing is an error here.
+    let wanted = Kubernetes { enabled: Some(true), ..config.kubernetes.clone() };
+    let settings = match identity::Settings::of(&wanted, |name| std::env::var(name).ok()) {
+        Ok(Some(settings)) => settings,
+        Ok(None) => return check::Pod::No,
+        Err(error) => return check::Pod::Unsettled(in_words(&error)),
+    };
+    match identity::ask(&settings) {
+        Ok(answers) => check::Pod::Asked {
+            answers,
+            node: settings.node,
+            api: settings.api,
+            cgroups: config.cgroups.clone().unwrap_or_else(|| cgroup::HOSTS.into()),
+        },
+        Err(error) => check::Pod::Unsettled(error.to_string()),
+    }
 }
 
 /// `inferscope ps`: what `run` with the same configuration finds at its start.

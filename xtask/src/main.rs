@@ -8,6 +8,7 @@ mod cargo;
 mod demo;
 mod exit;
 mod http;
+mod kubernetes;
 mod libtest;
 mod package;
 mod paths;
@@ -38,6 +39,7 @@ enum Command {
     #[command(flatten)]
     Package(package::Command),
     Demo(demo::Args),
+    Kubernetes(kubernetes::Args),
     Test(test::Args),
     Bench(bench::Args),
     Tidy(tidy::Args),
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Build(args) => build::run(&args).map(|_| ()),
         Command::Package(command) => package::run(&command),
         Command::Demo(args) => demo::run(&args),
+        Command::Kubernetes(args) => kubernetes::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Tidy(args) => tidy::run(&args),

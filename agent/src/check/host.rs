@@ -41,6 +41,7 @@ impl Host {
             lockdown(self.sys_text("kernel/security/lockdown").as_deref()),
             privilege.programs(),
             privilege.other_processes(),
+            privilege.niceties(),
             privilege.locked_memory(version, &self.proc_text("self/limits").unwrap_or_default()),
             privilege.unprivileged_bpf(self.proc_text("sys/kernel/unprivileged_bpf_disabled").as_deref()),
             pid_namespace(fs::read_link(self.proc_root.join("self/ns/pid")).ok().as_deref()),

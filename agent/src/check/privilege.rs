@@ -6,7 +6,9 @@ use super::report::Finding;
 const DAC_READ_SEARCH: u32 = 2;
 const SYS_PTRACE: u32 = 19;
 const SYS_ADMIN: u32 = 21;
+const SYS_NICE: u32 = 23;
 const SYS_RESOURCE: u32 = 24;
+const SYSLOG: u32 = 34;
 const PERFMON: u32 = 38;
 const BPF: u32 = 39;
 
@@ -74,6 +76,19 @@ impl Privilege {
         .next(format!("run as root with all its capabilities, or add {without}"))
     }
 
+    /// What is lost by each of the capabilities that it can do without.
+    pub fn niceties(self) -> Finding {
+        let lost: Vec<&str> = [
+            (SYS_NICE, "without CAP_SYS_NICE no precedence beside busy servers: more may be lost"),
+            (SYSLOG, "without CAP_SYSLOG no names of kernel functions in stacks, where the kernel hides its addresses"),
+        ]
+        .into_iter()
+        .filter_map(|(capability, lost)| (!self.has(capability)).then_some(lost))
+        .collect();
+        let detail = if lost.is_empty() { "CAP_SYS_NICE, CAP_SYSLOG".to_owned() } else { lost.join("; ") };
+        Finding::ok("more capabilities", detail)
+    }
+
     /// Whether the kernel's limit of locked memory leaves room for the maps. `limits` is /proc/self/limits.
     pub fn locked_memory(self, kernel: Option<(u32, u32)>, limits: &str) -> Finding {
         let name = "locked memory";
@@ -127,6 +142,14 @@ mod tests {
         assert_eq!(with(1000, &[SYS_PTRACE, DAC_READ_SEARCH]).other_processes().status, Status::Ok);
         assert_eq!(with(0, &[SYS_PTRACE]).other_processes().status, Status::Degraded);
         assert_eq!(with(1000, &[BPF]).other_processes().status, Status::Degraded);
+    }
+
+    #[test]
+    fn what_is_nice_to_have_is_told_and_never_missing() {
+        let finding = with(1000, &[SYS_NICE]).niceties();
+        assert_eq!(finding.status, Status::Ok);
+        assert!(finding.detail.contains("CAP_SYSLOG") && !finding.detail.contains("CAP_SYS_NICE"));
+        assert_eq!(with(0, &[SYS_NICE, SYSLOG]).niceties().detail, "CAP_SYS_NICE, CAP_SYSLOG");
     }
 
     #[test]

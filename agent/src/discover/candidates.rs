@@ -83,7 +83,7 @@ impl Discovery {
     /// Processes that listen on TCP, are not recognised, and were not reported before. The longer a process listens on
     /// nothing, the fewer scans look at it, but none is given up.
     pub fn candidates(&mut self) -> Vec<u32> {
-        self.candidates_with(&mut Sockets::default())
+        self.with_sockets(true, |discovery, sockets| discovery.candidates_with(sockets))
     }
 
     pub(super) fn candidates_with(&mut self, sockets: &mut Sockets) -> Vec<u32> {
@@ -102,7 +102,7 @@ impl Discovery {
 
     /// The same question of one process.
     pub fn candidate(&mut self, pid: u32) -> bool {
-        self.is_candidate(pid, &mut Sockets::default())
+        self.with_sockets(false, |discovery, sockets| discovery.is_candidate(pid, sockets))
     }
 
     /// There was no room for a candidate: it is reported again later.
@@ -130,7 +130,7 @@ impl Discovery {
         if exe.is_none() || pattern::any(NEVER, name) || self.is_excluded(pid) || self.judge(pid, sockets).is_some() {
             return false;
         }
-        let listens = sockets.of(&self.proc_root, pid).iter().any(|l| matches!(l, Listener::Tcp(_)));
+        let listens = sockets.tcp_of(&self.proc_root, pid).iter().any(|l| matches!(l, Listener::Tcp(_)));
         if listens && let Some(look) = self.looked.by_pid.get_mut(&pid) {
             look.reported = true;
         }

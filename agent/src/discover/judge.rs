@@ -48,7 +48,7 @@ impl<'a> Look<'a> {
         }
         let libraries = process::mapped_files(self.proc_root, self.pid);
         let engine = by_library(libraries.iter().map(String::as_str))?;
-        let listeners = sockets.of(self.proc_root, self.pid);
+        let listeners = sockets.tcp_of(self.proc_root, self.pid);
         let listens = listeners.iter().any(|listener| matches!(listener, Listener::Tcp(_)));
         listens.then_some((engine, Evidence::Library))
     }
@@ -66,7 +66,7 @@ impl Discovery {
         let exe = process::exe(&self.proc_root, pid);
         let ancestors = tree::ancestors(&self.proc_root, pid);
         let same = |above: &u32| exe.is_some() && process::exe(&self.proc_root, *above) == exe;
-        let listens = |above: &u32| sockets.of(&self.proc_root, *above).contains(&Listener::Tcp(port));
+        let listens = |above: &u32| sockets.tcp_of(&self.proc_root, *above).contains(&Listener::Tcp(port));
         ancestors.into_iter().take_while(same).filter(listens).last().unwrap_or(pid)
     }
 
@@ -113,7 +113,7 @@ impl Discovery {
     fn listens_on_included(&self, pid: u32, sockets: &mut Sockets) -> bool {
         let ports = &self.rules.include.ports;
         let is_included = |listener: &Listener| matches!(listener, Listener::Tcp(port) if ports.contains(port));
-        !ports.is_empty() && sockets.of(&self.proc_root, pid).iter().any(is_included)
+        !ports.is_empty() && sockets.tcp_of(&self.proc_root, pid).iter().any(is_included)
     }
 
     /// The engine that a process runs, by its command line, else by its libraries.

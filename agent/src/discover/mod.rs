@@ -11,6 +11,7 @@ mod engine;
 mod judge;
 mod model;
 mod names;
+mod namespace;
 pub(crate) mod pattern;
 mod process;
 mod rules;
@@ -68,6 +69,7 @@ pub struct Discovery {
     given: FxHashMap<u32, u64>,
     names: names::Names,
     looked: candidates::Looked,
+    sockets: sockets::Sockets,
 }
 
 /// Why a process cannot be watched.
@@ -96,6 +98,7 @@ impl Discovery {
             given: FxHashMap::default(),
             names: names::Names::default(),
             looked: candidates::Looked::default(),
+            sockets: sockets::Sockets::default(),
         };
         discovery.meet_given();
         discovery

@@ -24,20 +24,35 @@ pub struct Turn {
 impl Discovery {
     /// All services of the host, oldest first. Costs about 20 us per process of the host.
     pub fn scan(&mut self) -> Vec<Found> {
-        self.scan_with(&[], &mut Sockets::default())
+        self.with_sockets(false, |discovery, sockets| discovery.scan_with(&[], sockets))
     }
 
-    /// Refreshes what is known and takes out what has ended, then looks for more, and for candidates if `wire`. Each
-    /// table of listening sockets is read once for all of it: the kernel walks the whole host's connections for one.
+    /// Refreshes what is known and takes out what has ended, then looks for more, and for candidates if `wire`. A table of
+    /// listening sockets is read once for all of it at most, and not each time where there are many.
     pub fn turn(&mut self, known: &mut Vec<Found>, wire: bool) -> Turn {
-        let mut sockets = Sockets::default();
-        if !known.is_empty() {
-            let tree = Tree::read(&self.proc_root);
-            known.retain_mut(|found| self.refresh_with(found, &tree, &mut sockets));
-        }
-        let found = self.scan_with(known, &mut sockets);
-        let candidates = if wire { self.candidates_with(&mut sockets) } else { Vec::new() };
-        Turn { found, candidates }
+        self.with_sockets(true, |discovery, sockets| {
+            if !known.is_empty() {
+                let tree = Tree::read(&discovery.proc_root);
+                known.retain_mut(|found| {
+                    // A server that is not known to listen yet may do so now.
+                    sockets.be_patient(!found.ports.is_empty());
+                    discovery.refresh_with(found, &tree, sockets)
+                });
+                sockets.be_patient(true);
+            }
+            let found = discovery.scan_with(known, sockets);
+            let candidates = if wire { discovery.candidates_with(sockets) } else { Vec::new() };
+            Turn { found, candidates }
+        })
+    }
+
+    /// A look with the tables that are kept; see [`Sockets::begin`].
+    pub(super) fn with_sockets<T>(&mut self, patient: bool, look: impl FnOnce(&mut Self, &mut Sockets) -> T) -> T {
+        let mut sockets = std::mem::take(&mut self.sockets);
+        sockets.begin(patient);
+        let seen = look(self, &mut sockets);
+        self.sockets = sockets;
+        seen
     }
 
     /// Services that are not among those `known`.
@@ -67,10 +82,11 @@ impl Discovery {
     /// For a new exec: titles, ports and libraries come later than that, so ask again after a second.
     pub fn inspect(&mut self, pid: u32) -> Option<Found> {
         self.names.prune(&self.proc_root);
-        let mut sockets = Sockets::default();
-        let (root, verdict) = self.root_of(pid, &mut sockets)?;
-        let process = Process::read(&self.proc_root, root)?;
-        Some(self.describe(verdict, process, &Tree::read(&self.proc_root), &mut sockets))
+        self.with_sockets(false, |discovery, sockets| {
+            let (root, verdict) = discovery.root_of(pid, sockets)?;
+            let process = Process::read(&discovery.proc_root, root)?;
+            Some(discovery.describe(verdict, process, &Tree::read(&discovery.proc_root), sockets))
+        })
     }
 
     /// The service of a process that the operator named; its engine is unknown if it is not recognised.

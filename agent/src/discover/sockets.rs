@@ -1,11 +1,16 @@
 //! What a process listens on: TCP ports and unix sockets, from its own network namespace's tables and its descriptors.
 //! Connects to nothing.
+//!
+//! To end a namespace's table of TCP sockets the kernel walks the connections of the whole host: milliseconds for each
+//! namespace, with hundreds of containers a third of a core. So the tables are kept from look to look, and are read again
+//! as their age, what they cost together and the namespace's count of sockets say (`namespace.rs`).
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use super::namespace::{Namespace, SHARE};
 use super::process;
 
 /// A listening socket.
@@ -16,32 +21,61 @@ pub enum Listener {
     Unix(String),
 }
 
-/// Reads listeners; keeps each network namespace's table, so that a scan of many processes reads it once. One value
-/// serves one scan: the tables age.
-#[derive(Default)]
+/// Reads listeners; keeps each network namespace's tables. [`Sockets::begin`] a look at the host or at a process.
+#[derive(Debug, Default)]
 pub struct Sockets {
-    /// Listening sockets by inode, by network namespace.
-    tables: HashMap<PathBuf, HashMap<u64, Listener>>,
+    namespaces: HashMap<PathBuf, Namespace>,
+    /// The number of looks.
+    look: u64,
+    /// A table of an earlier look may do.
+    patient: bool,
 }
 
 /// Descriptors looked at per process; a server with more has its listeners among the first.
 const MAX_DESCRIPTORS: usize = 65_536;
-/// SO_ACCEPTCON in the flags column of /proc/net/unix.
-const UNIX_LISTENING: u32 = 0x10000;
+/// Namespaces whose tables are kept; on a host with more they are read anew.
+const NAMESPACES: usize = 4096;
+/// A namespace that nobody asked for in so long has ended, as far as can be told.
+const FORGET: Duration = Duration::from_secs(600);
 
 impl Sockets {
+    /// A look begins. If it is PATIENT, a table may be some minutes old where reading all of them is dear; else it is of
+    /// now.
+    pub fn begin(&mut self, patient: bool) {
+        self.look += 1;
+        self.patient = patient;
+        self.namespaces.retain(|_, namespace| namespace.asked.elapsed() < FORGET);
+        if self.namespaces.len() > NAMESPACES {
+            self.namespaces.clear();
+        }
+    }
+
+    /// Whether tables of earlier looks may do from here on, within the look.
+    pub fn be_patient(&mut self, patient: bool) {
+        self.patient = patient;
+    }
+
     /// What `pid` listens on, in order of descriptor. Empty without the privilege to read its descriptors.
     pub fn of(&mut self, proc_root: &Path, pid: u32) -> Vec<Listener> {
-        // Most processes have none, and the tables are dear: the kernel walks every bucket of its connections.
+        self.find(proc_root, pid, true)
+    }
+
+    /// Its TCP ports alone.
+    pub fn tcp_of(&mut self, proc_root: &Path, pid: u32) -> Vec<Listener> {
+        self.find(proc_root, pid, false)
+    }
+
+    fn find(&mut self, proc_root: &Path, pid: u32, unix: bool) -> Vec<Listener> {
+        // Most processes have none.
         let open: Vec<(u64, u64)> = descriptors(proc_root, pid).collect();
         if open.is_empty() {
             return Vec::new();
         }
-        let namespace =
-            fs::read_link(process::file(proc_root, pid, "ns/net")).unwrap_or_else(|_| pid.to_string().into());
-        let table = self.tables.entry(namespace).or_insert_with(|| read_table(proc_root, pid));
-        let mut found: Vec<(u64, &Listener)> =
-            open.into_iter().filter_map(|(descriptor, inode)| Some((descriptor, table.get(&inode)?))).collect();
+        let namespace = self.namespace(proc_root, pid, unix);
+        let mut found: Vec<(u64, &Listener)> = open
+            .into_iter()
+            .filter_map(|(descriptor, inode)| Some((descriptor, namespace.get(inode, unix)?)))
+            .collect();
         found.sort_by_key(|(descriptor, _)| *descriptor);
         let mut listeners: Vec<Listener> = Vec::new();
         for (_, listener) in found {
@@ -50,6 +84,19 @@ impl Sockets {
             }
         }
         listeners
+    }
+
+    fn namespace(&mut self, proc_root: &Path, pid: u32, unix: bool) -> &Namespace {
+        let name = fs::read_link(process::file(proc_root, pid, "ns/net")).unwrap_or_else(|_| pid.to_string().into());
+        let all: Duration = self.namespaces.values().map(|namespace| namespace.took).sum();
+        let (look, rest) = (self.look, self.patient.then(|| all * SHARE));
+        let namespace = self.namespaces.entry(name).or_default();
+        namespace.asked = Instant::now();
+        namespace.see_to_tcp(proc_root, pid, look, rest);
+        if unix {
+            namespace.see_to_unix(proc_root, pid, look);
+        }
+        namespace
     }
 }
 
@@ -70,68 +117,11 @@ pub fn open_sockets(proc_root: &Path, pid: u32) -> Option<HashSet<u64>> {
     Some(open.map(|(_, inode)| inode).collect())
 }
 
-fn read_table(proc_root: &Path, pid: u32) -> HashMap<u64, Listener> {
-    let mut table = HashMap::new();
-    for name in ["net/tcp", "net/tcp6"] {
-        table.extend(read_listening(&process::file(proc_root, pid, name)));
-    }
-    if let Some(text) = process::read_text(&process::file(proc_root, pid, "net/unix")) {
-        table.extend(text.lines().filter_map(unix_line));
-    }
-    table
-}
-
-/// The kernel lists listening sockets before all others, so the first other line ends the reading: a busy host's table
-/// of connections is never walked.
-fn read_listening(path: &Path) -> Vec<(u64, Listener)> {
-    let Ok(file) = fs::File::open(path) else { return Vec::new() };
-    let lines = BufReader::with_capacity(16 * 1024, file).lines().skip(1);
-    lines.map_while(|line| tcp_line(&line.ok()?)).collect()
-}
-
-/// proc_pid_net(5): `sl local_address rem_address st tx:rx tr:tm retrnsmt uid timeout inode ...`; state 0A listens.
-fn tcp_line(line: &str) -> Option<(u64, Listener)> {
-    let mut fields = line.split_ascii_whitespace();
-    let local = fields.nth(1)?;
-    if fields.nth(1)? != "0A" {
-        return None;
-    }
-    let port = u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()?;
-    Some((fields.nth(5)?.parse().ok()?, Listener::Tcp(port)))
-}
-
-/// proc_pid_net(5): `Num RefCount Protocol Flags Type St Inode Path`.
-fn unix_line(line: &str) -> Option<(u64, Listener)> {
-    let mut fields = line.split_ascii_whitespace();
-    let flags = u32::from_str_radix(fields.nth(3)?, 16).ok()?;
-    let inode = fields.nth(2)?.parse().ok()?;
-    let path = fields.next()?.to_owned();
-    (flags & UNIX_LISTENING != 0).then_some((inode, Listener::Unix(path)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::net::{Ipv6Addr, TcpListener};
     use std::os::unix::net::{UnixListener, UnixStream};
-
-    #[test]
-    fn lines_of_the_kernel() {
-        let listen =
-            "   0: 0100007F:46A0 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000  0 31337 1 0 100 0";
-        assert_eq!(tcp_line(listen), Some((31337, Listener::Tcp(18080))));
-        assert_eq!(tcp_line(&listen.replace(" 0A ", " 01 ")), None);
-        let v6 =
-            "  0: 00000000000000000000000000000000:1F90 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 77 1";
-        assert_eq!(tcp_line(v6), Some((77, Listener::Tcp(8080))));
-        let unix = "0000000000000000: 00000002 00000000 00010000 0001 01 12345 /run/tgi-0.sock";
-        assert_eq!(unix_line(unix), Some((12345, Listener::Unix("/run/tgi-0.sock".into()))));
-        assert_eq!(unix_line(&unix.replace("00010000", "00000000")), None);
-        for line in ["", "sl local_address", "a b c d e f g h i", "   0: :: x 0A"] {
-            assert_eq!(tcp_line(line), None);
-            assert_eq!(unix_line(line), None);
-        }
-    }
 
     #[test]
     fn this_process_listens() {
@@ -145,6 +135,23 @@ mod tests {
             assert!(found.contains(&Listener::Tcp(port)), "{found:?}");
         }
         assert!(found.contains(&Listener::Unix(path.to_str().unwrap().into())), "{found:?}");
+    }
+
+    #[test]
+    fn tables_of_an_earlier_look_do_for_the_patient_only() {
+        let me = std::process::id();
+        let mut sockets = Sockets::default();
+        sockets.begin(true);
+        let first = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = |listener: &TcpListener| Listener::Tcp(listener.local_addr().unwrap().port());
+        assert!(sockets.tcp_of(Path::new("/proc"), me).contains(&port(&first)));
+        // As if reading it had taken an hour.
+        sockets.namespaces.values_mut().for_each(|namespace| namespace.took = Duration::from_secs(3600));
+        let second = TcpListener::bind("127.0.0.1:0").unwrap();
+        sockets.begin(true);
+        assert!(!sockets.tcp_of(Path::new("/proc"), me).contains(&port(&second)));
+        sockets.be_patient(false);
+        assert!(sockets.tcp_of(Path::new("/proc"), me).contains(&port(&second)));
     }
 
     #[test]

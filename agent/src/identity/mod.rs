@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod ask;
 mod device;
 mod failure;
 mod home;
@@ -24,8 +25,9 @@ use std::{
     time::Instant,
 };
 
+pub use ask::{Answers, ask};
 pub use device::DeviceUse;
-pub use failure::{KINDS, Kind};
+pub use failure::{Failure, KINDS, Kind};
 pub use home::Home;
 pub use settings::Settings;
 pub use state::{SOURCES, Source, State};

@@ -99,7 +99,8 @@ pub fn uses(answer: ListResponse) -> Vec<DeviceUse> {
     uses
 }
 
-async fn list(socket: &Path) -> Result<ListResponse, Failure> {
+/// Asks once, on a connection of its own.
+pub(super) async fn list(socket: &Path) -> Result<ListResponse, Failure> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|error| Failure::new(Kind::Connect, format!("cannot connect to {}: {error}", socket.display())))?;

@@ -30,12 +30,16 @@ pub struct Pace {
     pub answer: Duration,
     /// How long the server is asked to keep a watch.
     pub watch: Duration,
+    /// After a change, how long further ones are left to gather. Each would wake the thread, which costs more than to
+    /// read it.
+    pub gather: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { first: Duration::from_millis(500), most: seconds(60), answer: seconds(30), watch: seconds(240) }
+        let (first, gather) = (Duration::from_millis(500), Duration::from_millis(500));
+        Self { first, most: seconds(60), answer: seconds(30), watch: seconds(240), gather }
     }
 }
 
@@ -43,6 +47,8 @@ impl Default for Pace {
 const LIST: Duration = Duration::from_secs(300);
 /// How much longer than asked for a watch may be silent.
 const GRACE: Duration = Duration::from_secs(30);
+/// No further bytes for so long: all that came at once was read.
+const ALL_READ: Duration = Duration::from_millis(2);
 
 /// The source of pods.
 pub struct Watch<'a> {
@@ -56,6 +62,8 @@ pub struct Watch<'a> {
     pace: Pace,
     /// How far the watch is; none: the pods must be listed.
     version: Option<String>,
+    /// Whether something came since the last rest.
+    changes: bool,
 }
 
 #[derive(Deserialize)]
@@ -68,7 +76,7 @@ impl<'a> Watch<'a> {
         // A name of a node needs no escapes.
         let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{}", settings.node);
         let account = settings.service_account.clone();
-        Self { api: &settings.api, account, path, identities, changed, pace, version: None }
+        Self { api: &settings.api, account, path, identities, changed, pace, version: None, changes: false }
     }
 
     /// Lists and watches for as long as it is let.
@@ -100,6 +108,17 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Lists once.
+    pub(super) async fn try_list(&mut self) -> Result<(), Failure> {
+        self.version = Some(self.list().await?);
+        Ok(())
+    }
+
+    /// Begins to watch from there, and no more.
+    pub(super) async fn try_watch(&self) -> Result<(), Failure> {
+        self.get(&self.watch_query()).await.map(drop)
+    }
+
     /// Lists if need be, and watches until the server ends it.
     async fn turn(&mut self) -> Result<(), Failure> {
         if self.version.is_none() {
@@ -129,14 +148,11 @@ impl<'a> Watch<'a> {
     }
 
     async fn watch(&mut self) -> Result<(), Failure> {
-        let version = self.version.as_deref().unwrap_or_default();
-        let seconds = self.pace.watch.as_secs();
-        let query = format!("&watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={version}");
-        let mut body = self.get(&query).await?;
+        let mut body = self.get(&self.watch_query()).await?;
         self.identities.state().answers(Source::Api);
         let end = Instant::now() + self.pace.watch + GRACE;
         let mut line = Vec::new();
-        while let Some(bytes) = self.next(&mut body, end).await? {
+        while let Some(bytes) = self.next_gathered(&mut body, end).await? {
             for (at, part) in bytes.split(|&byte| byte == b'\n').enumerate() {
                 if at > 0 {
                     self.event(&line)?;
@@ -150,6 +166,12 @@ impl<'a> Watch<'a> {
             }
         }
         Ok(())
+    }
+
+    fn watch_query(&self) -> String {
+        let version = self.version.as_deref().unwrap_or_default();
+        let seconds = self.pace.watch.as_secs();
+        format!("&watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={version}")
     }
 
     fn event(&mut self, line: &[u8]) -> Result<(), Failure> {
@@ -195,6 +217,23 @@ impl<'a> Watch<'a> {
     async fn get(&self, query: &str) -> Result<Incoming, Failure> {
         let path = format!("{}{query}", self.path);
         Ok(get(self.api, &self.account, &path, self.pace.answer).await?.into_body())
+    }
+
+    /// As `next`, of a watch: what is there at once, else after a rest.
+    async fn next_gathered(&mut self, body: &mut Incoming, until: Instant) -> Result<Option<Bytes>, Failure> {
+        if self.changes && !self.pace.gather.is_zero() {
+            let soon = (Instant::now() + ALL_READ).min(until);
+            match self.next(body, soon).await {
+                Err(failure) if failure.kind == Kind::Timeout && soon < until => {}
+                read => return read,
+            }
+            self.changes = false;
+            // The thread itself: as a task alone it would be woken for every packet. The other source can wait so long.
+            std::thread::sleep(self.pace.gather);
+        }
+        let bytes = self.next(body, until).await?;
+        self.changes = true;
+        Ok(bytes)
     }
 
     /// The next bytes of an answer; none at its end.

@@ -21,7 +21,7 @@ pub use pressure::{Pressure, Stall, StallKind, StallPair};
 /// Where a process finds the hierarchies of its own cgroup namespace.
 const OURS: &str = "/sys/fs/cgroup";
 /// Where containers that look at their host have its.
-const HOSTS: &str = "/host/sys/fs/cgroup";
+pub const HOSTS: &str = "/host/sys/fs/cgroup";
 
 /// What is mounted at /sys/fs/cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -152,7 +152,7 @@ impl Maps {
         let path = mapping.path.strip_suffix(" (deleted)");
         let deleted = path.is_some();
         let path = path.unwrap_or(&mapping.path);
-        let file = (path.starts_with('/') && self.open < FILES).then(|| open(pid, mapping, path)).flatten();
+        let file = (path.starts_with('/') && self.open < FILES).then(|| open(pid, mapping)).flatten();
         self.open += usize::from(file.is_some());
         let path = if path.is_empty() { "[memory without a file]" } else { path };
         let path = path.replace(char::is_control, "\u{fffd}");
@@ -180,11 +180,14 @@ impl Maps {
     }
 }
 
-/// Through the mapping itself where that is allowed, else by its path in the process' own namespace.
-fn open(pid: u32, mapping: &Mapping, path: &str) -> Option<File> {
-    let range = format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end);
+/// Through the mapping itself where that is allowed (CAP_CHECKPOINT_RESTORE), else by its path in the process' own root,
+/// else as its executable, which the kernel opens even where an image has none of that name any more.
+pub fn open(pid: u32, mapping: &Mapping) -> Option<File> {
+    let path = mapping.path.strip_suffix(" (deleted)").unwrap_or(&mapping.path);
     let same = |file: &File| file.metadata().is_ok_and(|meta| meta.is_file() && meta.ino() == mapping.inode);
-    File::open(range).ok().or_else(|| File::open(format!("/proc/{pid}/root{path}")).ok().filter(same))
+    let at = |path: String| File::open(path).ok().filter(same);
+    let range = format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end);
+    File::open(range).ok().or_else(|| at(format!("/proc/{pid}/root{path}"))).or_else(|| at(format!("/proc/{pid}/exe")))
 }
 
 #[cfg(test)]
@@ -244,6 +247,30 @@ mod tests {
         let (module, _) = maps.find(pid, there).unwrap();
         assert_eq!(maps.modules[module as usize].name(), "cat");
         drop(to);
+        assert!(child.wait().unwrap().success());
+    }
+
+    #[test]
+    fn an_executable_that_its_image_has_no_more_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("cat");
+        // By another process: a test that forks while this one had it open for writing would leave it busy.
+        assert!(Command::new("cp").arg("/bin/cat").arg(&program).status().unwrap().success());
+        let mut command = Command::new(&program);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // Its code is mapped a moment after it was started: once it answers, it is.
+        child.stdin.as_ref().unwrap().write_all(b"x\n").unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        std::fs::remove_file(&program).unwrap();
+        let of_cat = |mapping: &Mapping| mapping.path.ends_with("/cat (deleted)");
+        let mut mapping = mappings(child.id(), of_cat).unwrap().remove(0);
+        // No such range: as without the right to open ranges.
+        (mapping.start, mapping.end) = (1, 2);
+        assert!(open(child.id(), &mapping).is_some());
+        mapping.inode += 1;
+        assert!(open(child.id(), &mapping).is_none(), "another file");
+        drop(child.stdin.take());
         assert!(child.wait().unwrap().success());
     }
 }

@@ -1,11 +1,12 @@
 //! An API server of Kubernetes, as far as pods of one node go: lists and watches over HTTPS with versions, bookmarks, the
 //! end of a watch, a history that is too short, tokens, and whatever answer a test wants. One thread per connection.
 
+pub mod kubelet;
 mod pod;
 mod serve;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -77,15 +78,20 @@ struct State {
 }
 
 impl Api {
-    /// Starts it on a free port, with a service account's folder of its own.
+    /// Starts it on a free port of the loopback interface, with a service account's folder of its own.
     pub fn start() -> Result<Self> {
+        Self::start_at(Ipv4Addr::LOCALHOST)
+    }
+
+    /// As `start`, on a free port of this address, which its certificate is for.
+    pub fn start_at(host: Ipv4Addr) -> Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("inferscope-account-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let (tls, authority) = tls()?;
+        let (tls, authority) = tls(host)?;
         std::fs::write(folder.join("ca.crt"), authority)?;
-        let listener = TcpListener::bind("127.0.0.1:0").context("no port for an API server")?;
+        let listener = TcpListener::bind((host, 0)).context("no port for an API server")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), tls });
         let api = Self { address, folder, shared };
@@ -215,12 +221,12 @@ impl Drop for Api {
 }
 
 /// The server's side of TLS, and the authority that its certificate comes from, in PEM.
-fn tls() -> Result<(Arc<ServerConfig>, String)> {
+fn tls(host: Ipv4Addr) -> Result<(Arc<ServerConfig>, String)> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
     let key = KeyPair::generate()?;
-    let certificate = CertificateParams::new(vec!["127.0.0.1".into()])?.signed_by(&key, &authority)?;
+    let certificate = CertificateParams::new(vec![host.to_string()])?.signed_by(&key, &authority)?;
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()

@@ -12,6 +12,7 @@ mod kill9;
 mod load;
 mod lossless;
 mod memory;
+mod namespaces;
 mod requests;
 mod sched;
 mod sched_cost;
@@ -70,6 +71,7 @@ const BENCHES: &[Bench] = &[
     bench("lossless", "20,000 chunks/s without loss, and exact books beyond the limit", lossless::run),
     bench("memory", "resident memory: idle, busy, and after many processes and requests", memory::run),
     bench("identity", "what the names of pods cost: 500 containers, ten changes a second", identity::run),
+    bench("namespaces", "what looking at sockets costs with hundreds of network namespaces", namespaces::run),
     bench("start", "time until a process is watched", start::run),
     bench("kill9", "what a killed agent leaves behind", kill9::run),
 ];
@@ -150,7 +152,9 @@ pub fn run(args: &Args) -> Result<()> {
 /// Builds what is measured and what it is measured with.
 fn prepare(args: &Args) -> Result<Context> {
     setup::tools::peers()?;
-    let agent = build::agent(false)?;
+    // As for the live tests: another build, to hold one against the other.
+    let given = std::env::var_os("INFERSCOPE_BIN").map(std::path::PathBuf::from);
+    let agent = given.map_or_else(|| build::agent(false), Ok)?;
     cargo::programs(&["build", "--release", "--package", "support", "--bins"])?;
     support::locate::look_first_in(paths::target().join("release"));
     process::watch_signals();

@@ -11,7 +11,7 @@ mod source;
 mod tree;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
@@ -28,6 +28,12 @@ pub fn run(command: &Command) -> Result<()> {
         Command::Image(args) => image::run(args),
         Command::Dist(args) => dist::run(args),
     }
+}
+
+/// Packs PROGRAM, stripped as a package is, as an image, reads the archive back as an engine does and unpacks it at ROOT.
+pub fn unpack(program: &Path, root: &Path) -> Result<()> {
+    let proof = proof::Proof::new(program)?;
+    proof.image_at(root)
 }
 
 /// `dist`, where packages go.

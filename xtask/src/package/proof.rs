@@ -37,15 +37,20 @@ impl Proof {
 
     /// Packs an image twice and reads it back; its root file system is unpacked then.
     pub fn image(&self) -> Result<()> {
+        let image = self.pack()?;
+        ensure!(image.digest == self.pack()?.digest, "packed again, the image has another digest");
+        unpack(&image, &self.root())
+    }
+
+    /// Packs an image, reads it back and unpacks it there.
+    pub fn image_at(&self, root: &Path) -> Result<()> {
+        unpack(&self.pack()?, root)
+    }
+
+    fn pack(&self) -> Result<oci::Image> {
         let parts = Parts { program: self.program.clone(), certificates: None };
-        let pack = || {
-            let (tree, processor) = assemble(&parts, &self.source)?;
-            oci::pack(&tree, processor, &self.source, "inferscope:test")
-        };
-        let image = pack()?;
-        ensure!(image.digest == pack()?.digest, "packed again, the image has another digest");
-        let tar = readback::layer(&image.archive)?;
-        tar::Archive::new(tar.as_slice()).unpack(self.root()).context("the layer cannot be unpacked")
+        let (tree, processor) = assemble(&parts, &self.source)?;
+        oci::pack(&tree, processor, &self.source, "inferscope:test")
     }
 
     /// Starts the program in that root with nothing else in it, and lets it load a GPU library there. Wants root.
@@ -98,4 +103,9 @@ impl Proof {
         command.current_dir(self.root()).args(["--mount", "sh", "-c", IN_IMAGE, "sh"]).arg(format!("/{PROGRAM}"));
         process::output(command.args(args))
     }
+}
+
+fn unpack(image: &oci::Image, root: &Path) -> Result<()> {
+    let tar = readback::layer(&image.archive)?;
+    tar::Archive::new(tar.as_slice()).unpack(root).context("the layer cannot be unpacked")
 }

