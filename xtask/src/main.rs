@@ -20,9 +20,8 @@ mod test;
 mod tidy;
 mod vm;
 
-use std::process::ExitCode;
-
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 /// inferscope's own commands: set up, build, try, test and measure.
 #[derive(Parser)]
@@ -39,7 +38,6 @@ enum Command {
     #[command(flatten)]
     Package(package::Command),
     Demo(demo::Args),
-    Kubernetes(kubernetes::Args),
     Test(test::Args),
     Bench(bench::Args),
     Tidy(tidy::Args),
@@ -53,7 +51,6 @@ fn main() -> ExitCode {
         Command::Build(args) => build::run(&args).map(|_| ()),
         Command::Package(command) => package::run(&command),
         Command::Demo(args) => demo::run(&args),
-        Command::Kubernetes(args) => kubernetes::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Tidy(args) => tidy::run(&args),

@@ -15,18 +15,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::paths;
+use crate::{kubernetes, paths};
 
 #[derive(clap::Subcommand)]
 pub enum Command {
     Image(image::Args),
     Dist(dist::Args),
+    Kubernetes(kubernetes::Args),
 }
 
 pub fn run(command: &Command) -> Result<()> {
     match command {
         Command::Image(args) => image::run(args),
         Command::Dist(args) => dist::run(args),
+        Command::Kubernetes(args) => kubernetes::run(args),
     }
 }
 
