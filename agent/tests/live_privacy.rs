@@ -230,8 +230,8 @@ fn nothing_that_was_planted_comes_out() {
         let keeps_text = matches!(mode, "redacted" | "full");
         assert_eq!(told.records.contains(ORDINARY), keeps_text, "{}", told.records);
         let has = |place: &str| {
-            let bytes = told.of_place(place);
-            bytes.windows(ORDINARY.len()).any(|window| window == ORDINARY.as_bytes())
+            let told = told.of_place(place);
+            memchr::memmem::find(&told, ORDINARY.as_bytes()).is_some()
         };
         assert_eq!(has("logs"), keeps_text, "mode {mode}");
         for place in ["traces", "metrics", "log", "/api/v1/requests", "/metrics", "core"] {

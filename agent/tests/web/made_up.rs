@@ -223,6 +223,7 @@ fn exchange(view: &ServiceView, service: usize, end_ns: u64) -> Exchange {
         request_id: None,
         llm: Some(said(view, output)),
         engine: None,
+        said: None,
     }
 }
 
