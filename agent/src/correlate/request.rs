@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
+use zeroize::Zeroize;
 
 use super::{EngineTimes, engine, host::HostPhases, verdict::Finding};
 use crate::identity::Home;
@@ -170,11 +171,10 @@ fn engine<'a>(labels: &Labels<'a>, given_away: Option<&'a str>) -> &'a str {
 }
 
 /// Clients write into names and paths what they like. Secrets and personal data of a known form do not belong there.
-fn cleaned(text: String) -> String {
-    match privacy::name(&text) {
-        Cow::Owned(clean) => clean,
-        Cow::Borrowed(_) => text,
-    }
+fn cleaned(mut text: String) -> String {
+    let Cow::Owned(clean) = privacy::name(&text) else { return text };
+    text.zeroize();
+    clean
 }
 
 fn clean(mut llm: LlmExchange) -> LlmExchange {

@@ -4,6 +4,7 @@
 use std::{borrow::Cow, ops::Range};
 
 use regex_automata::{Anchored, Input, Match, PatternID, Span};
+use zeroize::Zeroize;
 
 use super::{
     entropy,
@@ -70,6 +71,7 @@ fn replaced<'t>(finder: &Finder, text: &'t str, random: bool) -> Cow<'t, str> {
         found.extend(keys.into_iter().map(|key| (key, UNKNOWN)));
         found.sort_unstable_by_key(|(range, _)| range.start);
     }
+    wipe(shadow);
     if found.is_empty() && matches!(plain, Cow::Borrowed(_)) {
         return Cow::Borrowed(text);
     }
@@ -81,7 +83,15 @@ fn replaced<'t>(finder: &Finder, text: &'t str, random: bool) -> Cow<'t, str> {
         at = range.end;
     }
     out.push_str(&plain[at..]);
+    wipe(plain);
     Cow::Owned(out)
+}
+
+/// Copies have the secrets still.
+fn wipe(copy: Cow<'_, str>) {
+    if let Cow::Owned(mut text) = copy {
+        text.zeroize();
+    }
 }
 
 impl Finder {
@@ -140,18 +150,24 @@ fn name_before(text: &str) -> Option<usize> {
 
 /// After the run of letters or digits that stands at `from`, or after the one sign.
 fn next_start(text: &str, from: usize) -> usize {
-    let rest = text[from..].as_bytes();
+    let rest = &text.as_bytes()[from..];
     let run = rest.iter().take_while(|b| b.is_ascii_alphanumeric()).count();
     from + run.max(1)
 }
 
 /// What the patterns read, of the same length: `\n` of JSON within a text is no letter of the word that follows it.
 fn without_escapes(text: &str) -> Cow<'_, str> {
-    let escapes = ["\\n", "\\r", "\\t"];
-    if !escapes.iter().any(|escape| text.contains(escape)) {
+    let is_escape = |two: &[u8]| matches!(two, [b'\\', b'n' | b'r' | b't']);
+    if !text.as_bytes().windows(2).any(is_escape) {
         return Cow::Borrowed(text);
     }
-    Cow::Owned(escapes.iter().fold(text.to_owned(), |text, escape| text.replace(escape, "  ")))
+    let mut bytes = text.as_bytes().to_vec();
+    for at in 0..bytes.len() - 1 {
+        if is_escape(&bytes[at..at + 2]) {
+            bytes[at..at + 2].fill(b' ');
+        }
+    }
+    Cow::Owned(String::from_utf8(bytes).expect("signs of ASCII in place of others"))
 }
 
 /// `\u0040` of JSON within a text, as tools' arguments have it, is the sign that it stands for: ASCII only, since

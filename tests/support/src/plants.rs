@@ -103,6 +103,6 @@ pub fn text(plants: &[Plant]) -> String {
 
 /// The kinds that are found in these bytes, whole, or as JSON writes them.
 pub fn found(plants: &[Plant], bytes: &[u8]) -> Vec<&'static str> {
-    let has = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+    let has = |needle: &[u8]| memchr::memmem::find(bytes, needle).is_some();
     plants.iter().filter(|plant| has(plant.needle.as_bytes())).map(|plant| plant.kind).collect()
 }
