@@ -42,7 +42,18 @@ pub struct Config {
     pub otlp: Otlp,
     pub kubernetes: Kubernetes,
     pub process: Process,
+    pub logs: Logs,
     pub log: Log,
+}
+
+/// What the watched servers write to their outputs and log files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Logs {
+    /// Count their messages by level.
+    pub enabled: bool,
+    /// What a service may write and be read, in bytes a second; what is over it is counted.
+    pub bytes_per_second: u32,
 }
 
 /// The agent's own process.
@@ -170,6 +181,7 @@ impl Default for Config {
             otlp: Otlp::default(),
             kubernetes: Kubernetes::default(),
             process: Process::default(),
+            logs: Logs::default(),
             log: Log::default(),
         }
     }
@@ -178,6 +190,12 @@ impl Default for Config {
 impl Default for Process {
     fn default() -> Self {
         Process { drop_privileges: true }
+    }
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        Logs { enabled: true, bytes_per_second: 1 << 20 }
     }
 }
 

@@ -24,6 +24,7 @@ pub mod registry;
 pub mod ring;
 pub mod run;
 pub mod scout;
+pub mod serverlog;
 pub mod services;
 pub mod session;
 pub mod shared;

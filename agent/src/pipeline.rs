@@ -26,7 +26,7 @@ use crate::{
     candidates::{CANDIDATES, Candidates},
     clock::monotonic_ns,
     correlate::{self, GpuHistory, Judge, Labels, Request},
-    decode::{Event, decode},
+    decode::{Event, LogWrite, decode},
     exits::Exits,
     export::{lines::Queue, otlp, perfetto::Timeline, requests::RequestMetrics, web::History},
     poll::nvml::NvmlHandle,
@@ -36,6 +36,7 @@ use crate::{
     registry::Registry,
     ring::Ring,
     scout::{Ask, Find, Scout},
+    serverlog::ServerLogs,
     services::SharedServices,
     session::{
         Sessions,
@@ -99,6 +100,8 @@ pub struct Pipeline {
     pub candidates: Candidates,
     pub refused: Refused,
     pub exits: Exits,
+    /// None: what the servers write to their logs is not looked at.
+    pub logs: Option<ServerLogs>,
     pub stop: Arc<AtomicBool>,
 }
 
@@ -210,7 +213,7 @@ impl Pipeline {
         if let Some(nvml) = &self.judging.nvml {
             self.judging.gpus.push(nvml.snapshot());
         }
-        let Self { ring, watcher, sessions, registry, judging, scout, sinks, live, exits, candidates, .. } = self;
+        let Self { ring, watcher, sessions, registry, judging, scout, sinks, live, exits, candidates, logs, .. } = self;
         let (timeline, profile) = (&self.timeline, &self.profile);
         let mut ended = |registry: &Registry, exchange: Exchange| {
             if exchange.service == CANDIDATES {
@@ -243,6 +246,10 @@ impl Pipeline {
                     profile.sample(&sample);
                 }
             }
+            Ok(Event::Log(write)) => {
+                live.count(Kind::Log);
+                logged(logs, registry, watcher, &write);
+            }
             Ok(Event::Exec(exec)) => {
                 live.count(Kind::Exec);
                 if let Some(profile) = profile.as_ref().filter(|_| exec.watched != 0) {
@@ -258,6 +265,9 @@ impl Pipeline {
                 live.count(Kind::Exit);
                 let (tgid, at_ns) = (exit.header.tgid, exit.header.at_ns);
                 sessions.process_exit(tgid, at_ns, &mut |exchange| ended(registry, exchange));
+                if let Some(logs) = logs {
+                    logs.process_exit(tgid, |_, _| {});
+                }
                 count_exit(registry, exits, &exit);
                 registry.remove_process(tgid, at_ns);
             }
@@ -285,6 +295,9 @@ impl Pipeline {
             connections: self.sessions.connections(),
             exits: self.exits.counts().map(|(key, count)| (key.clone(), *count)).collect(),
             exits_overflow: self.exits.overflow,
+            logs: self.logs.as_ref().map(|logs| logs.counts().clone()),
+            logs_overflow: self.logs.as_ref().map_or(0, |logs| logs.overflow),
+            logs_undecided: self.logs.as_ref().map_or(0, |logs| logs.undecided),
             ..Snapshot::default()
         };
         for request in self.sessions.in_flight().filter(|request| request.role == Role::Server) {
@@ -311,6 +324,14 @@ fn executed(registry: &mut Registry, scout: &Scout, exec: &ExecEvent) {
     let len = (exec.filename_len as usize).min(exec.filename.len());
     // A full queue is caught up with by the next scan of /proc.
     scout.ask(Ask::Exec { pid, filename: exec.filename[..len].to_vec() });
+}
+
+/// A process of a service wrote to a log.
+fn logged(logs: &mut Option<ServerLogs>, registry: &Registry, watcher: &mut Watcher, write: &LogWrite<'_>) {
+    let Some((service, _)) = registry.name(write.head.service) else { return };
+    if let Some(logs) = logs {
+        logs.write(write, service, |file, is_log| watcher.mark_file(file, is_log), |_, _| {});
+    }
 }
 
 fn count_exit(registry: &Registry, exits: &mut Exits, exit: &ExitEvent) {

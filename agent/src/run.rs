@@ -45,6 +45,7 @@ use crate::{
     registry::Registry,
     ring::Ring,
     scout::{Ask, Scout},
+    serverlog::ServerLogs,
     services::SharedServices,
     session::{Limits, Sessions},
     shared::Live,
@@ -195,6 +196,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         candidates: Candidates::default(),
         refused: Refused::default(),
         exits: Exits::default(),
+        logs: config.logs.enabled.then(ServerLogs::default),
         stop: Arc::clone(&stop),
     };
     let otlp = exporter.map(|exporter| start_otlp(exporter, &sources, tasks)).transpose()?;

@@ -125,6 +125,8 @@ pub const KEYS: &[Key] = &[
     fixed("kubernetes.pod_resources", Kind::Text),
     fixed("kubernetes.service_account", Kind::Text),
     fixed("process.drop_privileges", Kind::Bool),
+    fixed("logs.enabled", Kind::Bool),
+    fixed("logs.bytes_per_second", number(4096, 64 << 20)),
     fixed("log.level", Kind::OneOf(&["error", "warn", "info", "debug", "trace"])),
     fixed("log.format", Kind::OneOf(&["text", "json"])),
 ];

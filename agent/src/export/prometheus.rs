@@ -13,7 +13,7 @@ use anyhow::Result;
 
 use super::{
     cgroup, family::Family, flights, gpu, identity, kernel, metrics, otlp, own, process, requests::RequestMetrics,
-    web::History,
+    serverlog, web::History,
 };
 use crate::{
     clock::monotonic_ns,
@@ -140,8 +140,12 @@ impl Sources {
         for ((service, cause), processes) in &snapshot.exits {
             exits.add(&[service, cause], *processes as f64);
         }
+        let rows = |index| self.reader.logs(index);
         let families = [info, count, active, exits].into_iter().filter_map(Family::finish);
-        families.chain(flights::families(services, &snapshot)).collect()
+        families
+            .chain(flights::families(services, &snapshot))
+            .chain(serverlog::families(services, &snapshot, rows))
+            .collect()
     }
 
     /// What was lost or left out so far, by place.
@@ -151,7 +155,8 @@ impl Sources {
         losses.retain(|(place, _)| *place != CIPHERTEXT);
         losses.extend(self.live.refused());
         losses.extend(self.otlp.iter().flat_map(|otlp| otlp.losses()));
-        let stats = self.live.snapshot().stats;
+        let snapshot = self.live.snapshot();
+        let stats = snapshot.stats;
         losses.extend([
             ("program_busy", self.reader.missed_runs()),
             ("undecodable", count(&self.live.undecodable)),
@@ -161,6 +166,7 @@ impl Sources {
             ("connection_evicted", stats.evictions),
             ("engine_frames", stats.engine_frames_lost),
             ("engine_requests", stats.engine_requests_lost),
+            ("log_undecided", snapshot.logs_undecided),
         ]);
         losses
     }
@@ -185,7 +191,11 @@ impl Sources {
         let tls = self.reader.lost().into_iter().find(|(place, _)| *place == CIPHERTEXT);
         unsupported.add(&["tls"], tls.map_or(0.0, |(_, count)| count as f64));
         let mut overflow = Family::new(&metrics::SERIES_OVERFLOW);
-        for (family, count) in self.requests.overflow().into_iter().chain([("process_exits", snapshot.exits_overflow)])
+        for (family, count) in self
+            .requests
+            .overflow()
+            .into_iter()
+            .chain([("process_exits", snapshot.exits_overflow), ("log_lines", snapshot.logs_overflow)])
         {
             overflow.add(&[family], count as f64);
         }
