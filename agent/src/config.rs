@@ -6,6 +6,7 @@ mod change;
 mod keys;
 mod kubernetes;
 mod otlp;
+mod privacy;
 mod problem;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,6 +19,7 @@ pub use change::{Change, changes};
 pub use keys::{KEYS, Key, Kind};
 pub use kubernetes::Kubernetes;
 pub use otlp::{Headers, Otlp, OtlpProtocol, is_endpoint};
+pub use privacy::Privacy;
 pub use problem::Problem;
 
 use crate::discover::Rules;
@@ -41,6 +43,7 @@ pub struct Config {
     pub metrics: Metrics,
     pub otlp: Otlp,
     pub kubernetes: Kubernetes,
+    pub privacy: Privacy,
     pub process: Process,
     pub logs: Logs,
     pub log: Log,
@@ -180,6 +183,7 @@ impl Default for Config {
             metrics: Metrics::default(),
             otlp: Otlp::default(),
             kubernetes: Kubernetes::default(),
+            privacy: Privacy::default(),
             process: Process::default(),
             logs: Logs::default(),
             log: Log::default(),

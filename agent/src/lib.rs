@@ -15,6 +15,7 @@ pub mod export;
 pub mod identity;
 pub mod pipeline;
 pub mod poll;
+pub mod privacy;
 pub mod privileges;
 pub mod probe;
 pub mod profile;

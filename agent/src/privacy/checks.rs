@@ -1,0 +1,214 @@
+//! Whether what has the form of a number or an assignment is one: check digits, ranges, and values that say nothing.
+//! Each check gets the text that its pattern matched and says which part of it must go.
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    ops::Range,
+};
+
+/// The part of a match that is replaced; None if it is not what it looks like.
+pub type Check = fn(&str) -> Option<Range<usize>>;
+
+pub fn whole(text: &str) -> Option<Range<usize>> {
+    Some(0..text.len())
+}
+
+/// A payment card: 13 to 19 digits in groups, of an issuer's range, with a right check digit. Of a longer run of groups
+/// the longest part that is one.
+pub fn card(text: &str) -> Option<Range<usize>> {
+    let digits: Vec<(usize, u8)> =
+        text.bytes().enumerate().filter(|(_, b)| b.is_ascii_digit()).map(|(at, b)| (at, b - b'0')).collect();
+    (13..=digits.len().min(19)).rev().find_map(|count| {
+        let end = digits[count - 1].0 + 1;
+        let ends = text.as_bytes().get(end).is_none_or(|b| !b.is_ascii_digit());
+        let number: Vec<u8> = digits[..count].iter().map(|(_, digit)| *digit).collect();
+        (ends && of_an_issuer(&number) && luhn(&number)).then_some(0..end)
+    })
+}
+
+fn of_an_issuer(digits: &[u8]) -> bool {
+    let two = digits[0] * 10 + digits[1];
+    match two {
+        40..=49 | 51..=55 | 50 | 56..=69 => digits.len() >= 13,
+        22..=27 => digits.len() == 16,
+        34 | 37 => digits.len() == 15,
+        30 | 35 | 36 | 38 | 39 => digits.len() >= 14,
+        _ => false,
+    }
+}
+
+/// ISO/IEC 7812-1, annex B.
+fn luhn(digits: &[u8]) -> bool {
+    let sum: u32 = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(at, digit)| match (at % 2, u32::from(*digit)) {
+            (0, digit) => digit,
+            (_, digit) if digit > 4 => digit * 2 - 9,
+            (_, digit) => digit * 2,
+        })
+        .sum();
+    sum % 10 == 0 && digits.iter().any(|digit| *digit != digits[0])
+}
+
+/// ISO 13616: the country and check digits moved to the end, letters as numbers, modulo 97 is 1. Of a longer run the
+/// longest part that is one.
+pub fn iban(text: &str) -> Option<Range<usize>> {
+    let signs: Vec<(usize, u8)> = text.bytes().enumerate().filter(|(_, b)| b.is_ascii_alphanumeric()).collect();
+    (15..=signs.len().min(34)).rev().find_map(|count| {
+        let end = signs[count - 1].0 + 1;
+        let ends = text.as_bytes().get(end).is_none_or(|b| !b.is_ascii_alphanumeric());
+        let moved = signs[4..count].iter().chain(&signs[..4]);
+        let rest = moved.fold(0u32, |rest, (_, sign)| match sign {
+            b'0'..=b'9' => (rest * 10 + u32::from(sign - b'0')) % 97,
+            _ => (rest * 100 + u32::from(sign.to_ascii_uppercase() - b'A') + 10) % 97,
+        });
+        (ends && rest == 1).then_some(0..end)
+    })
+}
+
+/// An address that is somebody's: neither loopback nor unspecified, nor a netmask.
+pub fn ipv4(text: &str) -> Option<Range<usize>> {
+    let ip: Ipv4Addr = text.parse().ok()?;
+    let nobodys = ip.is_loopback() || ip.is_unspecified() || ip.octets()[0] == 255;
+    // `1.2.0.0` and the like are versions as often as networks.
+    (!nobodys && ip.octets()[2..] != [0, 0]).then_some(0..text.len())
+}
+
+/// The text is a run of hex digits, colons and dots. Times, `a::b` in code and the loopback are no one's address.
+pub fn ipv6(text: &str) -> Option<Range<usize>> {
+    let text = text.trim_end_matches('.');
+    let text = if text.ends_with("::") { text } else { text.trim_end_matches(':') };
+    let ip: Ipv6Addr = text.parse().ok()?;
+    let groups = text.split(':').filter(|group| !group.is_empty()).count();
+    let global = matches!(ip.segments()[0], 0x2000..=0x3fff | 0xfc00..=0xfeff);
+    let plausible = text.bytes().any(|b| b.is_ascii_digit()) && (groups >= 4 || global);
+    (plausible && !ip.is_loopback() && !ip.is_unspecified()).then_some(0..text.len())
+}
+
+/// Areas, groups and serial numbers that are not given out make no social security number.
+pub fn ssn(text: &str) -> Option<Range<usize>> {
+    let mut parts = text.split('-').map(|part| part.parse::<u32>().unwrap_or(0));
+    let (area, group, serial) = (parts.next()?, parts.next()?, parts.next()?);
+    (area != 0 && area != 666 && area < 900 && group != 0 && serial != 0).then_some(0..text.len())
+}
+
+/// Eight to fifteen digits (E.164), and not a date.
+pub fn phone(text: &str) -> Option<Range<usize>> {
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    ((8..=15).contains(&digits)).then_some(0..text.len())
+}
+
+/// The value of `name = value`, if it can be a password: anything but the words that stand for none or for a type.
+pub fn password(text: &str) -> Option<Range<usize>> {
+    let value = value_of(text)?;
+    (!says_nothing(&text[value.clone()])).then_some(value)
+}
+
+/// The value of `name = value`, if it can be a key or a token: not a number, not a word.
+pub fn token(text: &str) -> Option<Range<usize>> {
+    let value = value_of(text)?;
+    random(&text[value.clone()]).then_some(value)
+}
+
+/// The words after `Bearer` or `Basic`, if they can be a token.
+pub fn scheme(text: &str) -> Option<Range<usize>> {
+    let at = text.rfind(|c: char| c.is_whitespace())? + 1;
+    (random(&text[at..]) || mixed(&text[at..])).then_some(at..text.len())
+}
+
+/// All of a header line after its name.
+pub fn header(text: &str) -> Option<Range<usize>> {
+    let at = text.find([':', '='])? + 1;
+    let spaces = text[at..].len() - text[at..].trim_start().len();
+    (at + spaces < text.len()).then_some(at + spaces..text.len())
+}
+
+/// The password of `scheme://user:password@`.
+pub fn url_password(text: &str) -> Option<Range<usize>> {
+    let user = text.find("://")? + 3;
+    let colon = user + text[user..].find(':')? + 1;
+    let end = text.rfind('@').or_else(|| text.rfind("%40"))?;
+    // `http://[::1]:80/a@b` has no password; nor has a port that is followed by a path.
+    (end > colon).then_some(user..end)
+}
+
+/// What follows the last `=`, `:` or ` is ` and its quote.
+fn value_of(text: &str) -> Option<Range<usize>> {
+    let name = text.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '"' | '\'' | '\\')))?;
+    let rest = &text[name..];
+    let start = rest.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, ':' | '=' | '>'));
+    let start = start.strip_prefix("is ").unwrap_or(start);
+    let start = start.trim_start_matches(['"', '\'', '\\', ' ', '`']);
+    (!start.is_empty()).then_some(text.len() - start.len()..text.len())
+}
+
+/// Words that stand for no password, for its type, or for where it comes from.
+const NO_SECRET: &[&str] = &[
+    "none",
+    "null",
+    "true",
+    "false",
+    "string",
+    "required",
+    "optional",
+    "field",
+    "text",
+    "undefined",
+    "nil",
+    "self",
+    "input",
+    "wrong",
+    "invalid",
+    "incorrect",
+    "missing",
+    "expired",
+    "empty",
+    "must",
+    "should",
+    "cannot",
+    "hash",
+    "here",
+    "your",
+    "this",
+    "that",
+    "what",
+    "when",
+    "policy",
+    "reset",
+    "from",
+    "with",
+    "needed",
+    "stored",
+    "char",
+    "bytes",
+];
+
+fn says_nothing(value: &str) -> bool {
+    let word = value.trim_end_matches(['.', ',', ')', '?', '!', ':', '*']);
+    let known = NO_SECRET.iter().any(|none| word.eq_ignore_ascii_case(none));
+    // `os.environ[...]`, `getpass()`, `${PASSWORD}`, `<password>`, `****`
+    let code = word.contains(['(', '[', '{', '<', '$']) || word.starts_with("os.") || word.starts_with("self.");
+    known || code || word.chars().all(|c| !c.is_alphanumeric()) || word.starts_with('[')
+}
+
+/// Long, and neither one number nor one word.
+fn random(value: &str) -> bool {
+    let digits = value.bytes().filter(u8::is_ascii_digit).count();
+    let letters = value.bytes().filter(u8::is_ascii_alphabetic).count();
+    value.len() >= 8 && digits >= 2 && letters >= 2 && !says_nothing(value) && !is_version(value)
+}
+
+/// `gpt-4o-2024`, `v1.2.3-rc1`: numbers in their own groups, of words that are readable.
+fn is_version(value: &str) -> bool {
+    let parts = || value.split(['-', '.', '_', '/', ':']);
+    value.len() < 32 && parts().count() > 2 && parts().all(|part| part.len() < 8)
+}
+
+/// Upper and lower case within one word.
+fn mixed(value: &str) -> bool {
+    let inner = value.as_bytes().get(1..).unwrap_or_default();
+    let upper = inner.iter().filter(|b| b.is_ascii_uppercase()).count();
+    value.len() >= 8 && upper >= 2 && value.bytes().any(|b| b.is_ascii_lowercase())
+}

@@ -1,0 +1,132 @@
+//! What secrets and personal data look like. One automaton holds all patterns, so that a text is read once and in time
+//! linear in its length: no pattern looks far ahead and then gives up. Prefixes are enough where a kind of key has one:
+//! a key whose end is cut off is found all the same.
+
+use std::sync::LazyLock;
+
+use regex_automata::{
+    meta::{Config, Regex},
+    util::syntax,
+};
+
+use super::checks::{self, Check};
+
+/// What a pattern finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Never kept in any mode.
+    Secret,
+    /// Personal data: kept in mode `full` only.
+    Personal,
+    /// Neither, though other patterns would take it for one.
+    Harmless,
+}
+
+/// One row of the table.
+pub struct Pattern {
+    pub label: &'static str,
+    pub class: Class,
+    pub check: Check,
+    regex: &'static str,
+}
+
+const fn secret(label: &'static str, regex: &'static str) -> Pattern {
+    Pattern { label, class: Class::Secret, check: checks::whole, regex }
+}
+
+const fn checked(label: &'static str, check: Check, regex: &'static str) -> Pattern {
+    Pattern { label, class: Class::Secret, check, regex }
+}
+
+const fn personal(label: &'static str, check: Check, regex: &'static str) -> Pattern {
+    Pattern { label, class: Class::Personal, check, regex }
+}
+
+const fn harmless(regex: &'static str) -> Pattern {
+    Pattern { label: "", class: Class::Harmless, check: checks::whole, regex }
+}
+
+/// Of two that begin at the same place the first row is taken.
+#[rustfmt::skip]
+pub const PATTERNS: &[Pattern] = &[
+    // Bodies of their own.
+    secret("[private-key]", r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[^-]{0,20}-----(?:[^-]|-[^-])*(?:-----END[^-]{0,60}-----)?"),
+    secret("[private-key]", r"AGE-SECRET-KEY-1[A-Z0-9]{10,}"),
+    secret("[image]", r"data:[a-z]{1,20}/[A-Za-z0-9.+-]{1,60}(?:;[a-z0-9=-]{1,40}){0,3}(?:;|%3[bB])base64,[A-Za-z0-9+/=_%-]*"),
+    // Tokens by their prefix.
+    secret("[jwt]", r"\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,2}"),
+    secret("[aws-key]", r"\b(?:AKIA|ASIA|ABIA|ACCA|AROA|AIDA)[A-Z0-9]{12,}"),
+    secret("[gcp-key]", r"\bAIza[A-Za-z0-9_-]{20,}|\bya29\.[A-Za-z0-9_.-]{10,}|\bGOCSPX-[A-Za-z0-9_-]{10,}|\b1//0[A-Za-z0-9_-]{20,}"),
+    secret("[azure-key]", r"\b[A-Za-z0-9]{3}[78]Q~[A-Za-z0-9_.~-]{20,}"),
+    secret("[github-token]", r"\bgh[pousr]_[A-Za-z0-9]{10,}|\bgithub_pat_[A-Za-z0-9_]{10,}"),
+    secret("[gitlab-token]", r"\bgl(?:pat|ptt|dt|rt|cbt|soat|ffct|imt|agent|oas)-[A-Za-z0-9_.-]{10,}"),
+    secret("[slack-token]", r"\bxox[abeoprs]-[A-Za-z0-9-]{8,}|\bxapp-[0-9]-[A-Za-z0-9-]{8,}|hooks\.slack\.com/(?:services|workflows)/[A-Za-z0-9_/-]{8,}"),
+    secret("[stripe-key]", r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{8,}|\bwhsec_[A-Za-z0-9+/=]{8,}"),
+    secret("[anthropic-key]", r"\bsk-ant-[A-Za-z0-9_-]{8,}"),
+    secret("[openai-key]", r"\bsk-(?:proj|svcacct|admin|or-v1|lf)-[A-Za-z0-9_-]{8,}|\bsk-[A-Za-z0-9]{16,}|\bsess-[A-Za-z0-9]{20,}"),
+    secret("[hf-token]", r"\b(?:hf|api_org)_[A-Za-z0-9]{20,}"),
+    secret("[nvidia-key]", r"\bnvapi-[A-Za-z0-9_-]{8,}"),
+    secret("[npm-token]", r"\bnpm_[A-Za-z0-9]{20,}"),
+    secret("[pypi-token]", r"\bpypi-[A-Za-z0-9_-]{16,}"),
+    secret("[api-key]", r"\b(?:gsk_|xai-|r8_|pplx-|fw_|tgp_v1_|lsv2_(?:pt|sk)_|csk-|dop_v1_|doo_v1_|dckr_(?:pat|oat)_|hvs\.|hvb\.|glsa_|glc_|NRAK-|sntry[su]_|ATATT3|lin_api_|ntn_|shp(?:at|ca|pa|ss)_|sq0(?:atp|csp)-|EAAA|PMAK-|dp\.(?:pt|st)\.|tskey-[a-z]{2,8}-|figd_|pul-|rubygems_|cio|phc_|phx_|sbp_|pscale_(?:tkn|pw)_|FLWSECK)[A-Za-z0-9_=.-]{16,}"),
+    secret("[api-key]", r"\bSG\.[A-Za-z0-9_-]{10,}\.?[A-Za-z0-9_-]*|\bkey-[0-9a-f]{32}|\bdapi[0-9a-f]{32}|\b(?:AC|SK)[0-9a-f]{32}\b|\b[0-9]{8,10}:AA[A-Za-z0-9_-]{20,}|\b[MNO][A-Za-z0-9_-]{23,25}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{20,}"),
+    // Places in which secrets stand.
+    checked("[url-password]", checks::url_password, r"\b[a-zA-Z][a-zA-Z0-9+.-]{1,20}://[!-.0-9;-?A-~]{0,128}:[!-.0-?A-~]{1,256}(?:@|%40)"),
+    checked("[secret]", checks::header, r"(?i)\b(?:proxy-)?authorization[ \t]{0,4}[:=][ \t]{0,4}(?:basic|bearer|digest|negotiate|token|apikey|aws4-hmac-sha256|[!-~]{12})[^\r\n]{0,4096}"),
+    checked("[secret]", checks::header, r#"(?i)\b(?:set-)?cookie2?[ \t]{0,4}[:=][ \t]{0,4}["']?[A-Za-z0-9_.-]{1,64}=[^\r\n]{1,4096}"#),
+    checked("[secret]", checks::header, r#"(?i)\b(?:x-(?:goog-|amz-security-|auth-|vault-|gitlab-|csrf-)?(?:api-key|token|key)|api-key|ocp-apim-subscription-key|private-token)["']?[ \t]{0,4}[:=][ \t]{0,4}["']?[!#-&(-~]{6,512}"#),
+    checked("[secret]", checks::scheme, r"(?i)\b(?:bearer|basic|token)[ \t]{1,4}[A-Za-z0-9._~+/=-]{8,4096}"),
+    checked("[secret]", checks::password, r#"(?i)[A-Za-z0-9_.-]{0,40}(?:passwor[dt]|passwd|passphrase|passcode|pwd|kennwort|contraseña|mot de passe)[A-Za-z0-9_]{0,20}["'\\]{0,2}(?:[ \t]{0,4}(?::=|=>|[:=])[ \t]{0,4}|[ \t]is[ \t])["'`\\]{0,2}[!#-&(-+.-:<-~-]{4,256}"#),
+    checked("[secret]", checks::token, r#"(?i)[A-Za-z0-9_.-]{0,40}(?:secret|token|api[_-]?key|apikey|access[_-]?key|account[_-]?key|sharedaccesskey|private[_-]?key|signing[_-]?key|encryption[_-]?key|credential|session[_-]?id|sessid|signature|client[_-]?key|auth|nonce|x-amz-[a-z-]{1,20})[A-Za-z0-9_]{0,20}["'\\]{0,2}(?:[ \t]{0,4}(?::=|=>|[:=])[ \t]{0,4}|[ \t]is[ \t])["'`\\]{0,2}[!#-&(-+.-:<-~-]{8,512}"#),
+    checked("[secret]", checks::token, r#"(?i)\b(?:key|sig|code|sid|jwt|otp)=[A-Za-z0-9%._~+/-]{8,512}"#),
+    // Personal data.
+    harmless(r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b"),
+    harmless(r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2})?(?:[.,][0-9]{1,9})?"),
+    personal("[email]", checks::whole, r"[A-Za-z0-9À-ɏ._%+'-]{1,64}(?:@|%40|&#64;|\(at\)|\[at\])[A-Za-z0-9À-ɏ-]{1,63}(?:\.[A-Za-z0-9À-ɏ-]{1,63}){0,8}\.[A-Za-z]{2,24}"),
+    personal("[mac]", checks::whole, r"\b(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}\b"),
+    personal("[iban]", checks::iban, r"\b[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]){11,30}\b"),
+    personal("[card]", checks::card, r"\b[2-6][0-9](?:[ .-]?[0-9]){11,29}\b"),
+    personal("[ssn]", checks::ssn, r"\b[0-9]{3}-[0-9]{2}-[0-9]{4}\b"),
+    personal("[national-id]", checks::whole, r"\b[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]\b"),
+    personal("[passport]", checks::header, r"(?i)\bpassport(?: ?(?:no|number|nr|#))?\.?[ \t]{0,2}[:=#][ \t]{0,2}[A-Z0-9]{6,12}\b"),
+    personal("[birth-date]", checks::header, r"(?i)\b(?:dob|date of birth|birth ?date|born)[ \t]{0,2}[:=][ \t]{0,2}[0-9]{1,4}[-/. ][0-9A-Za-z]{1,9}[-/. ][0-9]{1,4}"),
+    personal("[ip]", checks::ipv4, r"\b(?:[0-9]{1,3}\.){3}[0-9]{1,3}\b"),
+    personal("[ip]", checks::ipv6, r"(?:\b[0-9A-Fa-f]{1,4}|::)(?::{1,2}[0-9A-Fa-f]{1,4}|[0-9A-Fa-f]){1,32}(?:::)?(?:\.[0-9]{1,3}){0,3}"),
+    personal("[phone]", checks::phone, r"\+[0-9]{1,3}[ .-]?(?:\(0?\)[ .-]?)?(?:\([0-9]{1,5}\)[ .-]?)?[0-9]{1,5}(?:[ ./-]?[0-9]{1,6}){1,6}\b"),
+    personal("[phone]", checks::phone, r"(?:\([0-9]{3}\) ?|\b[0-9]{3}[ .-])[0-9]{3}[ .-][0-9]{4}\b"),
+    personal("[phone]", checks::phone, r"(?i)\b(?:tel|phone|mobile|cell|fax|handy)[a-z]{0,6}\.?[:=]?[ \t]{1,2}\(?0[0-9]{1,5}\)?(?:[ ./-]?[0-9]{1,6}){1,5}\b"),
+];
+
+/// The size that one thread's states may take, bytes. What does not fit is made again.
+const STATES: usize = 4 << 20;
+
+/// Pattern `n` of an automaton is row `rows[n]`.
+pub struct Finder {
+    pub regex: Regex,
+    pub rows: Vec<&'static Pattern>,
+}
+
+impl Finder {
+    fn new(wanted: impl Fn(Class) -> bool) -> Self {
+        let rows: Vec<&Pattern> = PATTERNS.iter().filter(|pattern| wanted(pattern.class)).collect();
+        // Boundaries of words by Unicode would want a slower automaton.
+        let regexes: Vec<String> = rows.iter().map(|pattern| pattern.regex.replace(r"\b", r"(?-u:\b)")).collect();
+        let config = Config::new().hybrid_cache_capacity(STATES).nfa_size_limit(Some(64 << 20));
+        let words = syntax::Config::new().unicode(true);
+        let regex = Regex::builder().configure(config).syntax(words).build_many(&regexes);
+        Finder { regex: regex.expect("the patterns are constants that a test compiles"), rows }
+    }
+}
+
+/// Secrets and personal data.
+pub static ALL: LazyLock<Finder> = LazyLock::new(|| Finder::new(|_| true));
+/// Secrets.
+pub static SECRETS: LazyLock<Finder> = LazyLock::new(|| Finder::new(|class| class == Class::Secret));
+
+/// What stands in place of what was found, by class: secrets first.
+pub fn labels() -> impl Iterator<Item = (&'static str, bool)> {
+    PATTERNS
+        .iter()
+        .filter(|pattern| pattern.class != Class::Harmless)
+        .map(|pattern| (pattern.label, pattern.class == Class::Secret))
+}

@@ -1,0 +1,153 @@
+//! What goes, with its name, and what has to stay.
+
+use crate::privacy::{name, redact, scrub};
+
+/// Text, and what is left of it. Values are made up; keys are split so that no scanner takes this file for a leak.
+fn secrets() -> Vec<(String, &'static str)> {
+    let rows: &[(&[&str], &str)] = &[
+        (&["AK", "IAIOSFODNN7EXAMPLE"], "[aws-key]"),
+        (&["aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"], "aws_secret_access_key = [secret]"),
+        (&["AI", "zaSyA1234567890abcdefghijklmnopqrstuv"], "[gcp-key]"),
+        (&["ya", "29.a0AfH6SMBxyz123456"], "[gcp-key]"),
+        (&["GOC", "SPX-abcdefghijKLMNOP12"], "[gcp-key]"),
+        (&["abc8", "Q~dEfGhIjKlMnOpQrStUvWxYz012345"], "[azure-key]"),
+        (&["AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq=="], "AccountKey=[secret]"),
+        (&["gh", "p_16C7e42F292c6912E7710c838347Ae178B4a"], "[github-token]"),
+        (&["github", "_pat_11ABCDEFG0abcdefghij_KLMNOP"], "[github-token]"),
+        (&["gl", "pat-AbCdEfGhIjKlMnOpQrSt"], "[gitlab-token]"),
+        (&["xox", "b-123456789012-abcdefABCDEF"], "[slack-token]"),
+        (&["https://hooks.", "slack.com/services/T0000/B0000/XXXXXXXX"], "https://[slack-token]"),
+        (&["sk_", "live_4eC39HqLyjWDarjtT1zdp7dc"], "[stripe-key]"),
+        (&["sk-", "proj-abcDEF123456ghiJKL"], "[openai-key]"),
+        (&["sk-", "abcdefghijklmnop1234567890"], "[openai-key]"),
+        (&["sk-", "ant-api03-Qw3rTy7UiOp"], "[anthropic-key]"),
+        (&["hf", "_AbCdEfGhIjKlMnOpQrStUvWxYzAbCdEf"], "[hf-token]"),
+        (&["nv", "api-abcDEF123456"], "[nvidia-key]"),
+        (&["np", "m_abcdefghijklmnopqrstuvwxyz0123456789"], "[npm-token]"),
+        (&["pyp", "i-AgEIcHlwaS5vcmcCJDAwMDAwMDAw"], "[pypi-token]"),
+        (&["SG", ".abcdefghijklmnop.qrstuvwxyz0123456789"], "[api-key]"),
+        (&["gs", "k_abcdefghijklmnopqrstuvwx"], "[api-key]"),
+        (&["hv", "s.CAESIJabcdefghijklmnop"], "[api-key]"),
+        (&["123456789:AA", "HdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"], "[api-key]"),
+        (&["ey", "JhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"], "[jwt]"),
+        (
+            &["-----BEGIN RSA PRIV", "ATE KEY-----\nMIIEow\nIBAA==\n-----END RSA PRIVATE KEY----- ok"],
+            "[private-key] ok",
+        ),
+        (&["-----BEGIN OPENSSH PRIV", "ATE KEY-----\nb3BlbnNzaC1r and no end"], "[private-key]"),
+        (&["postgres://admin:hunter2@db:5432/x"], "[url-password]db:5432/x"),
+        (&["redis://:s3cr3t@cache"], "[url-password]cache"),
+        (&["Authorization: Bearer abc.def.ghi and more\nnext"], "Authorization: [secret]\nnext"),
+        (&["Cookie: session=abc123; theme=dark"], "Cookie: [secret]"),
+        (&["x-api-key: 0123456789abcdef"], "x-api-key: [secret]"),
+        (&["curl -H 'Bearer a1b2c3d4e5f6g7h8'"], "curl -H 'Bearer [secret]'"),
+        (&["password=hunter2 next"], "password=[secret] next"),
+        (&["my password is correcthorse, ok"], "my password is [secret], ok"),
+        (&["{\"db_password\":\"Tr0ub4dor\"}"], "{\"db_password\":\"[secret]\"}"),
+        (&["{\\\"password\\\": \\\"Tr0ub4dor\\\"}"], "{\\\"password\\\": \\\"[secret]\\\"}"),
+        (&["api_key: 'f00dbabe12345678'"], "api_key: '[secret]'"),
+        (&["GET /x?user=1&token=a1b2c3d4e5 HTTP"], "GET /x?user=1&token=[secret] HTTP"),
+        (&["Server=db;Uid=sa;Pwd=Pa55w0rd;Encrypt=yes"], "Server=db;Uid=sa;Pwd=[secret];Encrypt=yes"),
+        (&["value kJ8sLq2ZpX9vTb4RnY7wEe3MhUc6Fd1g"], "value [secret]"),
+        (&["see data:image/png;base64,iVBORw0KGgo= here"], "see [image] here"),
+    ];
+    rows.iter().map(|(parts, left)| (parts.concat(), *left)).collect()
+}
+
+const PERSONAL: &[(&str, &str)] = &[
+    ("mail john.doe+x@mail.example.co.uk now", "mail [email] now"),
+    ("jürgen@müller.de", "[email]"),
+    ("john%40example.com", "[email]"),
+    (r"john\u0040example.com", "[email]"),
+    ("pay 4111 1111 1111 1111 now", "pay [card] now"),
+    ("5500-0000-0000-0004", "[card]"),
+    ("378282246310005", "[card]"),
+    ("order 123 4111111111111111", "order 123 [card]"),
+    ("DE89 3704 0044 0532 0130 00", "[iban]"),
+    ("GB29NWBK60161331926819", "[iban]"),
+    ("from 203.0.113.77:5000", "from [ip]:5000"),
+    ("at 2001:db8::8a2e:370:7334.", "at [ip]."),
+    ("fe80::1ff:fe23:4567:890a", "[ip]"),
+    ("00:1B:44:11:3A:B7", "[mac]"),
+    ("SSN 219-09-9999", "SSN [ssn]"),
+    ("call +49 30 901820", "call [phone]"),
+    ("(415) 555-2671", "[phone]"),
+    ("415-555-2671", "[phone]"),
+    ("phone: 030 1234567", "[phone]"),
+    ("NINO QQ123456C and AB123456C", "NINO QQ123456C and [national-id]"),
+    ("passport no: X1234567", "passport no: [passport]"),
+    ("dob: 1980-02-29", "dob: [birth-date]"),
+];
+
+/// What must not be touched.
+const PLAIN: &[&str] = &[
+    "version 1.2.3, v10.0.19041.1, python-3.12.4, llama.cpp b4400, 2.0.0.0",
+    "at 12:30:45 on 2026-11-29, 2026-11-29T13:13:30.123Z, 29.11.2026, 11/29/2026",
+    "550e8400-e29b-41d4-a716-446655440000",
+    "commit 80ba9aaf3b1d2c4e5f60718293a4b5c6d7e8f901",
+    "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "1234567890123456 and 1732888888123456789 and 3.14159265358979",
+    "max_tokens: 4096, token = 5, tokens per second: 123.45, n_ctx=8192",
+    "let password: String = read_password(); password = None",
+    "the password must be changed, password: required, no password is needed",
+    "std::fs::read(a::b)?; Foo::<u8>::bar(); fn main() { println!(\"{}\", x[0]); }",
+    "127.0.0.1:8000 and [::1]:9770 and 0.0.0.0",
+    "https://example.com/a/b?page=2&sort=asc#top",
+    "/usr/lib/python3.12/site-packages/vllm/entrypoints/openai/api_server.py",
+    "getUserByIdAndNameFromDatabaseV2, MAX_CONCURRENT_REQUESTS_PER_WORKER, snake_case_function_name_2",
+    "meta-llama/Llama-3.1-8B-Instruct, Qwen2.5-Coder-32B-Instruct-AWQ, gpt-4o-2024-08-06",
+    "Bearer of good news, a basic understanding, token authentication, cookie: a small cake",
+    "room 415, 555 people, 2671 chairs; 100 200 300 400",
+    "import numpy as np; x = [1, 2, 3]; y = {'a': 1}; @app.route('/x'); assert x == y",
+    "Der Schlüssel liegt unter der Matte. 你好,世界。 Привет, мир!",
+    "chapter 12.5.3.1.2, section 4.2.1, ratio 16:9, score 3:2, 10:00-12:00",
+    "0x7ffd9a2b3c4d, 0xdeadbeef, 1e-9, +1.5, -40, 50%",
+    "author: Jane, authored by, authentication failed, keyboard: qwerty, secretary: present",
+    "git@v2, user@host, a@b",
+];
+
+fn differences(rows: impl Iterator<Item = (String, String)>) -> Vec<String> {
+    rows.filter(|(is, wanted)| is != wanted).map(|(is, wanted)| format!("{is:?} is not {wanted:?}")).collect()
+}
+
+#[test]
+fn secrets_go_in_each_mode() {
+    let rows = secrets()
+        .into_iter()
+        .flat_map(|(text, left)| [redact(&text), scrub(&text)].map(|is| (is.into_owned(), left.to_owned())));
+    assert_eq!(differences(rows), Vec::<String>::new());
+}
+
+#[test]
+fn personal_data_goes_where_it_must_and_stays_where_it_may() {
+    let gone = PERSONAL.iter().map(|(text, left)| (redact(text).into_owned(), (*left).to_owned()));
+    assert_eq!(differences(gone), Vec::<String>::new());
+    let plain = PERSONAL.iter().filter(|(text, _)| !text.contains('\\'));
+    let stays = plain.map(|(text, _)| (scrub(text).into_owned(), (*text).to_owned()));
+    assert_eq!(differences(stays), Vec::<String>::new());
+}
+
+#[test]
+fn ordinary_texts_stay() {
+    let rows =
+        PLAIN.iter().flat_map(|text| [redact(text), scrub(text)].map(|is| (is.into_owned(), (*text).to_owned())));
+    assert_eq!(differences(rows), Vec::<String>::new());
+}
+
+/// Where nothing but the beginning is left of a key, the rest of it must not be needed to know it.
+#[test]
+fn a_key_whose_end_is_missing_is_known_by_its_beginning() {
+    let known = secrets().into_iter().filter(|(_, left)| left.starts_with('[') && left.ends_with(']'));
+    let left = known.map(|(text, _)| (redact(&text[..text.len() * 4 / 5]).into_owned(), text));
+    let told: Vec<(String, String)> = left.filter(|(left, text)| left.contains(&text[..8])).collect();
+    assert_eq!(told, Vec::new());
+}
+
+#[test]
+fn ids_keep_their_random_letters() {
+    for id in ["chatcmpl-kJ8sLq2ZpX9vTb4RnY7wEe3MhUc6Fd1g", "/v1/chat/completions", "0af7651916cd43dd8448eb211c80319c"]
+    {
+        assert_eq!(name(id), id);
+    }
+    assert_eq!(name("john@example.com"), "[email]");
+}
