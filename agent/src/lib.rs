@@ -10,6 +10,7 @@ pub mod config;
 pub mod correlate;
 pub mod decode;
 pub mod discover;
+pub mod events;
 pub mod exits;
 pub mod export;
 pub mod identity;

@@ -21,6 +21,7 @@ use crate::{
     cli::{LogArgs, RunArgs},
     config::{Config, changes},
     discover::{Discovery, Found},
+    events::Journal,
     exits::Exits,
     export::{
         http,
@@ -76,6 +77,7 @@ impl Running {
     pub fn finish(&mut self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         let pipeline = self.pipeline.take().map(JoinHandle::join);
+        self.sources.journal.close();
         if let Some(records) = self.records.take() {
             records.end();
         }
@@ -149,6 +151,8 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let (services, live) = (SharedServices::default(), Arc::new(Live::default()));
     let scout = Scout::start(discovery, &config.discover, found, Arc::clone(&live), tasks.guard("scout"))?;
     let asks = scout.asks.clone();
+    let journal = Arc::<Journal>::default();
+    journal.open(records.as_ref().map(Records::queue), exporter.as_ref().and_then(otlp::Exporter::queue));
     let metrics = Arc::new(RequestMetrics::new(
         config.limits.series as usize,
         Routes::new(config.metrics.route_templates.clone()),
@@ -160,6 +164,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         live: Arc::clone(&live),
         requests: Arc::clone(&metrics),
         history: Arc::new(History::new(config.limits.services as usize)),
+        journal: Arc::clone(&journal),
         records_lost: records.as_ref().map(Records::lost),
         otlp: exporter.as_ref().map(otlp::Exporter::counts),
         // Its end is told in inferscope_nvml_up and nothing else needs it: it holds no guard.

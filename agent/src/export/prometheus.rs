@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     clock::monotonic_ns,
+    events::Journal,
     identity::Identities,
     poll::{
         nvml::NvmlHandle,
@@ -36,6 +37,7 @@ pub struct Sources {
     pub requests: Arc<RequestMetrics>,
     /// For the page and the API; no scrape reads it.
     pub history: Arc<History>,
+    pub journal: Arc<Journal>,
     pub records_lost: Option<Arc<AtomicU64>>,
     pub otlp: Option<Arc<otlp::Counts>>,
     pub nvml: Option<Arc<NvmlHandle>>,
