@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod closes;
+mod logs;
 mod progress;
 mod timeline;
 mod watch;
@@ -26,7 +27,7 @@ use crate::{
     candidates::{CANDIDATES, Candidates},
     clock::monotonic_ns,
     correlate::{self, GpuHistory, Judge, Labels, Request},
-    decode::{Event, LogWrite, decode},
+    decode::{Event, decode},
     exits::Exits,
     export::{lines::Queue, otlp, perfetto::Timeline, requests::RequestMetrics, web::History},
     poll::nvml::NvmlHandle,
@@ -36,7 +37,6 @@ use crate::{
     registry::Registry,
     ring::Ring,
     scout::{Ask, Find, Scout},
-    serverlog::ServerLogs,
     services::SharedServices,
     session::{
         Sessions,
@@ -56,6 +56,7 @@ const TICK_NS: u64 = 1_000_000_000;
 const CLOSES_NS: u64 = 10 * TICK_NS;
 const SWEEP_NS: u64 = 60 * TICK_NS;
 
+pub use logs::Logs;
 pub use progress::Progress;
 
 /// Sees every finished LLM request; must not wait.
@@ -101,7 +102,7 @@ pub struct Pipeline {
     pub refused: Refused,
     pub exits: Exits,
     /// None: what the servers write to their logs is not looked at.
-    pub logs: Option<ServerLogs>,
+    pub logs: Option<Logs>,
     pub stop: Arc<AtomicBool>,
 }
 
@@ -248,7 +249,7 @@ impl Pipeline {
             }
             Ok(Event::Log(write)) => {
                 live.count(Kind::Log);
-                logged(logs, registry, watcher, &write);
+                logs::written(logs, registry, sessions, watcher, &write);
             }
             Ok(Event::Exec(exec)) => {
                 live.count(Kind::Exec);
@@ -264,10 +265,8 @@ impl Pipeline {
             Ok(Event::Exit(exit)) => {
                 live.count(Kind::Exit);
                 let (tgid, at_ns) = (exit.header.tgid, exit.header.at_ns);
+                logs::ended(logs, registry, sessions, &exit);
                 sessions.process_exit(tgid, at_ns, &mut |exchange| ended(registry, exchange));
-                if let Some(logs) = logs {
-                    logs.process_exit(tgid, |_, _| {});
-                }
                 count_exit(registry, exits, &exit);
                 registry.remove_process(tgid, at_ns);
             }
@@ -295,9 +294,7 @@ impl Pipeline {
             connections: self.sessions.connections(),
             exits: self.exits.counts().map(|(key, count)| (key.clone(), *count)).collect(),
             exits_overflow: self.exits.overflow,
-            logs: self.logs.as_ref().map(|logs| logs.counts().clone()),
-            logs_overflow: self.logs.as_ref().map_or(0, |logs| logs.overflow),
-            logs_undecided: self.logs.as_ref().map_or(0, |logs| logs.undecided),
+            logs: self.logs.as_ref().map(Logs::figures),
             ..Snapshot::default()
         };
         for request in self.sessions.in_flight().filter(|request| request.role == Role::Server) {
@@ -324,14 +321,6 @@ fn executed(registry: &mut Registry, scout: &Scout, exec: &ExecEvent) {
     let len = (exec.filename_len as usize).min(exec.filename.len());
     // A full queue is caught up with by the next scan of /proc.
     scout.ask(Ask::Exec { pid, filename: exec.filename[..len].to_vec() });
-}
-
-/// A process of a service wrote to a log.
-fn logged(logs: &mut Option<ServerLogs>, registry: &Registry, watcher: &mut Watcher, write: &LogWrite<'_>) {
-    let Some((service, _)) = registry.name(write.head.service) else { return };
-    if let Some(logs) = logs {
-        logs.write(write, service, |file, is_log| watcher.mark_file(file, is_log), |_, _| {});
-    }
 }
 
 fn count_exit(registry: &Registry, exits: &mut Exits, exit: &ExitEvent) {

@@ -34,7 +34,7 @@ use crate::{
         web::History,
     },
     identity,
-    pipeline::{Each, Judging, Pipeline, Progress, Sinks},
+    pipeline::{self, Each, Judging, Pipeline, Progress, Sinks},
     poll::{
         cgroup::Cgroups,
         nvml::{self, NvmlOptions},
@@ -46,7 +46,7 @@ use crate::{
     registry::Registry,
     ring::Ring,
     scout::{Ask, Scout},
-    serverlog::ServerLogs,
+    serverlog::{ServerLogs, tell::Teller},
     services::SharedServices,
     session::{Limits, Sessions},
     shared::Live,
@@ -201,7 +201,10 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         candidates: Candidates::default(),
         refused: Refused::default(),
         exits: Exits::default(),
-        logs: config.logs.enabled.then(ServerLogs::default),
+        logs: config.logs.enabled.then(|| pipeline::Logs {
+            counts: ServerLogs::default(),
+            teller: Teller::new(Arc::clone(&journal), config.logs),
+        }),
         stop: Arc::clone(&stop),
     };
     let otlp = exporter.map(|exporter| start_otlp(exporter, &sources, tasks)).transpose()?;

@@ -11,7 +11,7 @@ use std::{
 
 use inferscope_abi::{KINDS, Kind};
 
-use crate::{serverlog::Count, session::Stats};
+use crate::{serverlog::Figures, session::Stats};
 
 /// Counts of the drain, and what the session layer holds, as of the last turn of the pipeline.
 #[derive(Debug, Default)]
@@ -57,11 +57,7 @@ pub struct Snapshot {
     /// Of these, the ones of services that are not told apart.
     pub exits_overflow: u64,
     /// What services wrote to their logs; None where that is not looked at.
-    pub logs: Option<BTreeMap<String, Count>>,
-    /// Messages of services that are not told apart.
-    pub logs_overflow: u64,
-    /// Writes to files of which it could not be told whether they are logs.
-    pub logs_undecided: u64,
+    pub logs: Option<Figures>,
 }
 
 impl Live {

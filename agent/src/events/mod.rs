@@ -23,10 +23,13 @@ pub const TEXT_CHARS: usize = 512;
 pub enum Topic {
     /// Something about a watched server, its host or the agent is not as it was.
     Change,
+    /// A watched server wrote a message to its log.
+    Log,
 }
 
 /// Every topic: the value of `record` in JSON lines, and OTLP's name of the event.
-const TOPICS: [(Topic, &str, &str); 1] = [(Topic::Change, "change", "inferscope.change")];
+const TOPICS: [(Topic, &str, &str); 2] =
+    [(Topic::Change, "change", "inferscope.change"), (Topic::Log, "log", "inferscope.log")];
 
 impl Topic {
     /// The value of `record` in JSON lines and in the API.

@@ -158,7 +158,7 @@ impl Sources {
         losses.extend(self.live.refused());
         losses.extend(self.otlp.iter().flat_map(|otlp| otlp.losses()));
         let snapshot = self.live.snapshot();
-        let stats = snapshot.stats;
+        let (stats, logs) = (snapshot.stats, snapshot.logs.unwrap_or_default());
         losses.extend([
             ("program_busy", self.reader.missed_runs()),
             ("undecodable", count(&self.live.undecodable)),
@@ -168,7 +168,8 @@ impl Sources {
             ("connection_evicted", stats.evictions),
             ("engine_frames", stats.engine_frames_lost),
             ("engine_requests", stats.engine_requests_lost),
-            ("log_undecided", snapshot.logs_undecided),
+            ("log_undecided", logs.undecided),
+            ("log_records", logs.records_left_out),
         ]);
         losses
     }
@@ -193,12 +194,10 @@ impl Sources {
         let tls = self.reader.lost().into_iter().find(|(place, _)| *place == CIPHERTEXT);
         unsupported.add(&["tls"], tls.map_or(0.0, |(_, count)| count as f64));
         let mut overflow = Family::new(&metrics::SERIES_OVERFLOW);
-        for (family, count) in self
-            .requests
-            .overflow()
-            .into_iter()
-            .chain([("process_exits", snapshot.exits_overflow), ("log_lines", snapshot.logs_overflow)])
-        {
+        for (family, count) in self.requests.overflow().into_iter().chain([
+            ("process_exits", snapshot.exits_overflow),
+            ("log_lines", snapshot.logs.as_ref().map_or(0, |logs| logs.overflow)),
+        ]) {
             overflow.add(&[family], count as f64);
         }
         let single = |metric, value: f64| {

@@ -16,7 +16,7 @@ pub fn families(
     let mut lines = Family::new(&metrics::LOG_LINES);
     let mut bytes = Family::new(&metrics::LOG_BYTES);
     let mut unread = Family::new(&metrics::LOG_UNREAD);
-    if let Some(logs) = &snapshot.logs {
+    if let Some(logs) = snapshot.logs.as_ref().map(|logs| &logs.services) {
         let mut add = |service: &str, messages: [u64; LEVELS.len()]| {
             for ((_, level), count) in LEVELS.iter().zip(messages) {
                 lines.add(&[service, level], count as f64);
@@ -41,7 +41,10 @@ mod tests {
     use std::{collections::BTreeMap, sync::Arc};
 
     use super::*;
-    use crate::{serverlog::Count, services::ServiceView};
+    use crate::{
+        serverlog::{Count, Figures},
+        services::ServiceView,
+    };
 
     fn text(snapshot: &Snapshot) -> String {
         let service = |index, name: &str| Arc::new(ServiceView { index, name: name.into(), ..ServiceView::default() });
@@ -55,7 +58,8 @@ mod tests {
     fn every_service_has_every_level_and_an_ended_one_keeps_its_own() {
         let count = |error| Count { messages: [1, 0, 2, 0, error, 0], bytes: 30, unread_bytes: 1 };
         let logs = BTreeMap::from([("a".to_owned(), count(3)), ("ended".to_owned(), count(4))]);
-        let text = text(&Snapshot { logs: Some(logs), ..Snapshot::default() });
+        let text =
+            text(&Snapshot { logs: Some(Figures { services: logs, ..Figures::default() }), ..Snapshot::default() });
         for line in [
             "inferscope_log_lines_total{service=\"a\",level=\"error\"} 3",
             "inferscope_log_lines_total{service=\"a\",level=\"unknown\"} 1",

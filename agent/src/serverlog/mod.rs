@@ -9,6 +9,7 @@ mod json;
 pub mod level;
 pub mod lines;
 pub mod message;
+pub mod tell;
 #[cfg(test)]
 mod tests;
 
@@ -38,6 +39,18 @@ pub struct Count {
     pub bytes: u64,
     /// Bytes of these that were not handed over.
     pub unread_bytes: u64,
+}
+
+/// What scrapes show.
+#[derive(Debug, Clone, Default)]
+pub struct Figures {
+    pub services: BTreeMap<String, Count>,
+    /// Messages counted under `_other`.
+    pub overflow: u64,
+    /// Writes to files of which it could not be told whether they were logs.
+    pub undecided: u64,
+    /// Messages that were grave enough for a record, over the limit of their service.
+    pub records_left_out: u64,
 }
 
 /// A message, as it is told of.
@@ -87,10 +100,8 @@ pub struct ServerLogs {
     counts: BTreeMap<String, Count>,
     answers: FxHashMap<FileKey, bool>,
     turn: u64,
-    /// Writes to files of which it could not be told whether they were logs.
-    pub undecided: u64,
-    /// Messages counted under `_other`.
-    pub overflow: u64,
+    undecided: u64,
+    overflow: u64,
 }
 
 impl ServerLogs {
@@ -101,7 +112,7 @@ impl ServerLogs {
         write: &LogWrite<'_>,
         service: &str,
         mark: impl FnMut(FileKey, bool),
-        mut each: impl FnMut(&str, Message<'_>),
+        each: &mut impl FnMut(&str, Message<'_>),
     ) {
         let head = &write.head;
         let asked = head.kind == LOG_APPENDED || head.kind == LOG_ASKING;
@@ -115,7 +126,7 @@ impl ServerLogs {
             count.unread_bytes += unread;
         }
         let key = (head.header.tgid, head.fd);
-        self.make_room(key, &mut each);
+        self.make_room(key, each);
         self.turn += 1;
         let fresh = Stream { skipped: head.skipped, ..Stream::default() };
         let mut stream = self.streams.remove(&key).unwrap_or(fresh);
@@ -135,10 +146,10 @@ impl ServerLogs {
     }
 
     /// A process ended: what it wrote last is a line without its end.
-    pub fn process_exit(&mut self, tgid: u32, mut each: impl FnMut(&str, Message<'_>)) {
+    pub fn process_exit(&mut self, tgid: u32, mut each: impl FnMut(&str, u32, Message<'_>)) {
         let theirs: Vec<(u32, u32)> = self.streams.keys().filter(|(of, _)| *of == tgid).copied().collect();
         for key in theirs {
-            self.end(key, &mut each);
+            self.end(key, &mut |service, message| each(service, key.1, message));
         }
     }
 
@@ -147,9 +158,10 @@ impl ServerLogs {
         self.counts.remove(service);
     }
 
-    /// Counts by service; none of one that has written nothing.
-    pub fn counts(&self) -> &BTreeMap<String, Count> {
-        &self.counts
+    /// For scrapes; none of a service that has written nothing.
+    pub fn figures(&self) -> Figures {
+        let Self { overflow, undecided, .. } = *self;
+        Figures { services: self.counts.clone(), overflow, undecided, records_left_out: 0 }
     }
 
     fn end(&mut self, key: (u32, u32), each: &mut impl FnMut(&str, Message<'_>)) {

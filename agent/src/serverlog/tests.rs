@@ -195,15 +195,15 @@ fn write(tgid: u32, fd: u32, data: &[u8]) -> LogWrite<'_> {
 
 fn push(logs: &mut ServerLogs, write: &LogWrite<'_>) -> Vec<(String, String)> {
     let mut heard = Vec::new();
-    let each = |service: &str, message: Message<'_>| {
+    let mut each = |service: &str, message: Message<'_>| {
         heard.push((service.to_owned(), String::from_utf8_lossy(message.line).into_owned()));
     };
-    logs.write(write, "svc", |_, _| panic!("no file"), each);
+    logs.write(write, "svc", |_, _| panic!("no file"), &mut each);
     heard
 }
 
 fn count(logs: &ServerLogs, level: Level) -> u64 {
-    logs.counts().get("svc").map_or(0, |count| count.messages[level as usize])
+    logs.counts.get("svc").map_or(0, |count| count.messages[level as usize])
 }
 
 #[test]
@@ -214,10 +214,10 @@ fn each_descriptor_of_each_process_has_its_lines() {
     assert!(push(&mut logs, &write(1, 2, b"WARNING: of another descriptor\n")).len() == 1);
     assert_eq!(push(&mut logs, &write(1, 1, b"OR: x\nlast")), [("svc".to_owned(), "ERROR: x".to_owned())]);
     let mut heard = Vec::new();
-    logs.process_exit(1, |service, message| heard.push((service.to_owned(), message.level)));
-    assert_eq!(heard, [("svc".to_owned(), Level::Unknown)]);
+    logs.process_exit(1, |service, fd, message| heard.push((service.to_owned(), fd, message.level)));
+    assert_eq!(heard, [("svc".to_owned(), 1, Level::Unknown)]);
     assert_eq!(LEVELS.map(|(level, _)| count(&logs, level)), [1, 0, 1, 1, 1, 0]);
-    logs.process_exit(1, |_, _| panic!("it has ended"));
+    logs.process_exit(1, |_, _, _| panic!("it has ended"));
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn the_number_of_descriptors_is_bounded_and_nothing_of_them_is_lost() {
     (0..all).for_each(|tgid| drop(push(&mut logs, &write(tgid, 1, b"ERROR: no end"))));
     assert_eq!(count(&logs, Level::Error), u64::from(all) - STREAMS as u64);
     assert_eq!(logs.streams.len(), STREAMS);
-    (0..all).for_each(|tgid| logs.process_exit(tgid, |_, _| {}));
+    (0..all).for_each(|tgid| logs.process_exit(tgid, |_, _, _| {}));
     assert_eq!((count(&logs, Level::Error), logs.streams.len()), (u64::from(all), 0));
 }
 
@@ -253,11 +253,11 @@ fn the_number_of_descriptors_is_bounded_and_nothing_of_them_is_lost() {
 fn the_number_of_services_is_bounded() {
     let mut logs = ServerLogs::default();
     for n in 0..=super::SERVICES {
-        logs.write(&write(1, 1, b"x\n"), &n.to_string(), |_, _| {}, |_, _| {});
+        logs.write(&write(1, 1, b"x\n"), &n.to_string(), |_, _| {}, &mut |_, _| {});
     }
-    assert_eq!((logs.counts()[OTHER].messages[0], logs.overflow), (1, 1));
+    assert_eq!((logs.counts[OTHER].messages[0], logs.overflow), (1, 1));
     logs.forget("7");
-    assert_eq!(logs.counts().get("7"), None);
+    assert_eq!(logs.counts.get("7"), None);
 }
 
 /// Lines of any bytes, and of what levels are made of.

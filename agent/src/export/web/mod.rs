@@ -48,7 +48,7 @@ const OVERVIEW_REQUESTS: usize = 20;
 const TURNS: usize = 2;
 const EVENTS_USUAL: usize = 50;
 /// Topics of events, by their names.
-const RECORDS: [&str; 1] = ["change"];
+const RECORDS: [&str; 2] = ["change", "log"];
 const SORTS: [&str; 2] = ["slow", "recent"];
 /// Whose requests an overview shows: those of the service that it names, or of all.
 const SCOPES: [&str; 2] = ["service", "all"];
