@@ -46,7 +46,6 @@ use crate::{
     registry::Registry,
     ring::Ring,
     scout::{Ask, Scout},
-    serverlog::{ServerLogs, tell::Teller},
     services::SharedServices,
     session::{Limits, Sessions},
     shared::Live,
@@ -201,10 +200,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         candidates: Candidates::default(),
         refused: Refused::default(),
         exits: Exits::default(),
-        logs: config.logs.enabled.then(|| pipeline::Logs {
-            counts: ServerLogs::default(),
-            teller: Teller::new(Arc::clone(&journal), config.logs),
-        }),
+        logs: config.logs.enabled.then(|| pipeline::Logs::new(&journal, config.logs)),
         stop: Arc::clone(&stop),
     };
     let otlp = exporter.map(|exporter| start_otlp(exporter, &sources, tasks)).transpose()?;

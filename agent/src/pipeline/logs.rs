@@ -1,9 +1,13 @@
 //! What the watched servers write to their logs: from the ring to counts and records.
 
+use std::sync::Arc;
+
 use inferscope_abi::ExitEvent;
 
 use crate::{
+    config,
     decode::LogWrite,
+    events::Journal,
     probe::Watcher,
     registry::Registry,
     serverlog::{
@@ -20,6 +24,11 @@ pub struct Logs {
 }
 
 impl Logs {
+    /// Nothing heard yet; records go to `journal`.
+    pub fn new(journal: &Arc<Journal>, settings: config::Logs) -> Self {
+        Self { counts: ServerLogs::default(), teller: Teller::new(Arc::clone(journal), settings) }
+    }
+
     /// Drops what is kept of a service that has ended.
     pub fn forget(&mut self, service: &str) {
         self.counts.forget(service);

@@ -117,58 +117,110 @@ fn is_shown(mark: u16) -> bool {
 #[inline(always)]
 pub unsafe fn returned(pid_tgid: u64, mark: u16, thread: *const Thread, class: u8, result: u64, at_ns: u64) {
     // SAFETY: by contract.
-    let may_be = unsafe { (*thread).log != LOG_NONE || (*thread).socket != 0 && is_output((*thread).args[0]) };
-    if config!(logs) != 0 && may_be {
-        log_written(pid_tgid, u64::from(mark), u64::from(class), result, at_ns);
+    let (log, socket, fd) = unsafe { ((*thread).log, (*thread).socket, (*thread).args[0]) };
+    if config!(logs) == 0 || log == LOG_NONE && (socket == 0 || !is_output(fd) || log_socket(fd, socket) == 0) {
+        return;
     }
+    if log_begin(pid_tgid, u64::from(mark), u64::from(class), result, at_ns) == 0 {
+        return;
+    }
+    if log == LOG_APPENDED || log == LOG_ASKING {
+        log_file(fd);
+    }
+    log_copy(result);
+    log_end(result);
 }
 
-/// A function of its own to the verifier too, as `payload_step` is.
+/// 1 if an output that is a socket leads to a process of this host, as that of the journal does, and carries no requests.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn log_written(pid_tgid: u64, mark: u64, class: u64, result: u64, at_ns: u64) -> u64 {
+pub extern "C" fn log_socket(fd: u64, socket: u64) -> u64 {
+    u64::from(CONNECTION.get_ptr(socket).is_none() && socket::address::is_unix::<Untyped>(fd, socket))
+}
+
+/// Which file it is goes to the record.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn log_file(fd: u64) -> u64 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
+    // SAFETY: this CPU's scratch.
+    unsafe { (*scratch.cast::<LogScratch>()).head.file = key_of(inode_behind::<Untyped>(fd)) };
+    0
+}
+
+/// Takes all buffers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn log_copy(result: u64) -> u64 {
+    for step in 0..LOG_VECTORS {
+        if log_step(u64::from(step)) == 0 {
+            break;
+        }
+    }
+    result
+}
+
+/// Whether there is something to hand over; then the head of the record stands in the scratch, and so does the way through
+/// the buffers. These are functions of their own to the verifier too, as `payload_step` is, and small ones: 5.10 gives all
+/// frames on a way together 512 bytes, of which the program itself has 448.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn log_begin(pid_tgid: u64, mark: u64, class: u64, result: u64, at_ns: u64) -> u64 {
     let Some(thread) = THREAD.get_ptr(pid_tgid as u32) else { return 0 };
     let Some(sums) = watch::sums(mark as u16) else { return 0 };
-    let Some(row) = LOG_ROW.get_ptr_mut(sums.service_index) else { return 0 };
+    let service = sums.service_index;
+    let Some(row) = LOG_ROW.get_ptr_mut(service) else { return 0 };
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
     // SAFETY: map values.
     unsafe {
-        let (fd, socket) = ((*thread).args[0], (*thread).socket);
-        let kind = if socket != 0 { LOG_OUTPUT } else { (*thread).log };
-        let elsewhere = socket != 0 && (CONNECTION.get_ptr(socket).is_some() || !is_unix(fd, socket));
-        if sums.service_index == CANDIDATES || elsewhere {
+        let head = &raw mut (*scratch.cast::<LogScratch>()).head;
+        let kind = if (*thread).socket != 0 { LOG_OUTPUT } else { (*thread).log };
+        (*head).header = header(Kind::Log, (pid_tgid >> 32) as u32, pid_tgid as u32, at_ns);
+        (*head).written = result;
+        (*head).service = service;
+        (*head).fd = (*thread).args[0] as u32;
+        (*head).kind = kind;
+        (*head).file = FileKey::default();
+        if service == CANDIDATES {
             return 0;
-        }
-        // Of a file that may be none, the agent counts what was written once it knows.
-        let counted = kind == LOG_OUTPUT || kind == LOG_FILE;
-        if counted {
-            state::add(&raw mut (*row).bytes, result);
         }
         let most = if kind == LOG_ASKING { LOG_ASKING_BYTES as u64 } else { DATA };
         let wanted = if result < most { result } else { most };
-        let captured = if pay(row, wanted, at_ns) {
-            begin(scratch, &*thread, class, wanted);
-            let file = if counted { FileKey::default() } else { key_of(inode_behind::<Untyped>(fd)) };
-            emit(scratch, row, file, [pid_tgid, at_ns, result], [sums.service_index, fd as u32, kind])
-        } else {
+        // Of a file that may be no log, the agent counts what was written once it knows.
+        if is_counted(kind) {
+            state::add(&raw mut (*row).bytes, result);
+        }
+        if !pay(row, wanted, at_ns) {
             // Of a file that is hardly a log nothing is missing yet.
             if kind != LOG_ASKING {
                 lost(Lost::LogRate);
             }
-            state::add(&raw mut (*row).skipped, 1);
-            0
-        };
-        if counted {
-            state::add(&raw mut (*row).unread_bytes, result - captured);
+            skipped(row, kind, result);
+            return 0;
         }
+        begin(scratch, thread, class, wanted);
     }
-    0
+    1
 }
 
-/// Whether the socket behind an output leads to a process of this host, as that of the journal does.
 #[inline(always)]
-fn is_unix(fd: u64, socket: u64) -> bool {
-    socket::address::is_unix::<Untyped>(fd, socket)
+fn is_counted(kind: u32) -> bool {
+    kind == LOG_OUTPUT || kind == LOG_FILE
+}
+
+/// Of a write there will be no record.
+///
+/// # Safety
+/// `row` is a map value.
+#[inline(always)]
+unsafe fn skipped(row: *mut LogRow, kind: u32, bytes: u64) {
+    // SAFETY: by contract.
+    unsafe {
+        state::add(&raw mut (*row).skipped, 1);
+        if is_counted(kind) {
+            state::add(&raw mut (*row).unread_bytes, bytes);
+        }
+    }
 }
 
 /// Takes the bytes off the service's limit; false if it is used up. Writers on other CPUs can come between the load and
@@ -194,24 +246,19 @@ unsafe fn pay(row: *mut LogRow, bytes: u64, now: u64) -> bool {
 /// The way through the buffers begins. It stands in map memory, for the reasons that `Walk` gives.
 ///
 /// # Safety
-/// `scratch` is this CPU's.
+/// `scratch` is this CPU's, `thread` a map value.
 #[inline(always)]
-unsafe fn begin(scratch: *mut Scratch, thread: &Thread, class: u64, wanted: u64) {
+unsafe fn begin(scratch: *mut Scratch, thread: *const Thread, class: u64, wanted: u64) {
     let vectors = class as u8 == SYS_WRITEV || class as u8 == SYS_PWRITEV;
     // SAFETY: by contract.
     unsafe {
         let walk = &mut (*scratch).walk;
         walk.filled = 0;
         walk.total_left = wanted;
-        walk.base = thread.args[1];
+        walk.base = (*thread).args[1];
         walk.left = if vectors { 0 } else { wanted };
-        walk.iov = thread.args[1];
-        walk.iovs = if vectors { thread.args[2] } else { 0 };
-        for step in 0..LOG_VECTORS {
-            if log_step(u64::from(step)) == 0 {
-                break;
-            }
-        }
+        walk.iov = (*thread).args[1];
+        walk.iovs = if vectors { (*thread).args[2] } else { 0 };
     }
 }
 
@@ -258,34 +305,25 @@ pub extern "C" fn log_step(step: u64) -> u64 {
     }
 }
 
-/// Submits what is gathered: bytes that were handed over. `numbers`: pid_tgid, time, bytes written; `ids`: service,
-/// descriptor, kind.
-///
-/// # Safety
-/// `scratch` is this CPU's, `row` a map value.
-#[inline(always)]
-unsafe fn emit(scratch: *mut Scratch, row: *mut LogRow, file: FileKey, numbers: [u64; 3], ids: [u32; 3]) -> u64 {
-    let [pid_tgid, at_ns, written] = numbers;
-    let [service, fd, kind] = ids;
-    // SAFETY: by contract.
+/// Submits what is gathered of a call that wrote `written` bytes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn log_end(written: u64) -> u64 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
+    let log = scratch.cast::<LogScratch>();
+    // SAFETY: map values; the verifier needs the bound in the register that it is used from.
     unsafe {
+        let Some(row) = LOG_ROW.get_ptr_mut((*log).head.service) else { return 0 };
         let filled = opaque((*scratch).walk.filled as usize) as u64;
         let filled = if filled > DATA { DATA } else { filled };
-        let log = scratch.cast::<LogScratch>();
-        (*log).head = LogEvent {
-            header: header(Kind::Log, (pid_tgid >> 32) as u32, pid_tgid as u32, at_ns),
-            file,
-            written,
-            skipped: (*row).skipped,
-            service,
-            fd,
-            captured: filled as u32,
-            kind,
-        };
-        if emit::bytes(log.cast(), size_of::<LogEvent>() as u64 + filled, Lost::RingLog) {
-            return filled;
+        (*log).head.captured = filled as u32;
+        (*log).head.skipped = (*row).skipped;
+        let kind = (*log).head.kind;
+        if !emit::bytes(log.cast(), size_of::<LogEvent>() as u64 + filled, Lost::RingLog) {
+            skipped(row, kind, written);
+        } else if is_counted(kind) {
+            state::add(&raw mut (*row).unread_bytes, written.saturating_sub(filled));
         }
-        state::add(&raw mut (*row).skipped, 1);
-        0
     }
+    0
 }
