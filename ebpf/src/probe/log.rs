@@ -12,7 +12,7 @@ use inferscope_abi::{
 use crate::{
     config,
     emit::{self, header, lost},
-    kernel::{Read, Untyped, opaque, read, read_user},
+    kernel::{Read, Untyped, opaque, read},
     maps::{CONNECTION, LOG_MARK, LOG_ROW, SCRATCH, Scratch, THREAD},
     probe::socket,
     state, watch,
@@ -180,7 +180,9 @@ pub extern "C" fn log_begin(pid_tgid: u64, mark: u64, class: u64, result: u64, a
         (*head).service = service;
         (*head).fd = (*thread).args[0] as u32;
         (*head).kind = kind;
-        (*head).file = FileKey::default();
+        // By words: one memset would be one more frame on the stack.
+        core::ptr::write_volatile(&raw mut (*head).file.inode, 0);
+        core::ptr::write_volatile((&raw mut (*head).file.device).cast::<u64>(), 0);
         if service == CANDIDATES {
             return 0;
         }
@@ -278,10 +280,14 @@ pub extern "C" fn log_step(step: u64) -> u64 {
             if walk.iovs == 0 {
                 return 0;
             }
-            let Some([base, len]) = read_user::<[u64; 2]>(walk.iov) else { return 0 };
+            // struct iovec is as base and left are.
+            if bpf_probe_read_user((&raw mut walk.base).cast(), 16, walk.iov as *const core::ffi::c_void) != 0 {
+                lost(Lost::UserRead);
+                return 0;
+            }
+            let len = core::ptr::read_volatile(&raw const walk.left);
             walk.iov += 16;
             walk.iovs -= 1;
-            walk.base = base;
             walk.left = if len < walk.total_left { len } else { walk.total_left };
             if walk.left == 0 {
                 return u64::from(walk.total_left != 0);
