@@ -28,6 +28,7 @@ use crate::{
     cli::{AttachArgs, AttachFormat, LogArgs},
     commands,
     correlate::{Request, Verdict},
+    events::Record,
     export::{
         jsonl,
         lines::Lines,
@@ -44,7 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How often counters are read; ten times as often until there are any.
 const LOOK: Duration = Duration::from_millis(200);
 
-fn request_line(request: &Request, out: &mut Vec<u8>) -> io::Result<()> {
+fn request_line(record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
+    let Record::Request(request) = record else { return Ok(()) };
     let tokens = |tokens: Option<u64>| tokens.map_or("-".to_owned(), |t| t.to_string());
     writeln!(
         out,
@@ -133,9 +135,9 @@ fn whom(pids: &[u32]) -> String {
 }
 
 /// Over whatever progress stands in the line.
-fn request_line_on_terminal(request: &Request, out: &mut Vec<u8>) -> io::Result<()> {
+fn request_line_on_terminal(record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
     out.extend_from_slice(progress::CLEAR.as_bytes());
-    request_line(request, out)
+    request_line(record, out)
 }
 
 /// Hears nothing: an output that fails ends the command, and the summary says why.
@@ -161,7 +163,7 @@ pub fn attach(args: &AttachArgs, log: &LogArgs) -> Result<()> {
     let (tasks, mut ended) = supervised();
     let terminals = io::stdout().is_terminal() && io::stderr().is_terminal();
     let format = match (args.json, terminals && args.out.is_some()) {
-        (true, _) => jsonl::line,
+        (true, _) => jsonl::record,
         (false, true) => request_line_on_terminal,
         (false, false) => request_line,
     };

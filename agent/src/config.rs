@@ -50,7 +50,46 @@ pub struct Config {
     pub privacy: Privacy,
     pub web: Web,
     pub process: Process,
+    pub logs: Logs,
     pub log: Log,
+}
+
+/// What the watched servers write to their outputs and log files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Logs {
+    /// Count their messages by level.
+    pub enabled: bool,
+    /// What a service may write and be read, in bytes a second; what is over it is counted.
+    pub bytes_per_second: u32,
+    /// The least grave messages that get a record.
+    pub records: LogRecords,
+    /// Records of a service in the long run; what is over it is counted.
+    pub records_per_second: u32,
+    /// What records keep of the messages themselves.
+    pub text: LogText,
+}
+
+/// Which messages of the watched servers get a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogRecords {
+    Off,
+    Error,
+    #[default]
+    Warning,
+    Info,
+}
+
+/// What is kept of a message. Secrets are kept in no case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogText {
+    #[default]
+    Off,
+    /// Without personal data too, as far as patterns know them.
+    Redacted,
+    Full,
 }
 
 /// The agent's own process.
@@ -183,6 +222,7 @@ impl Default for Config {
             privacy: Privacy::default(),
             web: Web::default(),
             process: Process::default(),
+            logs: Logs::default(),
             log: Log::default(),
         }
     }
@@ -191,6 +231,18 @@ impl Default for Config {
 impl Default for Process {
     fn default() -> Self {
         Process { drop_privileges: true }
+    }
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        Logs {
+            enabled: true,
+            bytes_per_second: 1 << 20,
+            records: LogRecords::default(),
+            records_per_second: 10,
+            text: LogText::default(),
+        }
     }
 }
 

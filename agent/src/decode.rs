@@ -1,8 +1,8 @@
 //! Ring bytes to [`Event`]: the only place that reads raw records. Total: any bytes give an event or an error.
 
 use inferscope_abi::{
-    BlockEvent, CloseEvent, ExecEvent, ExitEvent, ForkEvent, Header, Kind, PayloadHeader, SampleHeader, SchedEvent,
-    StallEvent, SyscallEvent,
+    BlockEvent, CloseEvent, ExecEvent, ExitEvent, ForkEvent, Header, Kind, LogEvent, PayloadHeader, SampleHeader,
+    SchedEvent, StallEvent, SyscallEvent,
 };
 
 /// One record of the ring, payload bytes borrowed.
@@ -18,6 +18,15 @@ pub enum Event<'a> {
     Block(BlockEvent),
     Stall(StallEvent),
     Sample(Sample<'a>),
+    Log(LogWrite<'a>),
+}
+
+/// What a watched process wrote to its output or to a log file.
+#[derive(Debug, Clone, Copy)]
+pub struct LogWrite<'a> {
+    pub head: LogEvent,
+    /// The first `head.captured` of the `head.written` bytes.
+    pub data: &'a [u8],
 }
 
 /// Where a thread was: addresses innermost first.
@@ -61,6 +70,8 @@ pub enum DecodeError {
     Kind(u32),
     #[error("payload record claims {claimed} captured bytes and holds {held}")]
     Payload { claimed: u32, held: usize },
+    #[error("log record claims {claimed} captured bytes and holds {held}")]
+    Log { claimed: u32, held: usize },
     #[error("sample claims {claimed} frames and holds {held} bytes")]
     Sample { claimed: u64, held: usize },
     #[error("payload record has direction {0}")]
@@ -94,6 +105,8 @@ unsafe impl Wire for BlockEvent {}
 unsafe impl Wire for StallEvent {}
 // SAFETY: as above.
 unsafe impl Wire for SampleHeader {}
+// SAFETY: as above.
+unsafe impl Wire for LogEvent {}
 
 fn take<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
     if bytes.len() < size_of::<T>() {
@@ -124,6 +137,13 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
                 head,
                 addresses: addresses.ok_or(DecodeError::Sample { claimed, held: rest.len() })?,
             })
+        }
+        Kind::Log => {
+            let head: LogEvent = take(bytes)?;
+            let rest = &bytes[size_of::<LogEvent>()..];
+            let data = rest.get(..head.captured as usize);
+            let data = data.ok_or(DecodeError::Log { claimed: head.captured, held: rest.len() })?;
+            Event::Log(LogWrite { head, data })
         }
         Kind::Payload => {
             let head: PayloadHeader = take(bytes)?;

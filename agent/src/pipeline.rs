@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod closes;
+mod logs;
 mod progress;
 mod timeline;
 mod watch;
@@ -56,6 +57,7 @@ const TICK_NS: u64 = 1_000_000_000;
 const CLOSES_NS: u64 = 10 * TICK_NS;
 const SWEEP_NS: u64 = 60 * TICK_NS;
 
+pub use logs::Logs;
 pub use progress::Progress;
 
 /// Sees every finished LLM request; must not wait.
@@ -102,6 +104,8 @@ pub struct Pipeline {
     pub candidates: Candidates,
     pub refused: Refused,
     pub exits: Exits,
+    /// None: what the servers write to their logs is not looked at.
+    pub logs: Option<Logs>,
     pub stop: Arc<AtomicBool>,
 }
 
@@ -220,7 +224,7 @@ impl Pipeline {
         if let Some(nvml) = &self.judging.nvml {
             self.judging.gpus.push(nvml.snapshot());
         }
-        let Self { ring, watcher, sessions, registry, judging, scout, sinks, live, exits, candidates, .. } = self;
+        let Self { ring, watcher, sessions, registry, judging, scout, sinks, live, exits, candidates, logs, .. } = self;
         let (timeline, profile) = (&self.timeline, &self.profile);
         let mut ended = |registry: &Registry, exchange: Exchange| {
             if exchange.service == CANDIDATES {
@@ -253,6 +257,10 @@ impl Pipeline {
                     profile.sample(&sample);
                 }
             }
+            Ok(Event::Log(write)) => {
+                live.count(Kind::Log);
+                logs::written(logs, registry, sessions, watcher, &write);
+            }
             Ok(Event::Exec(exec)) => {
                 live.count(Kind::Exec);
                 if let Some(profile) = profile.as_ref().filter(|_| exec.watched != 0) {
@@ -267,6 +275,7 @@ impl Pipeline {
             Ok(Event::Exit(exit)) => {
                 live.count(Kind::Exit);
                 let (tgid, at_ns) = (exit.header.tgid, exit.header.at_ns);
+                logs::ended(logs, registry, sessions, &exit);
                 sessions.process_exit(tgid, at_ns, &mut |exchange| ended(registry, exchange));
                 count_exit(registry, exits, &exit);
                 registry.remove_process(tgid, at_ns);
@@ -295,6 +304,7 @@ impl Pipeline {
             connections: self.sessions.connections(),
             exits: self.exits.counts().map(|(key, count)| (key.clone(), *count)).collect(),
             exits_overflow: self.exits.overflow,
+            logs: self.logs.as_ref().map(Logs::figures),
             ..Snapshot::default()
         };
         for request in self.sessions.in_flight().filter(|request| request.role == Role::Server) {

@@ -22,6 +22,7 @@ use crate::{
     config::{Config, changes},
     custom::{self, CustomMetrics},
     discover::{Discovery, Found},
+    events::Journal,
     exits::Exits,
     export::{
         http,
@@ -34,7 +35,7 @@ use crate::{
         web::History,
     },
     identity,
-    pipeline::{Each, Judging, Pipeline, Progress, Sinks},
+    pipeline::{self, Each, Judging, Pipeline, Progress, Sinks},
     poll::{
         cgroup::Cgroups,
         nvml::{self, NvmlOptions},
@@ -80,6 +81,7 @@ impl Running {
     pub fn finish(&mut self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         let pipeline = self.pipeline.take().map(JoinHandle::join);
+        self.sources.journal.close();
         if let Some(records) = self.records.take() {
             records.end();
         }
@@ -159,6 +161,8 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         let reasons: Vec<String> = wrong.into_iter().map(|(_, reason)| reason).collect();
         anyhow!("metrics.custom: {}", reasons.join("; "))
     })?;
+    let journal = Arc::<Journal>::default();
+    journal.open(records.as_ref().map(Records::queue), exporter.as_ref().and_then(otlp::Exporter::queue));
     let metrics = Arc::new(RequestMetrics::with(
         config.limits.series as usize,
         Routes::new(config.metrics.route_templates.clone()),
@@ -171,6 +175,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         live: Arc::clone(&live),
         requests: Arc::clone(&metrics),
         history: Arc::new(History::new(config.limits.services as usize)),
+        journal: Arc::clone(&journal),
         records_lost: records.as_ref().map(Records::lost),
         otlp: exporter.as_ref().map(otlp::Exporter::counts),
         door,
@@ -215,6 +220,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         candidates: Candidates::default(),
         refused: Refused::default(),
         exits: Exits::default(),
+        logs: config.logs.enabled.then(|| pipeline::Logs::new(&journal, config.logs)),
         stop: Arc::clone(&stop),
     };
     let otlp = exporter.map(|exporter| start_otlp(exporter, &sources, tasks)).transpose()?;

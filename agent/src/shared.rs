@@ -11,7 +11,7 @@ use std::{
 
 use inferscope_abi::{KINDS, Kind};
 
-use crate::session::Stats;
+use crate::{serverlog::Figures, session::Stats};
 
 /// Counts of the drain, and what the session layer holds, as of the last turn of the pipeline.
 #[derive(Debug, Default)]
@@ -56,6 +56,8 @@ pub struct Snapshot {
     pub exits: BTreeMap<(String, &'static str), u64>,
     /// Of these, the ones of services that are not told apart.
     pub exits_overflow: u64,
+    /// What services wrote to their logs; None where that is not looked at.
+    pub logs: Option<Figures>,
 }
 
 impl Live {

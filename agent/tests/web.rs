@@ -11,6 +11,7 @@ use std::{
 use agent::services::Homes;
 use agent::{
     clock::monotonic_ns,
+    events::{Event, Severity, Topic},
     export::{http, web::Web},
 };
 use axum::Router;
@@ -125,6 +126,12 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
     ] {
         of(heading, pointer);
     }
+    served.agent.journal.tell(Event::new(Topic::Change, "start", Severity::Info).of(name, 7).with("port", 8000_u64));
+    let event = served.json(&format!("/api/v1/events?service={name}&record=change&limit=1"));
+    let keys: BTreeSet<String> = event["events"][0].as_object().expect("an object").keys().cloned().collect();
+    assert_eq!(keys, documented(" event"));
+    assert_eq!(served.json("/api/v1/events?service=other")["events"], serde_json::json!([]));
+    assert_eq!(served.get("/api/v1/events?record=x").status, 400);
     // Each part is what its own path tells.
     for (path, pointer) in [("/api/v1/agent", "/agent"), ("/api/v1/gpus", "/gpus")] {
         let keys = |value: &Value| value.as_object().map(|object| object.keys().cloned().collect::<Vec<_>>());

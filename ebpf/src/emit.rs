@@ -45,21 +45,22 @@ fn wake_flag() -> u64 {
 #[inline(always)]
 pub fn record<T>(value: &T, place: Lost) {
     // SAFETY: `value` is readable for its size.
-    unsafe { bytes(core::ptr::from_ref(value).cast(), size_of::<T>() as u64, place) }
+    unsafe { bytes(core::ptr::from_ref(value).cast(), size_of::<T>() as u64, place) };
 }
 
-/// Copies `len` bytes into the ring as one record.
+/// Copies `len` bytes into the ring as one record; false if it had no room.
 ///
 /// # Safety
 /// `data` is readable for `len` bytes, in the verifier's eyes too.
 #[inline(always)]
-pub unsafe fn bytes(data: *const u8, len: u64, place: Lost) {
+pub unsafe fn bytes(data: *const u8, len: u64, place: Lost) -> bool {
     // SAFETY: by contract.
     let failed =
         unsafe { bpf_ringbuf_output((&raw const RING).cast_mut().cast(), data.cast_mut().cast(), len, wake_flag()) };
     if failed != 0 {
         lost(place);
     }
+    failed == 0
 }
 
 /// Reserves a record too large for the stack, lets `fill` write it, submits it.

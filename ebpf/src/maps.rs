@@ -3,11 +3,11 @@
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf, Stack},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf, Stack},
 };
 use inferscope_abi::{
-    BlockIssue, Config, Connection, Counters, LOSS_PLACES, PAYLOAD_BYTES, PayloadHeader, Process, SAMPLE_KERNEL_FRAMES,
-    SAMPLE_USER_FRAMES, SampleHeader, SyscallKey, SyscallStats, Thread, WatchRow,
+    BlockIssue, Config, Connection, Counters, FileKey, LOSS_PLACES, LogRow, PAYLOAD_BYTES, PayloadHeader, Process,
+    SAMPLE_KERNEL_FRAMES, SAMPLE_USER_FRAMES, SampleHeader, SyscallKey, SyscallStats, Thread, WatchRow,
 };
 
 use crate::probe::{Call, Walk};
@@ -76,6 +76,14 @@ pub static SYSCALL: PerCpuHashMap<SyscallKey, SyscallStats> =
 
 #[map]
 pub static CONNECTION: HashMap<u64, Connection> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// What each service has written to logs; index as in SERVICE.
+#[map]
+pub static LOG_ROW: Array<LogRow> = Array::with_max_entries(256, BPF_F_MMAPABLE);
+
+/// Which files are logs, as the agent says, and of which it was asked; who was not written to for the longest time goes.
+#[map]
+pub static LOG_MARK: LruHashMap<FileKey, u32> = LruHashMap::with_max_entries(8192, 0);
 
 /// Block requests under way; only used while a timeline is recorded.
 #[map]

@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 
-use inferscope_abi::{Lost, NO_SYSCALL, STATE_UNKNOWN, STATES, StateSum, Thread, WAIT_NONE, Wait};
+use inferscope_abi::{LOG_NONE, Lost, NO_SYSCALL, STATE_UNKNOWN, STATES, StateSum, Thread, WAIT_NONE, Wait};
 
 use crate::{
     config,
@@ -43,7 +43,7 @@ pub fn thread(tid: u32, tgid: u32) -> Option<*mut Thread> {
         queue_cpu: 0,
         waking: 0,
         waking_cpu: 0,
-        reserved: 0,
+        log: LOG_NONE,
     };
     if THREAD.insert(tid, new, 0).is_err() {
         lost(Lost::MapThread);

@@ -148,6 +148,11 @@ pub const KEYS: &[Key] = &[
     live("privacy.key_interval", Kind::Duration { least_ms: 60_000, most_ms: 366 * 24 * 3_600_000 }),
     fixed("web.config_file", Kind::Text),
     fixed("process.drop_privileges", Kind::Bool),
+    fixed("logs.enabled", Kind::Bool),
+    fixed("logs.bytes_per_second", number(4096, 64 << 20)),
+    fixed("logs.records", Kind::OneOf(&["off", "error", "warning", "info"])),
+    fixed("logs.records_per_second", number(1, 1000)),
+    fixed("logs.text", Kind::OneOf(&["off", "redacted", "full"])),
     fixed("log.level", Kind::OneOf(&["error", "warn", "info", "debug", "trace"])),
     fixed("log.format", Kind::OneOf(&["text", "json"])),
 ];

@@ -1,4 +1,4 @@
-//! One JSON line per finished LLM request, to a file or a pipe. What is not written is counted, and said.
+//! One JSON line per finished LLM request and per event, to a file or a pipe. What is not written is counted, and said.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -14,7 +14,7 @@ use super::{
     lines::{Lines, Queue},
     output::Out,
 };
-use crate::{correlate::Request, tasks::Guard};
+use crate::{correlate::Request, events::Record, tasks::Guard};
 
 /// How long the end waits for the reader of the records.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -23,10 +23,21 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Records(Lines);
 
-/// The record as a line.
+/// The request as a line.
 pub fn line(request: &Request, out: &mut Vec<u8>) -> io::Result<()> {
     serde_json::to_writer(&mut *out, request)?;
     out.write_all(b"\n")
+}
+
+/// A record of any kind as a line. Only what is no request says what it is, in its field `record`.
+pub fn record(record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
+    match record {
+        Record::Request(request) => line(request, out),
+        Record::Event(event) => {
+            serde_json::to_writer(&mut *out, event.as_ref())?;
+            out.write_all(b"\n")
+        }
+    }
 }
 
 fn told(result: Result<(), &io::Error>) {
@@ -54,7 +65,7 @@ pub fn open(path: &Path) -> Result<Out> {
 impl Records {
     /// Starts the thread that writes to `out`.
     pub fn start(out: Out, guard: Guard) -> Result<Self> {
-        Ok(Self(Lines::start("records", out, line, told, guard)?))
+        Ok(Self(Lines::start("records", out, record, told, guard)?))
     }
 
     /// Where records go in.

@@ -1,4 +1,4 @@
-//! Lines about requests to a file, a pipe or a terminal, written by a thread of its own: an output that does not take
+//! Lines about requests and events to a file, a pipe or a terminal, written by a thread of its own: an output that does not take
 //! them costs counted lines, never the pipeline, and never the end of the process.
 //! A line is written whole or taken back; where it cannot be, the next one begins on a line of its own.
 #![forbid(unsafe_code)]
@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::output::Output;
-use crate::correlate::Request;
+use crate::events::Record;
 
 /// Lines that may wait for the writer.
 pub const QUEUE: usize = 16_384;
@@ -27,7 +27,7 @@ const TOGETHER: Duration = Duration::from_millis(100);
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// Writes one line with its end.
-pub type Format = fn(&Request, &mut Vec<u8>) -> io::Result<()>;
+pub type Format = fn(&Record, &mut Vec<u8>) -> io::Result<()>;
 /// Hears of an output that fails, at most once a minute, and then of it that it takes lines again.
 pub type Told = fn(Result<(), &io::Error>);
 
@@ -44,14 +44,14 @@ struct Counts {
 /// The sending side.
 #[derive(Debug, Clone)]
 pub struct Queue {
-    requests: SyncSender<Arc<Request>>,
+    records: SyncSender<Record>,
     counts: Arc<Counts>,
 }
 
 impl Queue {
     /// Queues a line; never waits. One that does not fit is counted.
-    pub fn send(&self, request: &Arc<Request>) {
-        let counter = match self.requests.try_send(Arc::clone(request)) {
+    pub fn send(&self, record: impl Into<Record>) {
+        let counter = match self.records.try_send(record.into()) {
             Ok(()) => &self.counts.queued,
             Err(_) => &self.counts.lost,
         };
@@ -76,9 +76,9 @@ impl Lines {
         told: Told,
         held: impl Send + 'static,
     ) -> io::Result<Lines> {
-        let (requests, received) = sync_channel(QUEUE);
+        let (records, received) = sync_channel(QUEUE);
         let (ending, over) = sync_channel::<()>(0);
-        let queue = Queue { requests, counts: Arc::default() };
+        let queue = Queue { records, counts: Arc::default() };
         let mut writer = Writer {
             torn: out.ends_torn(),
             out,
@@ -115,8 +115,8 @@ impl Lines {
     /// Lets the writer finish, for at most `patience`; how many lines are left then, which are counted as lost. Every
     /// other [`Queue`] must be gone.
     pub fn end(self, patience: Duration) -> u64 {
-        let Lines { queue: Queue { requests, counts }, over, thread } = self;
-        drop(requests);
+        let Lines { queue: Queue { records, counts }, over, thread } = self;
+        drop(records);
         if over.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
             counts.given_up.store(true, Ordering::Relaxed);
         } else {
@@ -145,12 +145,12 @@ struct Writer<O> {
 }
 
 impl<O: Output> Writer<O> {
-    fn run(&mut self, requests: &Receiver<Arc<Request>>) {
-        while let Ok(first) = requests.recv() {
+    fn run(&mut self, records: &Receiver<Record>) {
+        while let Ok(first) = records.recv() {
             self.add(&first);
             let until = Instant::now() + TOGETHER;
             while self.batch.len() < BATCH_BYTES
-                && let Ok(next) = requests.recv_timeout(until.saturating_duration_since(Instant::now()))
+                && let Ok(next) = records.recv_timeout(until.saturating_duration_since(Instant::now()))
             {
                 self.add(&next);
             }
@@ -161,9 +161,9 @@ impl<O: Output> Writer<O> {
         }
     }
 
-    fn add(&mut self, request: &Request) {
+    fn add(&mut self, record: &Record) {
         let begin = self.batch.len();
-        match (self.format)(request, &mut self.batch) {
+        match (self.format)(record, &mut self.batch) {
             Ok(()) => self.ends.push(self.batch.len()),
             Err(_) => {
                 self.batch.truncate(begin);

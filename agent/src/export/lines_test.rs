@@ -10,6 +10,7 @@ use std::{
 
 use super::super::output::Out;
 use super::*;
+use crate::correlate::Request;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -17,13 +18,20 @@ fn request(number: u32) -> Arc<Request> {
     Arc::new(Request { pid: number, ..Request::default() })
 }
 
-fn number_line(request: &Request, out: &mut Vec<u8>) -> io::Result<()> {
-    writeln!(out, "{:04}", request.pid)
+fn pid(record: &Record) -> u32 {
+    match record {
+        Record::Request(request) => request.pid,
+        Record::Event(event) => event.pid.unwrap(),
+    }
+}
+
+fn number_line(record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
+    writeln!(out, "{:04}", pid(record))
 }
 
 /// As long as a record is.
-fn long_line(request: &Request, out: &mut Vec<u8>) -> io::Result<()> {
-    writeln!(out, "{:0900}", request.pid)
+fn long_line(record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
+    writeln!(out, "{:0900}", pid(record))
 }
 
 thread_local! {
@@ -95,7 +103,7 @@ impl Bench {
     /// Writes a batch of these with so much room.
     fn write(&mut self, room: usize, numbers: std::ops::RangeInclusive<u32>) {
         self.writer.out.room = room;
-        numbers.for_each(|number| self.writer.add(&request(number)));
+        numbers.for_each(|number| self.writer.add(&Record::from(&request(number))));
         self.writer.write_batch();
     }
 
@@ -156,12 +164,12 @@ fn a_failure_is_told_once_a_minute_and_its_end_once() {
 fn a_line_that_cannot_be_made_is_lost_alone() {
     let mut bench = Bench::new(true, "");
     bench.writer.out.room = 100;
-    bench.writer.add(&request(1));
+    bench.writer.add(&Record::from(&request(1)));
     bench.writer.format = |_, out| {
         out.extend(b"half");
         Err(ErrorKind::InvalidData.into())
     };
-    bench.writer.add(&request(2));
+    bench.writer.add(&Record::from(&request(2)));
     bench.writer.write_batch();
     bench.assert("0001\n", 2, 1);
 }
@@ -198,7 +206,7 @@ fn a_pipe_that_nobody_reads_holds_up_nobody_and_every_line_is_counted() {
 #[test]
 fn a_slow_reader_has_every_line_that_was_queued() {
     let (reader, pipe) = io::pipe().unwrap();
-    let longer_than_a_pipe_takes_at_once: Format = |request, out| writeln!(out, "{:010000}", request.pid);
+    let longer_than_a_pipe_takes_at_once: Format = |record, out| writeln!(out, "{:010000}", pid(record));
     let out = Out::shared(pipe.as_fd()).unwrap();
     drop(pipe);
     let lines = Lines::start("lines", out, longer_than_a_pipe_takes_at_once, told, ()).unwrap();

@@ -21,4 +21,5 @@ pub mod process;
 pub mod prometheus;
 pub mod requests;
 pub mod routes;
+pub mod serverlog;
 pub mod web;

@@ -13,10 +13,11 @@ use anyhow::Result;
 
 use super::{
     cgroup, family::Family, flights, gpu, http, identity, kernel, metrics, otlp, own, process,
-    requests::RequestMetrics, web::History,
+    requests::RequestMetrics, serverlog, web::History,
 };
 use crate::{
     clock::monotonic_ns,
+    events::Journal,
     identity::Identities,
     poll::{
         nvml::NvmlHandle,
@@ -36,6 +37,7 @@ pub struct Sources {
     pub requests: Arc<RequestMetrics>,
     /// For the page and the API; no scrape reads it.
     pub history: Arc<History>,
+    pub journal: Arc<Journal>,
     pub records_lost: Option<Arc<AtomicU64>>,
     pub otlp: Option<Arc<otlp::Counts>>,
     /// Whom the HTTP server lets in.
@@ -144,8 +146,12 @@ impl Sources {
         for ((service, cause), processes) in &snapshot.exits {
             exits.add(&[service, cause], *processes as f64);
         }
+        let rows = |index| self.reader.logs(index);
         let families = [info, count, active, exits].into_iter().filter_map(Family::finish);
-        families.chain(flights::families(services, &snapshot)).collect()
+        families
+            .chain(flights::families(services, &snapshot))
+            .chain(serverlog::families(services, &snapshot, rows))
+            .collect()
     }
 
     /// What was lost or left out so far, by place.
@@ -155,7 +161,8 @@ impl Sources {
         losses.retain(|(place, _)| *place != CIPHERTEXT);
         losses.extend(self.live.refused());
         losses.extend(self.otlp.iter().flat_map(|otlp| otlp.losses()));
-        let stats = self.live.snapshot().stats;
+        let snapshot = self.live.snapshot();
+        let (stats, logs) = (snapshot.stats, snapshot.logs.unwrap_or_default());
         losses.extend([
             ("program_busy", self.reader.missed_runs()),
             ("undecodable", count(&self.live.undecodable)),
@@ -166,6 +173,8 @@ impl Sources {
             ("connection_evicted", stats.evictions),
             ("engine_frames", stats.engine_frames_lost),
             ("engine_requests", stats.engine_requests_lost),
+            ("log_undecided", logs.undecided),
+            ("log_records", logs.records_left_out),
         ]);
         losses
     }
@@ -190,8 +199,10 @@ impl Sources {
         let tls = self.reader.lost().into_iter().find(|(place, _)| *place == CIPHERTEXT);
         unsupported.add(&["tls"], tls.map_or(0.0, |(_, count)| count as f64));
         let mut overflow = Family::new(&metrics::SERIES_OVERFLOW);
-        for (family, count) in self.requests.overflow().into_iter().chain([("process_exits", snapshot.exits_overflow)])
-        {
+        for (family, count) in self.requests.overflow().into_iter().chain([
+            ("process_exits", snapshot.exits_overflow),
+            ("log_lines", snapshot.logs.as_ref().map_or(0, |logs| logs.overflow)),
+        ]) {
             overflow.add(&[family], count as f64);
         }
         let single = |metric, value: f64| {

@@ -142,7 +142,7 @@ impl Pipeline {
 
     /// What comes due with time: idle connections, processes that are gone, refusals, series of ended services.
     pub(super) fn tick(&mut self, now: u64) {
-        let Self { sessions, registry, judging, sinks, live, watcher, exits, .. } = self;
+        let Self { sessions, registry, judging, sinks, live, watcher, exits, logs, .. } = self;
         sessions.tick(now, &mut |exchange| finish(registry, judging, sinks, live, exchange));
         for pid in registry.vanished() {
             // The kernel side still watches what ended before it was watched: its id may be another process next.
@@ -156,6 +156,9 @@ impl Pipeline {
         for service in registry.take_expired(now) {
             sinks.metrics.forget(&service);
             exits.forget(&service);
+            if let Some(logs) = logs {
+                logs.forget(&service);
+            }
         }
         self.settle();
         let expired = self.candidates.expire(now);

@@ -14,13 +14,14 @@ use super::{
 /// Where the running kernel shows its types.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
-const STRUCTS: [&str; 19] = [
+const STRUCTS: [&str; 20] = [
     "task_struct",
     "signal_struct",
     "files_struct",
     "fdtable",
     "file",
     "inode",
+    "super_block",
     "socket",
     "sock",
     "tcp_sock",
@@ -108,6 +109,10 @@ fn files(btf: &Btf, offsets: Offsets) -> Result<Offsets> {
         fdt_fd: byte(btf, "fdtable", &["fd"])?,
         file_inode: byte(btf, "file", &["f_inode"])?,
         file_private_data: byte(btf, "file", &["private_data"])?,
+        file_flags: byte(btf, "file", &["f_flags"])?,
+        inode_sb: byte(btf, "inode", &["i_sb"])?,
+        inode_generation: byte(btf, "inode", &["i_generation"])?,
+        super_dev: byte(btf, "super_block", &["s_dev"])?,
         inode_mode: byte(btf, "inode", &["i_mode"])?,
         inode_ino: byte(btf, "inode", &["i_ino"])?,
         socket_sk: byte(btf, "socket", &["sk"])?,

@@ -19,7 +19,7 @@ use aya::{
     Ebpf, EbpfLoader,
     maps::{MapData, RingBuf},
 };
-use inferscope_abi::{Config, Counters, PAYLOAD_BYTES, Process, WATCH_ROW};
+use inferscope_abi::{Config, Counters, LogRow, PAYLOAD_BYTES, Process, WATCH_ROW};
 
 pub use programs::{PROBES, ProbeReport, kernel_version};
 pub use reader::{CounterReader, SyscallRow};
@@ -31,6 +31,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/in
 
 /// Block requests that can be under way at a time while a timeline is recorded.
 const BLOCK_REQUESTS: u32 = 8192;
+
+/// Files of which it is remembered whether they are logs.
+const LOG_FILES: u32 = 8192;
 
 /// Sizes and limits that the kernel side is loaded with.
 #[derive(Debug, Clone)]
@@ -50,6 +53,8 @@ pub struct LoadOptions<'a> {
     pub stacks_hz: u32,
     /// Messages between the processes of an engine are looked for.
     pub engines: bool,
+    /// Bytes a second that a service may write to its logs and be read; None: they are not looked at.
+    pub logs: Option<u32>,
 }
 
 impl Default for LoadOptions<'_> {
@@ -66,6 +71,7 @@ impl Default for LoadOptions<'_> {
             timeline: None,
             stacks_hz: 0,
             engines: true,
+            logs: Some(1 << 20),
         }
     }
 }
@@ -75,6 +81,7 @@ pub(crate) struct Arrays {
     pub watched: SharedArray<u16>,
     pub process: SharedArray<Process>,
     pub service: SharedArray<Counters>,
+    pub logs: SharedArray<LogRow>,
 }
 
 /// Everything that a load gives; dropping `ebpf` detaches all programs.
@@ -115,6 +122,8 @@ fn config(options: &LoadOptions<'_>) -> Result<Config> {
         typed_current_task: u32::from(programs::kernel_version() >= (5, 11)),
         wake_bytes: options.ring_bytes / 4,
         services: options.services,
+        logs: u32::from(options.logs.is_some()),
+        log_byte_ns: 1_000_000_000 / options.logs.unwrap_or(1).max(1),
         agent_tgid: std::process::id(),
         syscall_class: arch::syscall_classes(),
     })
@@ -151,6 +160,8 @@ pub fn load_reporting(options: &LoadOptions<'_>) -> Result<Loaded> {
         .map_max_entries("LIVE", options.processes)
         .map_max_entries("SERVICE", options.services)
         .map_max_entries("ZMTP", options.services)
+        .map_max_entries("LOG_ROW", options.services)
+        .map_max_entries("LOG_MARK", if options.logs.is_some() { LOG_FILES } else { 1 })
         .map_max_entries("RAN", options.services * possible_cpus()?)
         .map_max_entries("CONNECTION", options.connections)
         .map_max_entries("BLOCK", if options.timeline.is_some() { BLOCK_REQUESTS } else { 1 })
@@ -160,6 +171,7 @@ pub fn load_reporting(options: &LoadOptions<'_>) -> Result<Loaded> {
         watched: SharedArray::map(array_fd(&ebpf, "WATCHED")?.as_fd(), rows as usize * WATCH_ROW)?,
         process: SharedArray::map(array_fd(&ebpf, "PROCESS")?.as_fd(), options.processes as usize)?,
         service: SharedArray::map(array_fd(&ebpf, "SERVICE")?.as_fd(), options.services as usize)?,
+        logs: SharedArray::map(array_fd(&ebpf, "LOG_ROW")?.as_fd(), options.services as usize)?,
     });
     let ring = RingBuf::try_from(ebpf.take_map("RING").context("the build lacks the map RING")?)?;
     let mut reader = CounterReader::new(&mut ebpf, Arc::clone(&arrays))?;

@@ -11,7 +11,7 @@ use aya::{
     Ebpf,
     maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues},
 };
-use inferscope_abi::{Counters, LOSS_PLACES, LOSSES, Process, SYSCALL_NUMBERS, SyscallKey, SyscallStats};
+use inferscope_abi::{Counters, LOSS_PLACES, LOSSES, LogRow, Process, SYSCALL_NUMBERS, SyscallKey, SyscallStats};
 
 use super::{Arrays, shared::Wire, watcher::take};
 
@@ -70,8 +70,14 @@ impl CounterReader {
         self.arrays.service.get(service as usize)
     }
 
+    /// What a service has written to its logs.
+    pub fn logs(&self, service: u32) -> Option<LogRow> {
+        self.arrays.logs.get(service as usize)
+    }
+
     /// Starts a service's sums from zero. No process of it may be watched yet.
     pub fn clear_service(&self, service: u32) {
+        self.arrays.logs.set(service as usize, LogRow::default());
         self.arrays.service.set(service as usize, Counters::default());
     }
 

@@ -31,6 +31,8 @@ plain!(
     inferscope_abi::Config,
     inferscope_abi::Connection,
     inferscope_abi::Counters,
+    inferscope_abi::FileKey,
+    inferscope_abi::LogRow,
     inferscope_abi::Process,
     inferscope_abi::SyscallKey,
     inferscope_abi::SyscallStats,

@@ -10,7 +10,10 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap, MapData, Stack},
 };
-use inferscope_abi::{CONNECTION_IGNORED, Connection, NO_SYSCALL, Process, STATE_UNKNOWN, Thread, WAIT_NONE, Wait};
+use inferscope_abi::{
+    CONNECTION_IGNORED, Connection, FileKey, LOG_MARK_FILE, LOG_MARK_OTHER, NO_SYSCALL, Process, STATE_UNKNOWN, Thread,
+    WAIT_NONE, Wait,
+};
 
 use super::{
     Arrays, CounterReader, LoadOptions,
@@ -26,6 +29,7 @@ pub struct Watcher {
     threads: HashMap<MapData, u32, Wire<Thread>>,
     connections: HashMap<MapData, u64, Wire<Connection>>,
     zmtp: Array<MapData, u32>,
+    log_marks: HashMap<MapData, Wire<FileKey>, u32>,
     /// Whether anybody wants what is said within an engine.
     engines: bool,
     /// What was watched by us or inherited, so that it can be taken back.
@@ -85,6 +89,7 @@ impl Watcher {
             threads: take(ebpf, "THREAD")?,
             connections: take(ebpf, "CONNECTION")?,
             zmtp: take(ebpf, "ZMTP")?,
+            log_marks: take(ebpf, "LOG_MARK")?,
             engines: options.engines,
             watched: StdMap::new(),
             suspects: HashSet::new(),
@@ -97,6 +102,12 @@ impl Watcher {
     pub fn set_zmtp(&mut self, service: u32, speaks: bool) {
         // An index beyond the array is no service.
         let _ = self.zmtp.set(service, u32::from(speaks && self.engines), 0);
+    }
+
+    /// Tells the kernel side whether a file is a log. It forgets that of files that nobody has written to for long.
+    pub fn mark_file(&mut self, file: FileKey, is_log: bool) {
+        // Without the mark it asks again.
+        let _ = self.log_marks.insert(Wire(file), if is_log { LOG_MARK_FILE } else { LOG_MARK_OTHER }, 0);
     }
 
     /// Whether the kernel side watches this process now.

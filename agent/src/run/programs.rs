@@ -25,6 +25,7 @@ pub(super) fn load(config: &Config, timeline: Option<Duration>, stacks_hz: u32) 
         timeline,
         stacks_hz,
         engines: config.capture.engines,
+        logs: config.logs.enabled.then_some(config.logs.bytes_per_second),
     };
     probe::load(&options).map_err(|error| match check::obstacle(&Host::new(config.btf.clone())) {
         Some(sentence) => anyhow!("{sentence} (the kernel programs did not load: {})", error.root_cause()),

@@ -288,6 +288,15 @@ impl Sessions {
         })
     }
 
+    /// The LLM requests in flight of a service, server role: when each began, and its `x-request-id`.
+    pub fn flying(&self, service: u32) -> impl Iterator<Item = (u64, Option<&str>)> {
+        let open = self.connections.values().flat_map(|connection| &connection.in_flight);
+        let theirs = open.filter(move |open| {
+            open.exchange.service == service && open.exchange.role == exchange::Role::Server && open.is_llm()
+        });
+        theirs.map(|open| (open.exchange.start.at_ns, open.exchange.request_id.as_deref()))
+    }
+
     /// Whether this connection is followed.
     pub fn knows(&self, socket: u64) -> bool {
         self.connections.contains_key(&socket) || self.engines.knows(socket)

@@ -9,6 +9,7 @@ use std::{
 use agent::{
     clock::monotonic_ns,
     correlate::{self, GpuWindow, Judge, Labels},
+    events::Journal,
     export::web::{History, Source},
     identity::Identities,
     poll::{
@@ -49,6 +50,7 @@ pub const HOSTILE: [&str; 5] = [
 /// The agent. Services do not come and go.
 pub struct MadeUp {
     pub history: History,
+    pub journal: Journal,
     pub services: SharedServices,
     pub live: Live,
     probes: Vec<ProbeReport>,
@@ -83,6 +85,7 @@ impl MadeUp {
         shared.publish(table, Homes::default());
         Self {
             history: History::new(256.max(services)),
+            journal: Journal::default(),
             services: shared,
             live: Live::default(),
             probes: probes(),
@@ -248,6 +251,10 @@ fn said(view: &ServiceView, output: u64) -> LlmExchange {
 impl Source for MadeUp {
     fn history(&self) -> &History {
         &self.history
+    }
+
+    fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     fn services(&self) -> ServiceTable {

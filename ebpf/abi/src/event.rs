@@ -26,9 +26,11 @@ pub enum Kind {
     Stall = 9,
     /// Where a watched thread was when the clock ticked; only while stacks are recorded: [`SampleHeader`](crate::SampleHeader) and addresses.
     Sample = 10,
+    /// A watched process wrote to its output or to a log file: [`LogEvent`](crate::LogEvent) and the bytes.
+    Log = 11,
 }
 /// Every kind with its label, in the order of their numbers.
-pub const KINDS: [(Kind, &str); 10] = [
+pub const KINDS: [(Kind, &str); 11] = [
     (Kind::Exec, "exec"),
     (Kind::Fork, "fork"),
     (Kind::Exit, "exit"),
@@ -39,6 +41,7 @@ pub const KINDS: [(Kind, &str); 10] = [
     (Kind::Block, "block"),
     (Kind::Stall, "stall"),
     (Kind::Sample, "sample"),
+    (Kind::Log, "log"),
 ];
 
 impl TryFrom<u32> for Kind {
@@ -55,6 +58,7 @@ impl TryFrom<u32> for Kind {
             8 => Ok(Kind::Block),
             9 => Ok(Kind::Stall),
             10 => Ok(Kind::Sample),
+            11 => Ok(Kind::Log),
             other => Err(other),
         }
     }

@@ -6,6 +6,7 @@
 mod connection;
 mod counters;
 mod event;
+mod log;
 mod loss;
 mod offsets;
 mod state;
@@ -16,6 +17,7 @@ mod timeline;
 pub use connection::*;
 pub use counters::*;
 pub use event::*;
+pub use log::*;
 pub use loss::*;
 pub use offsets::*;
 pub use state::*;

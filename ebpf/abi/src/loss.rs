@@ -14,7 +14,7 @@ macro_rules! losses {
 }
 
 /// Number of places.
-pub const LOSS_PLACES: usize = 18;
+pub const LOSS_PLACES: usize = 20;
 
 losses! {
     /// The ring had no room for an exec event.
@@ -50,4 +50,8 @@ losses! {
     MapBlock = 16, "map_block";
     /// The ring had no room for a stack sample; only while stacks are recorded.
     RingSample = 17, "ring_sample";
+    /// A service wrote more to its logs than its limit allows: counted in writes.
+    LogRate = 18, "log_rate";
+    /// The ring had no room for what was written to a log: counted in writes.
+    RingLog = 19, "ring_log";
 }

@@ -30,11 +30,16 @@ pub struct Offsets {
     pub fdt_fd: u32,
     pub file_inode: u32,
     pub file_private_data: u32,
+    pub file_flags: u32,
     /// `f_ref` since 6.13 (one reference reads 0), `f_count` before (one reference reads 1).
     pub file_count: u32,
     pub file_count_of_one: u32,
     pub inode_mode: u32,
     pub inode_ino: u32,
+    pub inode_sb: u32,
+    pub inode_generation: u32,
+    /// `super_block.s_dev`
+    pub super_dev: u32,
     pub socket_sk: u32,
     pub socket_type: u32,
     pub sock_family: u32,
@@ -92,13 +97,17 @@ pub struct Config {
     pub wake_bytes: u32,
     /// Services there is room for.
     pub services: u32,
+    /// 1 if what is written to outputs and log files is looked at.
+    pub logs: u32,
+    /// Nanoseconds for which a byte of it uses the limit of its service up.
+    pub log_byte_ns: u32,
     /// The agent itself, never watched.
     pub agent_tgid: u32,
     /// Class of each system call number: a `SYS_*` such as [`crate::SYS_READ`].
     pub syscall_class: [u8; crate::SYSCALL_NUMBERS],
 }
 
-const _: () = assert!(size_of::<Offsets>() == 4 * 51);
+const _: () = assert!(size_of::<Offsets>() == 4 * 55);
 
 /// Slots of the tgids in a row: value of the array WATCHED, index `tgid / WATCH_ROW`. 0 is "not watched", `s` is slot
 /// `s - 1` of the array PROCESS. Array look-ups are inlined by the kernel, so an unwatched process pays two nanoseconds.

@@ -46,13 +46,19 @@ classes! {
     SYS_DUP = 20;
     /// io_uring_enter: sets in_iowait while it waits for anything.
     SYS_IO_URING = 19;
+    /// pwrite64(fd, buf, len, at)
+    SYS_PWRITE = 21;
+    /// pwritev(fd, iov, n, at), pwritev2
+    SYS_PWRITEV = 22;
 }
 
 /// The reason for which a thread blocks inside a call of this class.
 #[inline(always)]
 pub const fn blocking_state(class: u8) -> usize {
     match class {
-        SYS_READ | SYS_WRITE | SYS_READV | SYS_WRITEV | SYS_FILE | SYS_UNSEEN => crate::STATE_FILE,
+        SYS_READ | SYS_WRITE | SYS_READV | SYS_WRITEV | SYS_PWRITE | SYS_PWRITEV | SYS_FILE | SYS_UNSEEN => {
+            crate::STATE_FILE
+        }
         SYS_RECVFROM | SYS_RECVMSG | SYS_RECVMMSG | SYS_SHUTDOWN | SYS_SOCKET_WAIT => crate::STATE_SOCKET,
         SYS_SENDTO | SYS_SENDMSG | SYS_SENDMMSG => crate::STATE_SEND,
         SYS_FUTEX => crate::STATE_FUTEX,

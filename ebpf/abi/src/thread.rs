@@ -30,7 +30,8 @@ pub struct Thread {
     pub waking: u32,
     /// That CPU's number and one more; 0: not known.
     pub waking_cpu: u32,
-    pub reserved: u32,
+    /// Which log the call that it is in writes: a `LOG_*`.
+    pub log: u32,
 }
 
 /// What a thread did between two runs on a CPU.

@@ -7,8 +7,8 @@
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf};
 use inferscope_abi::{
     CLOSE_CLOSED, CLOSE_EOF, CLOSE_RESET, CLOSE_SHUTDOWN_WRITE, CONNECTION_IGNORED, CloseEvent, Connection, DIR_RX,
-    DIR_TX, Kind, Lost, PROTOCOL_HTTP, SYS_READ, SYS_READV, SYS_RECVFROM, SYS_RECVMMSG, SYS_RECVMSG, SYS_SHUTDOWN,
-    Thread,
+    DIR_TX, Kind, LOG_NONE, Lost, PROTOCOL_HTTP, SYS_READ, SYS_READV, SYS_RECVFROM, SYS_RECVMMSG, SYS_RECVMSG,
+    SYS_SHUTDOWN, Thread,
 };
 
 use crate::{
@@ -16,10 +16,11 @@ use crate::{
     emit::{self, header, lost},
     kernel::{Read, Typed, Untyped, now_ns, read},
     maps::{CONNECTION, SCRATCH, Scratch},
+    probe::log,
     watch,
 };
 
-mod address;
+pub mod address;
 mod capture;
 mod network;
 mod sniff;
@@ -28,7 +29,7 @@ mod walk;
 pub use walk::Walk;
 
 /// S_IFMT and S_IFSOCK of inode(7).
-const MODE_TYPE: u16 = 0o170_000;
+pub const MODE_TYPE: u16 = 0o170_000;
 const MODE_SOCKET: u16 = 0o140_000;
 
 const MSG_OOB: u64 = 0x1;
@@ -84,7 +85,7 @@ fn file_of<R: Read>(task: *const u8, fd: u64) -> Option<u64> {
 
 /// The inode behind a file, if that is a socket.
 #[inline(always)]
-fn socket_inode(file: u64) -> Option<u64> {
+pub fn socket_inode(file: u64) -> Option<u64> {
     let inode: u64 = read(file, config!(offsets.file_inode))?;
     let mode: u16 = read(inode, config!(offsets.inode_mode))?;
     if mode & MODE_TYPE != MODE_SOCKET {
@@ -95,7 +96,7 @@ fn socket_inode(file: u64) -> Option<u64> {
 
 /// Plain loads where the hook and the kernel give the current task a type, a helper for each otherwise.
 #[inline(always)]
-fn current_file<R: Read>(fd: u64) -> Option<u64> {
+pub fn current_file<R: Read>(fd: u64) -> Option<u64> {
     if R::TYPED && config!(typed_current_task) != 0 {
         // SAFETY: no arguments.
         file_of::<Typed>(unsafe { bpf_get_current_task_btf() } as *const u8, fd)
@@ -105,12 +106,26 @@ fn current_file<R: Read>(fd: u64) -> Option<u64> {
     }
 }
 
-/// Inode of the socket behind a descriptor of the current task; 0 if there is none.
+/// A call on a descriptor begins: finds the socket behind that, or whether it is a log that the call writes.
+///
+/// # Safety
+/// `thread` is a map value.
 #[inline(always)]
-pub fn inode_of<R: Read>(fd: u64) -> u64 {
-    let Some(file) = current_file::<R>(fd) else { return 0 };
-    let Some(inode) = socket_inode(file) else { return 0 };
-    inode
+pub unsafe fn begins<R: Read>(thread: *mut Thread, class: u8, mark: u16) {
+    // SAFETY: by contract.
+    unsafe {
+        (*thread).socket = 0;
+        (*thread).log = LOG_NONE;
+        let fd = (*thread).args[0];
+        let Some(file) = current_file::<R>(fd) else { return };
+        let Some(inode) = read::<u64>(file, config!(offsets.file_inode)) else { return };
+        let Some(mode) = read::<u16>(inode, config!(offsets.inode_mode)) else { return };
+        if mode & MODE_TYPE == MODE_SOCKET {
+            (*thread).socket = read(inode, config!(offsets.inode_ino)).unwrap_or(0);
+        } else if log::writes(class) && config!(logs) != 0 {
+            (*thread).log = log::kind::<R>(fd, file, inode, mode, mark);
+        }
+    }
 }
 
 /// close(2) begins: the last descriptor of a captured connection ends it.
@@ -251,6 +266,10 @@ fn followed<R: Read>(scratch: *mut Scratch, mark: u16, inode: u64) -> Option<*mu
         let Connection { state, protocol, requests, .. } = unsafe { &*connection };
         let wanted = *protocol == PROTOCOL_HTTP || *requests == direction;
         return (*state != CONNECTION_IGNORED && wanted).then_some(connection);
+    }
+    // A server's output can be a socket, that of the journal say. What stands there of requests is no request.
+    if direction == DIR_TX && log::is_output(u64::from(fd)) && address::is_unix::<R>(u64::from(fd), inode) {
+        return None;
     }
     // SAFETY: this CPU's scratch.
     let protocol = sniff::protocol(unsafe { &(*scratch).call }, mark);

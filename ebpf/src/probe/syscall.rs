@@ -11,7 +11,7 @@ use crate::{
     emit::{self, header, lost},
     kernel::{Read, Untyped, now_ns},
     maps::{CONFIG, SYSCALL},
-    probe::socket,
+    probe::{log, socket},
     state, watch,
 };
 
@@ -114,7 +114,7 @@ fn entered<R: Read>(current: u64, mark: u16, number: u32, arguments: impl Argume
     unsafe {
         (*thread).syscall = number;
         (*thread).syscall_since_ns = now_ns();
-        if (SYS_READ..=SYS_SHUTDOWN).contains(&class) {
+        if (SYS_READ..=SYS_SHUTDOWN).contains(&class) || log::writes(class) {
             (*thread).args[0] = arguments.get(0);
             (*thread).args[1] = arguments.get(1);
             (*thread).args[2] = arguments.get(2);
@@ -125,8 +125,8 @@ fn entered<R: Read>(current: u64, mark: u16, number: u32, arguments: impl Argume
             (*thread).args[2] = arguments.get(2);
         }
         // close(2) looks at the file itself.
-        if (SYS_READ..=SYS_SENDMMSG).contains(&class) || class == SYS_SHUTDOWN {
-            (*thread).socket = socket::inode_of::<R>((*thread).args[0]);
+        if (SYS_READ..=SYS_SENDMMSG).contains(&class) || class == SYS_SHUTDOWN || log::writes(class) {
+            socket::begins::<R>(thread, class, mark);
         }
         if class == SYS_CLOSE {
             socket::closing::<R>(current, mark, (*thread).args[0]);
@@ -161,6 +161,9 @@ fn returned<R: Read>(current: u64, mark: u16, result: i64) {
             if !stats.is_null() {
                 (*stats).socket_bytes += moved;
             }
+        }
+        if result > 0 && log::writes(class) {
+            log::returned(current, mark, thread, class, result as u64, now);
         }
     }
 }

@@ -54,12 +54,34 @@ impl Record {
     }
 }
 
+/// Something that happened and is no request: a line with a field `record`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Event {
+    pub record: String,
+    pub event: String,
+    pub time_unix_s: f64,
+    pub service: Option<String>,
+    pub pid: Option<u32>,
+    pub severity: String,
+    pub attributes: Value,
+}
+
 /// All complete lines of a file of records; none when there is no file yet.
-pub fn read(path: &Path) -> Result<Vec<Record>> {
+fn lines(path: &Path) -> Result<Vec<Value>> {
     let Ok(text) = std::fs::read_to_string(path) else { return Ok(Vec::new()) };
     let complete = text.rfind('\n').map_or(0, |end| end + 1);
-    text[..complete]
-        .lines()
-        .map(|line| serde_json::from_str(line).with_context(|| format!("not a record: {line}")))
-        .collect()
+    let parsed = |line| serde_json::from_str(line).with_context(|| format!("not a record: {line}"));
+    text[..complete].lines().map(parsed).collect()
+}
+
+/// Those of requests.
+pub fn read(path: &Path) -> Result<Vec<Record>> {
+    let requests = lines(path)?.into_iter().filter(|line| line.get("record").is_none());
+    requests.map(|line| serde_json::from_value(line).context("not a request's record")).collect()
+}
+
+/// Those of events.
+pub fn read_events(path: &Path) -> Result<Vec<Event>> {
+    let events = lines(path)?.into_iter().filter(|line| line.get("record").is_some());
+    events.map(|line| serde_json::from_value(line).context("not an event's record")).collect()
 }

@@ -34,10 +34,16 @@ impl Attributes {
         }
     }
 
-    fn int(&mut self, key: &str, value: Option<u64>) {
+    /// A count, if it is known.
+    pub fn int(&mut self, key: &str, value: Option<u64>) {
         if let Some(value) = value {
-            self.add(key, Value::IntValue(i64::try_from(value).unwrap_or(i64::MAX)));
+            self.number(key, i64::try_from(value).unwrap_or(i64::MAX));
         }
+    }
+
+    /// A number.
+    pub fn number(&mut self, key: &str, value: i64) {
+        self.add(key, Value::IntValue(value));
     }
 
     fn seconds(&mut self, key: &str, value: Option<f64>) {
@@ -46,7 +52,8 @@ impl Attributes {
         }
     }
 
-    fn flag(&mut self, key: &str, value: bool) {
+    /// A yes or no.
+    pub fn flag(&mut self, key: &str, value: bool) {
         self.add(key, Value::BoolValue(value));
     }
 

@@ -47,7 +47,7 @@ impl Signal {
 /// Counts since the start.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Requests for which the queue had no room.
+    /// Requests and events for which the queue had no room.
     pub queue: AtomicU64,
     /// Spans and log records that the collector did not take.
     pub rejected: AtomicU64,

@@ -1,4 +1,4 @@
-//! Finished requests to log records, one each, with the attributes and the ids of the request's span.
+//! Finished requests to log records, one each, with the attributes and the ids of the request's span; and events.
 
 use opentelemetry_proto::tonic::{
     collector::logs::v1::ExportLogsServiceRequest,
@@ -7,27 +7,39 @@ use opentelemetry_proto::tonic::{
 };
 
 use super::{
-    attributes, content,
-    resource::{Host, by_service, scope},
+    attributes::{self, Attributes},
+    content,
+    resource::{Host, NAME, by_service, scope},
     spans::unix_ns,
     trace::Finished,
 };
-use crate::correlate::Request;
+use crate::{
+    correlate::Request,
+    events::{self, Event, Severity},
+};
 
-/// What kind of event each record is.
+/// What kind of event a request's record is.
 pub const EVENT: &str = "inferscope.request";
 
-/// The log records of these requests and how many they are. `offset_ns` makes Unix time of CLOCK_MONOTONIC, `now_ns` is
-/// Unix time.
-pub fn export(finished: &[Finished<'_>], host: &Host, offset_ns: u64, now_ns: u64) -> (ExportLogsServiceRequest, u64) {
-    let mut resource_logs = Vec::new();
-    for (service, of_service) in by_service(finished.iter().map(|one| (one.request.service.as_str(), one))) {
-        let log_records = of_service.into_iter().map(|one| record(one, offset_ns, now_ns)).collect();
+/// The log records of these requests and events, and how many they are. `offset_ns` makes Unix time of CLOCK_MONOTONIC,
+/// `now_ns` is Unix time. What is no service's is the agent's.
+pub fn export(
+    finished: &[Finished<'_>],
+    events: &[&Event],
+    host: &Host,
+    offset_ns: u64,
+    now_ns: u64,
+) -> (ExportLogsServiceRequest, u64) {
+    let requests = finished.iter().map(|one| (one.request.service.as_str(), record(one, offset_ns, now_ns)));
+    let events = events.iter().map(|one| (one.service.as_deref().unwrap_or(NAME), event(one, now_ns)));
+    let (mut resource_logs, mut count) = (Vec::new(), 0);
+    for (service, log_records) in by_service(requests.chain(events)) {
+        count += log_records.len() as u64;
         let scope_logs = vec![ScopeLogs { scope: Some(scope()), log_records, ..ScopeLogs::default() }];
         let resource = Some(host.resource(service));
         resource_logs.push(ResourceLogs { resource, scope_logs, ..ResourceLogs::default() });
     }
-    (ExportLogsServiceRequest { resource_logs }, finished.len() as u64)
+    (ExportLogsServiceRequest { resource_logs }, count)
 }
 
 /// Those of the span, and the contents that the mode lets a log have.
@@ -56,6 +68,39 @@ fn record(finished: &Finished<'_>, offset_ns: u64, now_ns: u64) -> LogRecord {
         trace_id: finished.trace.to_vec(),
         span_id: span.map(Vec::from).unwrap_or_default(),
         event_name: EVENT.to_owned(),
+        ..LogRecord::default()
+    }
+}
+
+/// An event's log record. Its attributes stand under `inferscope.`, its name is the body.
+fn event(event: &Event, now_ns: u64) -> LogRecord {
+    let (severity, word) = match event.severity {
+        Severity::Debug => (SeverityNumber::Debug, "DEBUG"),
+        Severity::Info => (SeverityNumber::Info, "INFO"),
+        Severity::Warn => (SeverityNumber::Warn, "WARN"),
+        Severity::Error => (SeverityNumber::Error, "ERROR"),
+        Severity::Fatal => (SeverityNumber::Fatal, "FATAL"),
+    };
+    let topic = event.topic.name();
+    let mut all = Attributes::default();
+    all.text(&format!("inferscope.{topic}"), Some(event.name));
+    all.int("process.pid", event.pid.map(u64::from));
+    for (name, value) in event.attributes.iter() {
+        let key = format!("inferscope.{topic}.{name}");
+        match value {
+            events::Value::Text(text) => all.text(&key, Some(text)),
+            events::Value::Number(number) => all.number(&key, *number),
+            events::Value::Flag(flag) => all.flag(&key, *flag),
+        }
+    }
+    LogRecord {
+        time_unix_nano: event.unix_ns,
+        observed_time_unix_nano: now_ns,
+        severity_number: severity as i32,
+        severity_text: word.to_owned(),
+        body: Some(AnyValue { value: Some(Value::StringValue(event.name.to_owned())) }),
+        attributes: all.0,
+        event_name: event.topic.event_name().to_owned(),
         ..LogRecord::default()
     }
 }

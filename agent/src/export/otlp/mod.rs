@@ -1,6 +1,7 @@
-//! OTLP: finished requests as spans and log records, and the families of `/metrics`, to a collector.
+//! OTLP: finished requests as spans and log records, events as log records, and the families of `/metrics`, to a
+//! collector.
 //!
-//! A thread of its own takes requests from a bounded queue. Whatever the collector does costs counted drops and nothing
+//! A thread of its own takes both from a bounded queue. Whatever the collector does costs counted drops and nothing
 //! else: neither the pipeline nor the end of the process waits for it.
 #![forbid(unsafe_code)]
 
@@ -37,7 +38,7 @@ pub use deliver::Pace;
 pub use grpc::Encoded;
 
 use self::{resource::Host, transport::Transport, worker::Worker};
-use crate::{config, correlate::Request, tasks::Guard};
+use crate::{config, events::Record, tasks::Guard};
 
 /// How long the end waits for the collector.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -48,14 +49,14 @@ pub type Scrape = Box<dyn Fn() -> Vec<MetricFamily> + Send>;
 /// The sending side.
 #[derive(Debug, Clone)]
 pub struct Queue {
-    requests: mpsc::Sender<Arc<Request>>,
+    records: mpsc::Sender<Record>,
     counts: Arc<Counts>,
 }
 
 impl Queue {
-    /// Queues a request; never waits. One that does not fit is counted.
-    pub fn send(&self, request: &Arc<Request>) {
-        if self.requests.try_send(Arc::clone(request)).is_err() {
+    /// Queues a request or an event; never waits. One that does not fit is counted.
+    pub fn send(&self, record: impl Into<Record>) {
+        if self.records.try_send(record.into()).is_err() {
             self.counts.queue.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -66,7 +67,7 @@ pub struct Exporter {
     config: config::Otlp,
     transport: Transport,
     queue: Queue,
-    requests: mpsc::Receiver<Arc<Request>>,
+    records: mpsc::Receiver<Record>,
     pace: Pace,
 }
 
@@ -83,12 +84,12 @@ impl Exporter {
     pub fn open(config: &config::Otlp) -> Result<Option<Self>> {
         let Some(endpoint) = &config.endpoint else { return Ok(None) };
         let transport = Transport::new(config, endpoint).context("OTLP cannot be exported")?;
-        let (requests, received) = mpsc::channel(config.queue as usize);
-        let queue = Queue { requests, counts: Arc::default() };
-        Ok(Some(Self { config: config.clone(), transport, queue, requests: received, pace: Pace::default() }))
+        let (records, received) = mpsc::channel(config.queue as usize);
+        let queue = Queue { records, counts: Arc::default() };
+        Ok(Some(Self { config: config.clone(), transport, queue, records: received, pace: Pace::default() }))
     }
 
-    /// Where requests go in; none if neither spans nor log records are wanted.
+    /// Where records go in; none if neither spans nor log records are wanted.
     pub fn queue(&self) -> Option<Queue> {
         (self.config.traces || self.config.logs).then(|| self.queue.clone())
     }
@@ -109,7 +110,7 @@ impl Exporter {
             transport: self.transport,
             counts: self.queue.counts,
             host: Host::this(),
-            requests: self.requests,
+            records: self.records,
             scrape,
             began,
             pace: self.pace,

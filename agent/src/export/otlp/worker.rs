@@ -1,4 +1,4 @@
-//! The worker's loop: gathers requests to batches, reads the metrics at every interval, encodes both for their backlogs,
+//! The worker's loop: gathers records to batches, reads the metrics at every interval, encodes both for their backlogs,
 //! and delivers these side by side. One thread does all of it, and none of it waits for another.
 
 use std::{
@@ -23,11 +23,15 @@ use super::{
     trace::Finished,
     transport::Transport,
 };
-use crate::{clock::unix_offset_ns, config::Otlp, correlate::Request};
+use crate::{
+    clock::unix_offset_ns,
+    config::Otlp,
+    events::{Event, Record},
+};
 
-/// Requests in one export at most.
+/// Records in one export at most.
 const BATCH: usize = 512;
-/// How long a request may wait for others.
+/// How long a record may wait for others.
 const TOGETHER: Duration = Duration::from_secs(1);
 /// How long none is looked for after some came: a wake-up for each would cost more than what is done for it.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -38,7 +42,7 @@ pub struct Worker {
     pub transport: Transport,
     pub counts: Arc<Counts>,
     pub host: Host,
-    pub requests: mpsc::Receiver<Arc<Request>>,
+    pub records: mpsc::Receiver<Record>,
     pub scrape: Scrape,
     pub began: SystemTime,
     pub pace: Pace,
@@ -73,7 +77,7 @@ impl Worker {
         let work = async {
             let gather = Gather { config: &self.config, counts: &counts, host: &self.host, backlogs: &backlogs };
             tokio::join!(
-                gather.run(&mut self.requests, &self.scrape, self.began, stop.clone()),
+                gather.run(&mut self.records, &self.scrape, self.began, stop.clone()),
                 deliver(&backlogs.traces, pace),
                 deliver(&backlogs.metrics, newest),
                 deliver(&backlogs.logs, pace),
@@ -103,7 +107,7 @@ struct Gather<'a> {
 impl Gather<'_> {
     async fn run(
         &self,
-        requests: &mut mpsc::Receiver<Arc<Request>>,
+        records: &mut mpsc::Receiver<Record>,
         scrape: &Scrape,
         began: SystemTime,
         mut stop: watch::Receiver<()>,
@@ -118,7 +122,7 @@ impl Gather<'_> {
             tokio::select! {
                 taken = async {
                     sleep_until(next).await;
-                    requests.recv_many(&mut batch, room).await
+                    records.recv_many(&mut batch, room).await
                 }, if open => {
                     open = taken != 0;
                     if taken == batch.len() {
@@ -127,19 +131,19 @@ impl Gather<'_> {
                     // More than fits may be there.
                     next = Instant::now() + if taken == room { Duration::ZERO } else { PAUSE };
                 }
-                () = sleep_until(due), if !batch.is_empty() => self.requests(&mut batch),
+                () = sleep_until(due), if !batch.is_empty() => self.records(&mut batch),
                 _ = ticks.tick() => self.metrics(scrape, began),
                 _ = stop.changed() => break,
             }
             if batch.len() == BATCH {
-                self.requests(&mut batch);
+                self.records(&mut batch);
             }
         }
-        requests.close();
-        while requests.recv_many(&mut batch, BATCH).await != 0 {
-            self.requests(&mut batch);
+        records.close();
+        while records.recv_many(&mut batch, BATCH).await != 0 {
+            self.records(&mut batch);
         }
-        self.requests(&mut batch);
+        self.records(&mut batch);
         self.metrics(scrape, began);
         for backlog in [&self.backlogs.traces, &self.backlogs.metrics, &self.backlogs.logs] {
             backlog.close();
@@ -147,9 +151,15 @@ impl Gather<'_> {
     }
 
     /// Empties the batch into the backlogs.
-    fn requests(&self, batch: &mut Vec<Arc<Request>>) {
+    fn records(&self, batch: &mut Vec<Record>) {
         let offset_ns = unix_offset_ns();
-        let finished: Vec<Finished<'_>> = batch.iter().map(|request| Finished::new(request)).collect();
+        let (mut finished, mut events): (Vec<Finished<'_>>, Vec<&Event>) = (Vec::new(), Vec::new());
+        for record in batch.iter() {
+            match record {
+                Record::Request(request) => finished.push(Finished::new(request)),
+                Record::Event(event) => events.push(event),
+            }
+        }
         if self.config.traces {
             let sampled = finished.iter().filter(|one| one.sampled());
             let (message, items) = spans::export(sampled, self.host, offset_ns);
@@ -158,7 +168,8 @@ impl Gather<'_> {
             self.counts.unsampled.fetch_add(unsampled as u64, Ordering::Relaxed);
         }
         if self.config.logs {
-            let (message, items) = logs::export(&finished, self.host, offset_ns, unix_ns(SystemTime::now()));
+            let now_ns = unix_ns(SystemTime::now());
+            let (message, items) = logs::export(&finished, &events, self.host, offset_ns, now_ns);
             push(&self.backlogs.logs, &message, items);
         }
         batch.clear();

@@ -1,9 +1,11 @@
 //! The shapes of the API's answers, field by field as docs/api.md has them: seconds, bytes, ratios from 0 to 1, and null
 //! where nothing is known. Builds none of them.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use serde::{Serialize, Serializer};
+
+use crate::events::Event;
 
 /// A figure with six significant digits behind the point at most: what is beyond them is noise and bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,6 +31,23 @@ pub fn known(value: impl Into<Option<f64>>) -> Known {
 #[derive(Debug, Serialize)]
 pub struct Services {
     pub services: Vec<Service>,
+}
+
+/// GET /api/v1/events
+#[derive(Debug, Serialize)]
+pub struct Events {
+    /// Newest first.
+    pub events: Vec<Told>,
+}
+
+/// An event as a line of the records has it.
+#[derive(Debug)]
+pub struct Told(pub Arc<Event>);
+
+impl Serialize for Told {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(out)
+    }
 }
 
 /// One live service.

@@ -28,8 +28,11 @@ use axum::{
 };
 use tokio::sync::Semaphore;
 
-use crate::clock::{monotonic_ns, unix_offset_ns};
-use answers::{Figure, Overview, Requests, Services};
+use crate::{
+    clock::{monotonic_ns, unix_offset_ns},
+    events::{KEPT, Topic},
+};
+use answers::{Events, Figure, Overview, Requests, Services, Told};
 use guard::json;
 use query::Query;
 use sampler::Pulse;
@@ -44,6 +47,9 @@ const REQUESTS_USUAL: usize = 50;
 /// Slow requests that an overview shows.
 const OVERVIEW_REQUESTS: usize = 20;
 const TURNS: usize = 2;
+const EVENTS_USUAL: usize = 50;
+/// Topics of events, by their names.
+const RECORDS: [&str; 2] = ["change", "log"];
 const SORTS: [&str; 2] = ["slow", "recent"];
 /// Whose requests an overview shows: those of the service that it names, or of all.
 const SCOPES: [&str; 2] = ["service", "all"];
@@ -61,10 +67,11 @@ pub struct Web {
 type Answer = fn(&Web, &Query) -> Result<Response<Body>, Refusal>;
 
 /// Path, the parameters that it takes, and what makes the answer.
-const ENDPOINTS: [(&str, &[&str], Answer); 6] = [
+const ENDPOINTS: [(&str, &[&str], Answer); 7] = [
     ("/api/v1/services", &[], |web, _| Ok(json(&Services { services: services::all(web.source()) }))),
     ("/api/v1/series", &["service"], series),
     ("/api/v1/requests", &["service", "sort", "limit"], finished),
+    ("/api/v1/events", &["record", "service", "limit"], events),
     ("/api/v1/gpus", &[], |web, _| Ok(json(&gpus::all(web.source())))),
     ("/api/v1/agent", &[], |web, _| Ok(json(&agent::now(web.source(), &web.pulse)))),
     ("/api/v1/overview", &["service", "sort", "limit", "scope"], overview),
@@ -179,6 +186,22 @@ fn series(web: &Web, query: &Query) -> Result<Response<Body>, Refusal> {
 fn finished(web: &Web, query: &Query) -> Result<Response<Body>, Refusal> {
     let service = named(web, query)?;
     with_requests(web, query, service, REQUESTS_USUAL, |requests| json(&requests))
+}
+
+fn events(web: &Web, query: &Query) -> Result<Response<Body>, Refusal> {
+    let service = query.get("service");
+    let record = query.word("record", &RECORDS).map_err(bad)?;
+    let limit = query.number("limit", EVENTS_USUAL, KEPT).map_err(bad)?;
+    Ok(json(&Events { events: last_events(web.source(), service, record, limit) }))
+}
+
+/// The last events of a topic, newest first, of a service or of all.
+fn last_events(source: &dyn Source, service: Option<&str>, record: &str, limit: usize) -> Vec<Told> {
+    let topic = Topic::named(record).unwrap_or(Topic::Change);
+    let mut last = source.journal().last(topic);
+    last.retain(|event| service.is_none_or(|service| event.service.as_deref() == Some(service)));
+    last.truncate(limit);
+    last.into_iter().map(Told).collect()
 }
 
 fn overview(web: &Web, query: &Query) -> Result<Response<Body>, Refusal> {

@@ -8,6 +8,7 @@ use inferscope_abi::Snapshot;
 use super::history::History;
 use crate::{
     clock::monotonic_ns,
+    events::Journal,
     export::prometheus::Sources,
     identity::Identities,
     poll::{nvml::GpuSnapshot, procfs::ProcessReading},
@@ -19,6 +20,7 @@ use crate::{
 /// A running agent. All calls return at once.
 pub trait Source: Send + Sync + 'static {
     fn history(&self) -> &History;
+    fn journal(&self) -> &Journal;
     fn services(&self) -> ServiceTable;
     fn live(&self) -> &Live;
     /// A service's counters now, by its index; None if there are none.
@@ -40,6 +42,10 @@ pub trait Source: Send + Sync + 'static {
 impl Source for Sources {
     fn history(&self) -> &History {
         &self.history
+    }
+
+    fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     fn services(&self) -> ServiceTable {

@@ -1,9 +1,14 @@
 //! Family, ports and peer of a socket, read once when its capture begins.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
-use inferscope_abi::{Connection, FAMILY_INET, FAMILY_INET6, Lost};
+use inferscope_abi::{Connection, FAMILY_INET, FAMILY_INET6, FAMILY_UNIX, Lost};
 
-use crate::{config, emit::lost, kernel::read};
+use super::{current_file, socket_inode};
+use crate::{
+    config,
+    emit::lost,
+    kernel::{Read, read},
+};
 
 const IPPROTO_TCP: u16 = 6;
 
@@ -13,6 +18,18 @@ pub fn fill(connection: &mut Connection, file: u64) {
     if read_into(connection, file).is_none() {
         lost(Lost::KernelRead);
     }
+}
+
+/// Whether the socket of this inode is a Unix socket, and behind this descriptor of the current task still.
+#[inline(always)]
+pub fn is_unix<R: Read>(fd: u64, inode: u64) -> bool {
+    let Some(file) = current_file::<R>(fd) else { return false };
+    if socket_inode(file).unwrap_or(0) != inode {
+        return false;
+    }
+    let socket: u64 = read(file, config!(offsets.file_private_data)).unwrap_or(0);
+    let sock: u64 = read(socket, config!(offsets.socket_sk)).unwrap_or(0);
+    read::<u16>(sock, config!(offsets.sock_family)).unwrap_or(0) == u16::from(FAMILY_UNIX)
 }
 
 #[inline(always)]

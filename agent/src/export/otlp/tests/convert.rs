@@ -11,6 +11,7 @@ use prost::Message;
 use super::*;
 use crate::{
     correlate::{Cause, Causes, EngineTimes, Finding, HostPhases, HostShare, PhaseCauses, Verdict},
+    events::{Event, Severity, Topic},
     export::otlp::{logs, resource::Host, spans, trace::Finished},
     identity::Home,
 };
@@ -77,7 +78,7 @@ fn sent(request: &Request) -> (Vec<Span>, LogRecord) {
     let host = Host::named("h");
     let (traces, items) = spans::export(finished.iter().filter(|one| one.sampled()), &host, OFFSET);
     let traces = ExportTraceServiceRequest::decode(traces.encode_to_vec().as_slice()).unwrap();
-    let (logs, _) = logs::export(&finished, &host, OFFSET, OFFSET + 7);
+    let (logs, _) = logs::export(&finished, &[], &host, OFFSET, OFFSET + 7);
     let mut logs = ExportLogsServiceRequest::decode(logs.encode_to_vec().as_slice()).unwrap();
     let spans: Vec<Span> =
         traces.resource_spans.into_iter().flat_map(|of| of.scope_spans).flat_map(|scope| scope.spans).collect();
@@ -297,4 +298,36 @@ fn where_the_server_is_has_the_names_of_the_conventions() {
     }
     let (spans, _) = sent(&streamed());
     assert!(!spans[0].attributes.iter().any(|one| one.key.starts_with("k8s.") || one.key == "container.id"));
+}
+
+#[test]
+fn an_event_is_a_log_record_of_its_own_name() {
+    let request = streamed();
+    let exit = Event::new(Topic::Change, "exit", Severity::Error).of("vllm-qwen", 7);
+    let exit = Event { unix_ns: 5, ..exit }.with("exit_code", 3_u64).with("oom_kill", false);
+    let reload = Event::new(Topic::Change, "agent_config", Severity::Info).with("key", "listen");
+    let (logs, items) = logs::export(&[Finished::new(&request)], &[&exit, &reload], &Host::named("h"), OFFSET, 9);
+    assert_eq!((items, logs.resource_logs.len()), (3, 2));
+    let of = |at: usize| &logs.resource_logs[at].scope_logs[0].log_records;
+    // The agent's own resource comes first: "inferscope" before "vllm-qwen".
+    assert_eq!((of(0).len(), of(1).len()), (1, 2));
+    let record = &of(1)[1];
+    assert_eq!((record.event_name.as_str(), record.severity_text.as_str()), ("inferscope.change", "ERROR"));
+    assert_eq!((record.time_unix_nano, record.observed_time_unix_nano), (5, 9));
+    let words = |words: &str| Some(Value::StringValue(words.to_owned()));
+    assert_eq!(record.body.as_ref().and_then(|body| body.value.clone()), words("exit"));
+    let all: Vec<_> = record
+        .attributes
+        .iter()
+        .map(|one| (one.key.as_str(), one.value.as_ref().and_then(|value| value.value.clone())))
+        .collect();
+    assert_eq!(
+        all,
+        [
+            ("inferscope.change", words("exit")),
+            ("process.pid", Some(Value::IntValue(7))),
+            ("inferscope.change.exit_code", Some(Value::IntValue(3))),
+            ("inferscope.change.oom_kill", Some(Value::BoolValue(false))),
+        ]
+    );
 }
