@@ -46,6 +46,7 @@ fn request(number: u64) -> Arc<Request> {
         others_in_flight: 0.0,
         sending: Sending::default(),
         engine: None,
+        said: None,
         traceparent: None,
         request_id: None,
         llm: Some(LlmExchange { operation: "chat", stream: true, ..LlmExchange::default() }),
