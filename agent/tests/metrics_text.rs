@@ -136,6 +136,7 @@ fn chat(role: Role, model: &[u8], gaps: u64) -> Exchange {
         others_in_flight: 0.0,
         sending: Sending::default(),
         engine: None,
+        said: None,
         traceparent: None,
         request_id: None,
         llm: Some(llm.finish()),
