@@ -148,6 +148,7 @@ mod tests {
             engine: None,
             traceparent: None,
             request_id: None,
+            subject: None,
             llm: Some(llm),
         }
     }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod change;
+mod changes;
 mod keys;
 mod kubernetes;
 mod otlp;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use change::{Change, changes};
+pub use changes::Changes;
 pub use keys::{KEYS, Key, Kind};
 pub use kubernetes::Kubernetes;
 pub use otlp::{Headers, Otlp, OtlpProtocol, is_endpoint};
@@ -41,6 +43,7 @@ pub struct Config {
     pub metrics: Metrics,
     pub otlp: Otlp,
     pub kubernetes: Kubernetes,
+    pub changes: Changes,
     pub process: Process,
     pub log: Log,
 }
@@ -169,6 +172,7 @@ impl Default for Config {
             metrics: Metrics::default(),
             otlp: Otlp::default(),
             kubernetes: Kubernetes::default(),
+            changes: Changes::default(),
             process: Process::default(),
             log: Log::default(),
         }
@@ -255,7 +259,7 @@ impl Config {
 }
 
 /// Durations as people write them: `500ms`, `1s`, `2m`.
-mod duration_text {
+pub(crate) mod duration_text {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error};

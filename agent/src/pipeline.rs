@@ -24,10 +24,11 @@ use inferscope_abi::{ExecEvent, ExitEvent, Kind};
 
 use crate::{
     candidates::{CANDIDATES, Candidates},
+    changes::{Exit, Tell, Teller, Used},
     clock::monotonic_ns,
     correlate::{self, GpuHistory, Judge, Labels, Request},
     decode::{Event, decode},
-    exits::Exits,
+    exits::{Cause, Exits, KILL},
     export::{lines::Queue, otlp, perfetto::Timeline, requests::RequestMetrics, web::History},
     poll::nvml::NvmlHandle,
     probe::{CounterReader, Watcher},
@@ -70,6 +71,9 @@ pub struct Sinks {
     pub otlp: Option<otlp::Queue>,
     /// For `attach`.
     pub watcher: Option<Each>,
+    /// Hears of requests that load something, and which models were used.
+    pub changes: Teller,
+    pub used: Used,
 }
 
 /// What gives each request its verdict, and what the GPUs did meanwhile.
@@ -99,6 +103,7 @@ pub struct Pipeline {
     pub candidates: Candidates,
     pub refused: Refused,
     pub exits: Exits,
+    pub changes: Teller,
     pub stop: Arc<AtomicBool>,
 }
 
@@ -133,6 +138,7 @@ fn finish(registry: &Registry, judging: &mut Judging, sinks: &mut Sinks, live: &
     let request = Arc::new(request);
     sinks.metrics.observe(&request);
     sinks.history.observe(&request);
+    sinks.changes.request(&mut sinks.used, index, &request, end_ns);
     if request.operation.is_some() {
         sinks.progress.ended(index, if request.error_type.is_none() { Some(end_ns) } else { last_content_ns });
         if let Some(records) = &sinks.records {
@@ -210,7 +216,8 @@ impl Pipeline {
         if let Some(nvml) = &self.judging.nvml {
             self.judging.gpus.push(nvml.snapshot());
         }
-        let Self { ring, watcher, sessions, registry, judging, scout, sinks, live, exits, candidates, .. } = self;
+        let Self { ring, watcher, sessions, registry, judging, scout, sinks, live, exits, candidates, changes, .. } =
+            self;
         let (timeline, profile) = (&self.timeline, &self.profile);
         let mut ended = |registry: &Registry, exchange: Exchange| {
             if exchange.service == CANDIDATES {
@@ -258,7 +265,7 @@ impl Pipeline {
                 live.count(Kind::Exit);
                 let (tgid, at_ns) = (exit.header.tgid, exit.header.at_ns);
                 sessions.process_exit(tgid, at_ns, &mut |exchange| ended(registry, exchange));
-                count_exit(registry, exits, &exit);
+                ended_process(registry, exits, changes, &exit);
                 registry.remove_process(tgid, at_ns);
             }
             Err(error) => {
@@ -313,8 +320,12 @@ fn executed(registry: &mut Registry, scout: &Scout, exec: &ExecEvent) {
     scout.ask(Ask::Exec { pid, filename: exec.filename[..len].to_vec() });
 }
 
-fn count_exit(registry: &Registry, exits: &mut Exits, exit: &ExitEvent) {
-    if let Some((service, _)) = registry.name(exit.service) {
-        exits.count(service, exit.exit_code);
-    }
+fn ended_process(registry: &Registry, exits: &mut Exits, changes: &Teller, exit: &ExitEvent) {
+    let Some((service, _)) = registry.name(exit.service) else { return };
+    let (code, pid, at_ns) = (exit.exit_code, exit.header.tgid, exit.header.at_ns);
+    let killed = code & 0x7f == KILL;
+    let oom = if killed { changes.oom.killed(exit.service, Instant::now()) } else { None };
+    exits.count(service, Cause::new(code, oom.is_some()));
+    let exit = Exit { code: Some(code), oom };
+    changes.tell(Tell::Exit { service: service.to_owned(), pid, at_ns, exit });
 }

@@ -63,6 +63,9 @@ pub struct Request {
     /// Where the time went behind the HTTP front; None if the engine has none, or nothing was seen of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine_times: Option<EngineTimes>,
+    /// The model or adapter that it asks the server to load.
+    #[serde(skip)]
+    pub subject: Option<String>,
     /// What went wrong with the HTTP exchange, whatever its bodies say; in the words of `error_type`.
     #[serde(skip)]
     pub http_error: Option<String>,
@@ -212,6 +215,7 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
         network: NetworkShare::of(&exchange.sending),
         finding: Finding::default(),
         engine_times,
+        subject: exchange.subject,
         http_error,
         chunk_gaps: exchange.chunk_gaps,
         chunk_times_ns: exchange.chunk_times_ns,

@@ -27,6 +27,7 @@ use rustc_hash::FxHashMap;
 pub use classify::{Evidence, worth_a_look};
 pub use container::Container;
 pub use engine::{ENGINES, Engine};
+pub use pattern::matches as fits;
 pub use process::Process;
 pub use rules::{Include, NameRule, Rules};
 pub use scan::Turn;

@@ -56,6 +56,7 @@ impl Open {
             traceparent: head.traceparent,
             request_id: head.request_id,
             llm: None,
+            subject: None,
             engine: None,
         };
         Open {
@@ -96,7 +97,7 @@ impl Open {
     }
 
     pub fn is_llm(&self) -> bool {
-        self.parser.is_some()
+        self.parser.as_ref().is_some_and(|parser| !parser.is_admin())
     }
 
     pub fn request_piece(&mut self, piece: Piece<'_>) {
@@ -178,7 +179,11 @@ impl Open {
         if let Some(counted) = &self.counted {
             self.exchange.others_in_flight = counted.others(self.exchange.end.at_ns);
         }
-        self.exchange.llm = self.parser.filter(|parser| parser.recognized()).map(|parser| parser.finish());
+        match self.parser {
+            Some(parser) if parser.is_admin() => self.exchange.subject = parser.finish().request_model,
+            Some(parser) if parser.recognized() => self.exchange.llm = Some(parser.finish()),
+            _ => {}
+        }
         self.exchange
     }
 

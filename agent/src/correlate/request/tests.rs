@@ -33,6 +33,7 @@ fn streamed() -> Exchange {
         engine: None,
         traceparent: None,
         request_id: None,
+        subject: None,
         llm: Some(LlmExchange {
             operation: "chat",
             stream: true,

@@ -32,6 +32,7 @@ fn exchange(path: &str, status: u16, llm: Option<LlmExchange>) -> Exchange {
         engine: None,
         traceparent: None,
         request_id: None,
+        subject: None,
         llm,
     }
 }
