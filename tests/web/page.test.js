@@ -139,7 +139,7 @@ test("bars have words and charts have a description", async () => {
   const words = await page.$$eval("#requests .phases", (bars) => bars.map((bar) => bar.getAttribute("aria-label")));
   assert.ok(words.every((text) => /^(prefill|whole) .+: .+ %/.test(text)), words[0]);
   await page.waitForFunction(() => document.querySelector("#charts desc").textContent.includes("up to"));
-  assert.equal(await page.locator("#charts svg[role=img] title").count(), 5);
+  assert.equal(await page.locator("#charts svg[role=img] > title").count(), 5);
   await page.close();
 });
 

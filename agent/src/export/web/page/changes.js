@@ -25,7 +25,7 @@ export function show(changes, all) {
       const [time, what, who, about] = node.children;
       say(time, clock(event.time_unix_s));
       say(what, name(event));
-      say(who, all ? clean(event.service ?? "this host") : "");
+      say(who, event.service === null ? "this host" : all ? clean(event.service) : "");
       say(about, words(event));
       node.className = `change-${event.severity}`;
     });
