@@ -18,7 +18,7 @@ pub(super) fn read(paths: &CgroupPaths) -> Vec<(&'static str, String)> {
         && let Some(cpu) = read_cpu(folder)
     {
         let name = if folder.v2 { "cpu.max" } else { "cpu.cfs_quota_us" };
-        all.push((name, word(cpu.cpus().map(|cpus| format!("{cpus} CPUs")))));
+        all.push((name, word(cpu.cpus().map(|cpus| format!("{} CPUs", (cpus * 1e3).round() / 1e3)))));
     }
     if let Some(folder) = &paths.memory
         && let Some(memory) = read_memory(folder)
