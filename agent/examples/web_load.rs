@@ -9,6 +9,7 @@ use std::{
 
 use agent::{
     clock::monotonic_ns,
+    events::{Event, Severity, Topic},
     export::{
         http,
         web::{Source, Web},
@@ -56,6 +57,21 @@ fn any_service(services: usize) -> usize {
     ((fastrand::f64().powi(2)) * services as f64) as usize
 }
 
+/// A few changes, a minute ago.
+fn changed(agent: &MadeUp) {
+    let change = |name| {
+        let event = Event::new(Topic::Change, name, Severity::Warn);
+        Event { unix_ns: event.unix_ns - 60_000_000_000, ..event }
+    };
+    let services = agent.services();
+    let Some(service) = services.first() else { return };
+    let hostile = "<img src=x onerror=\"window.injected=1\">";
+    agent.journal.tell(change("driver").with("old", "550").with("new", "560"));
+    agent.journal.tell(change("argv").of(&service.name, service.pid).with("added", hostile));
+    let restart = change("restart").of(&service.name, service.pid);
+    agent.journal.tell(restart.with("port", 8000_u64).with("down_s", 1.5).with("previous_exit", "SIGKILL (OOM)"));
+}
+
 /// Fifteen minutes of requests at once, and what they take.
 fn fill(agent: &MadeUp, options: &Options) {
     let resident = || agent.own().map_or(0, |own| own.resident_bytes) / 1024;
@@ -66,6 +82,7 @@ fn fill(agent: &MadeUp, options: &Options) {
         let end_ns = now_ns.saturating_sub(span_ns) + n * (span_ns / requests.max(1));
         agent.request(any_service(options.services), end_ns);
     }
+    changed(agent);
     let held = agent.history.held();
     println!(
         "history: {requests} requests, {} services, {} recent and {} slow records, {} KiB of steps; \

@@ -150,6 +150,7 @@ mod tests {
             said: None,
             traceparent: None,
             request_id: None,
+            subject: None,
             llm: Some(llm),
         }
     }

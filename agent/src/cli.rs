@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::config::{Config, ConfigError, Log, LogLevel, Overrides, Process, is_endpoint};
+use crate::config::{Changes, Config, ConfigError, Log, LogLevel, Overrides, Process, is_endpoint};
 use crate::discover::{Include, Rules};
 use crate::profile::FREQUENCY_HZ;
 
@@ -317,6 +317,7 @@ impl AttachArgs {
         Config {
             // Its end is near, and its threads are there before the programs.
             process: Process { drop_privileges: false },
+            changes: Changes { enabled: false, ..Changes::default() },
             discover: Rules { enabled: false, include, ..Rules::default() },
             log: Log { level, ..Log::default() },
             ..Config::default()

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod change;
+mod changes;
 mod custom;
 mod keys;
 mod kubernetes;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use change::{Change, changes};
+pub use changes::Changes;
 pub use custom::{Custom, CustomKind, Edges};
 pub use keys::{KEYS, Key, Kind};
 pub use kubernetes::Kubernetes;
@@ -49,6 +51,7 @@ pub struct Config {
     pub kubernetes: Kubernetes,
     pub privacy: Privacy,
     pub web: Web,
+    pub changes: Changes,
     pub process: Process,
     pub logs: Logs,
     pub log: Log,
@@ -221,6 +224,7 @@ impl Default for Config {
             kubernetes: Kubernetes::default(),
             privacy: Privacy::default(),
             web: Web::default(),
+            changes: Changes::default(),
             process: Process::default(),
             logs: Logs::default(),
             log: Log::default(),
@@ -333,7 +337,7 @@ impl Config {
 }
 
 /// Durations as people write them: `500ms`, `1s`, `2m`.
-mod duration_text {
+pub(crate) mod duration_text {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error};

@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod candidates;
+pub mod changes;
 pub mod check;
 pub mod cli;
 pub mod clock;

@@ -25,10 +25,11 @@ use inferscope_abi::{ExecEvent, ExitEvent, Kind};
 
 use crate::{
     candidates::{CANDIDATES, Candidates},
+    changes::{Exit, Tell, Teller, Used},
     clock::monotonic_ns,
     correlate::{self, GpuHistory, Judge, Labels, Request},
     decode::{Event, decode},
-    exits::Exits,
+    exits::{Cause, Exits, KILL},
     export::{lines::Queue, otlp, perfetto::Timeline, requests::RequestMetrics, web::History},
     poll::nvml::NvmlHandle,
     privacy::Guard,
@@ -75,6 +76,9 @@ pub struct Sinks {
     pub guard: Arc<Guard>,
     /// For `attach`.
     pub watcher: Option<Each>,
+    /// Hears of requests that load something, and which models were used.
+    pub changes: Teller,
+    pub used: Used,
 }
 
 /// What gives each request its verdict, and what the GPUs did meanwhile.
@@ -106,6 +110,7 @@ pub struct Pipeline {
     pub exits: Exits,
     /// None: what the servers write to their logs is not looked at.
     pub logs: Option<Logs>,
+    pub changes: Teller,
     pub stop: Arc<AtomicBool>,
 }
 
@@ -141,6 +146,7 @@ fn finish(registry: &Registry, judging: &mut Judging, sinks: &mut Sinks, live: &
     let request = Arc::new(request);
     sinks.metrics.observe(&request);
     sinks.history.observe(&request);
+    sinks.changes.request(&mut sinks.used, index, &request, end_ns);
     if request.operation.is_some() {
         sinks.progress.ended(index, if request.error_type.is_none() { Some(end_ns) } else { last_content_ns });
         // Contents go where logs go, and are not kept by anything here.
@@ -224,7 +230,21 @@ impl Pipeline {
         if let Some(nvml) = &self.judging.nvml {
             self.judging.gpus.push(nvml.snapshot());
         }
-        let Self { ring, watcher, sessions, registry, judging, scout, sinks, live, exits, candidates, logs, .. } = self;
+        let Self {
+            ring,
+            watcher,
+            sessions,
+            registry,
+            judging,
+            scout,
+            sinks,
+            live,
+            exits,
+            candidates,
+            logs,
+            changes,
+            ..
+        } = self;
         let (timeline, profile) = (&self.timeline, &self.profile);
         let mut ended = |registry: &Registry, exchange: Exchange| {
             if exchange.service == CANDIDATES {
@@ -277,7 +297,7 @@ impl Pipeline {
                 let (tgid, at_ns) = (exit.header.tgid, exit.header.at_ns);
                 logs::ended(logs, registry, sessions, &exit);
                 sessions.process_exit(tgid, at_ns, &mut |exchange| ended(registry, exchange));
-                count_exit(registry, exits, &exit);
+                ended_process(registry, exits, changes, &exit);
                 registry.remove_process(tgid, at_ns);
             }
             Err(error) => {
@@ -333,8 +353,12 @@ fn executed(registry: &mut Registry, scout: &Scout, exec: &ExecEvent) {
     scout.ask(Ask::Exec { pid, filename: exec.filename[..len].to_vec() });
 }
 
-fn count_exit(registry: &Registry, exits: &mut Exits, exit: &ExitEvent) {
-    if let Some((service, _)) = registry.name(exit.service) {
-        exits.count(service, exit.exit_code);
-    }
+fn ended_process(registry: &Registry, exits: &mut Exits, changes: &Teller, exit: &ExitEvent) {
+    let Some((service, _)) = registry.name(exit.service) else { return };
+    let (code, pid, at_ns) = (exit.exit_code, exit.header.tgid, exit.header.at_ns);
+    let killed = code & 0x7f == KILL;
+    let oom = if killed { changes.oom.killed(exit.service, Instant::now()) } else { None };
+    exits.count(service, Cause::new(code, oom.is_some()));
+    let exit = Exit { code: Some(code), oom };
+    changes.tell(Tell::Exit { service: service.to_owned(), pid, at_ns, exit });
 }

@@ -18,8 +18,9 @@ use tokio::sync::oneshot;
 
 use crate::{
     candidates::Candidates,
+    changes::{self, Tell, Teller},
     cli::{LogArgs, RunArgs},
-    config::{Config, changes},
+    config::{self, Config},
     custom::{self, CustomMetrics},
     discover::{Discovery, Found},
     events::Journal,
@@ -70,6 +71,7 @@ pub struct Running {
     pub guard: Arc<Guard>,
     stop: Arc<AtomicBool>,
     pipeline: Option<JoinHandle<()>>,
+    changes: Option<(Teller, Option<JoinHandle<()>>)>,
     records: Option<Records>,
     otlp: Option<otlp::Running>,
     _kubernetes: Option<identity::Running>,
@@ -81,6 +83,11 @@ impl Running {
     pub fn finish(&mut self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         let pipeline = self.pipeline.take().map(JoinHandle::join);
+        if let Some((teller, thread)) = self.changes.take() {
+            drop(teller);
+            // A panic has told itself.
+            thread.map(JoinHandle::join);
+        }
         self.sources.journal.close();
         if let Some(records) = self.records.take() {
             records.end();
@@ -176,17 +183,19 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         requests: Arc::clone(&metrics),
         history: Arc::new(History::new(config.limits.services as usize)),
         journal: Arc::clone(&journal),
+        changes: Arc::default(),
         records_lost: records.as_ref().map(Records::lost),
         otlp: exporter.as_ref().map(otlp::Exporter::counts),
         door,
         // Its end is told in inferscope_nvml_up and nothing else needs it: it holds no guard.
         nvml: config.nvml.enabled.then(|| Arc::new(nvml::spawn(nvml_options(config)))),
         identities: identities.clone(),
-        procfs: ProcPoller::spawn(ProcReader::new(), groups, PROC_INTERVAL, tasks.guard("procfs"))?,
+        procfs: ProcPoller::spawn(ProcReader::new(), groups.clone(), PROC_INTERVAL, tasks.guard("procfs"))?,
         per_process: config.metrics.per_process,
         started: SystemTime::now(),
     });
     sources.procfs.watch(&pids);
+    let (teller, changing) = follow_changes(config, &sources, groups, tasks)?;
     let stop = Arc::new(AtomicBool::new(false));
     let chunk_times = if timeline.is_some() { CHUNK_TIMES } else { 0 };
     let limits = Limits {
@@ -214,6 +223,8 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
             otlp: exporter.as_ref().and_then(otlp::Exporter::queue),
             guard: Arc::clone(&guard),
             watcher: each,
+            changes: teller.clone(),
+            used: changes::Used::default(),
         },
         services,
         live,
@@ -221,22 +232,41 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         refused: Refused::default(),
         exits: Exits::default(),
         logs: config.logs.enabled.then(|| pipeline::Logs::new(&journal, config.logs)),
+        changes: teller.clone(),
         stop: Arc::clone(&stop),
     };
     let otlp = exporter.map(|exporter| start_otlp(exporter, &sources, tasks)).transpose()?;
     seat.send(stages).map_err(|_| anyhow!("the pipeline's thread has ended: please report the message above"))?;
     tracing::info!(after_ms = began.elapsed().as_millis() as u64, "watching this host");
+    let changes = Some((teller, changing));
     Ok(Running {
         sources,
         asks,
         guard,
         stop,
         pipeline: Some(pipeline),
+        changes,
         records,
         otlp,
         _kubernetes: kubernetes,
         _ebpf: ebpf,
     })
+}
+
+fn follow_changes(
+    config: &Config,
+    sources: &Sources,
+    groups: Cgroups,
+    tasks: &Tasks,
+) -> std::io::Result<(Teller, Option<JoinHandle<()>>)> {
+    let needs = changes::Needs {
+        groups,
+        journal: Arc::clone(&sources.journal),
+        counts: Arc::clone(&sources.changes),
+        live: Arc::clone(&sources.live),
+        nvml: sources.nvml.clone(),
+    };
+    changes::start(&config.changes, needs, tasks)
 }
 
 fn pids(found: &[Found]) -> Vec<u32> {
@@ -295,9 +325,12 @@ fn reload(args: &RunArgs, log: &LogArgs, config: &mut Config, running: &Running)
             return;
         }
     };
-    for change in changes(config, &new) {
+    for change in config::changes(config, &new) {
         let needs = if change.restart { "; takes effect after a restart" } else { "" };
         tracing::info!(key = change.key, "configuration changed{needs}");
+        if let Some((teller, _)) = &running.changes {
+            teller.tell(Tell::Agent { key: change.key, restart: change.restart });
+        }
     }
     running.sources.requests.set_routes(Routes::new(new.metrics.route_templates.clone()));
     if running.asks.try_send(Ask::Rules(Box::new(new.discover.clone()))).is_err() {

@@ -11,7 +11,7 @@ use std::{
 
 use inferscope_abi::{KINDS, Kind};
 
-use crate::{serverlog::Figures, session::Stats};
+use crate::{exits::Cause, serverlog::Figures, session::Stats};
 
 /// Counts of the drain, and what the session layer holds, as of the last turn of the pipeline.
 #[derive(Debug, Default)]
@@ -25,6 +25,8 @@ pub struct Live {
     pub services_refused: AtomicU64,
     /// Processes for which there was no room, each once.
     pub watch_refused: AtomicU64,
+    /// What their thread had no room for.
+    pub changes_lost: AtomicU64,
     /// Questions to the scout, and looks of it at new processes, for which there was no room.
     pub asks_lost: AtomicU64,
     pub batch: AtomicU64,
@@ -53,7 +55,7 @@ pub struct Snapshot {
     /// Of these the LLM requests, by service; none for one that has none.
     pub flights: BTreeMap<String, Flight>,
     /// Processes that ended, by service and cause.
-    pub exits: BTreeMap<(String, &'static str), u64>,
+    pub exits: BTreeMap<(String, Cause), u64>,
     /// Of these, the ones of services that are not told apart.
     pub exits_overflow: u64,
     /// What services wrote to their logs; None where that is not looked at.

@@ -22,12 +22,15 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("inferscope_web_config_reloads_total", "only with a web configuration, which the agent of that test has not"),
     ("inferscope_web_config_stale", "only with a web configuration; an alert tells"),
     ("inferscope_web_certificate_expires_timestamp_seconds", "only with TLS; an alert tells"),
+    ("inferscope_changes_total", "charts are marked with the instant of each change, not with their number"),
 ];
 
 /// Label values that queries may name; the exporters have them in their code.
 const VALUES: &[(&str, &[&str])] = &[
     ("phase", &["prefill", "decode", "whole"]),
     ("task", &["general"]),
+    // Of the host, and of the agent itself.
+    ("service", &[""]),
     ("unit", &["sm"]),
     ("gen_ai_token_type", &["input", "output"]),
     ("reason", &["gpu_idle"]),
@@ -56,7 +59,23 @@ struct Dashboard {
     tags: Vec<String>,
     schema_version: u32,
     templating: Templating,
+    annotations: Option<Annotations>,
     panels: Vec<Panel>,
+}
+
+#[derive(Deserialize)]
+struct Annotations {
+    list: Vec<Annotation>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Annotation {
+    name: String,
+    expr: String,
+    datasource: Source,
+    /// The value is an instant, in milliseconds.
+    use_value_for_time: String,
 }
 
 #[derive(Deserialize)]
@@ -132,8 +151,17 @@ impl Place {
 }
 
 impl Dashboard {
-    fn expressions(&self) -> impl Iterator<Item = (&Panel, &str)> {
-        self.panels.iter().flat_map(|panel| panel.targets.iter().map(move |target| (panel, target.expr.as_str())))
+    fn annotations(&self) -> impl Iterator<Item = &Annotation> {
+        self.annotations.iter().flat_map(|annotations| &annotations.list)
+    }
+
+    /// Of panels and annotations, with their titles.
+    fn expressions(&self) -> impl Iterator<Item = (&str, &str)> {
+        let panels = self
+            .panels
+            .iter()
+            .flat_map(|panel| panel.targets.iter().map(move |target| (panel.title.as_str(), target.expr.as_str())));
+        panels.chain(self.annotations().map(|annotation| (annotation.name.as_str(), annotation.expr.as_str())))
     }
 }
 
@@ -171,8 +199,8 @@ fn queries_ask_for_what_there_is() {
         .chain(["instance", "job", "namespace", "pod", "container", "le", "sli"])
         .collect();
     for (dashboard, _) in dashboards() {
-        for (panel, expression) in dashboard.expressions() {
-            let place = format!("{}, {}: {expression}", dashboard.title, panel.title);
+        for (title, expression) in dashboard.expressions() {
+            let place = format!("{}, {title}: {expression}", dashboard.title);
             let text = substituted(expression);
             assert!(!text.contains('$'), "a variable is left over: {place}");
             let asked = Asked::by(&text);
@@ -208,6 +236,18 @@ fn every_metric_is_shown() {
         let is_shown = ends.iter().any(|end| shown.contains(&format!("{}{end}", metric.name)));
         let left_out = NOT_SHOWN.iter().any(|(name, _)| *name == metric.name);
         assert!(is_shown != left_out, "{}: shown {is_shown}, in NOT_SHOWN {left_out}", metric.name);
+    }
+}
+
+#[test]
+fn changes_mark_the_charts() {
+    for name in ["inferscope / overview", "inferscope / service"] {
+        let (dashboard, _) = dashboards().into_iter().find(|(dashboard, _)| dashboard.title == name).unwrap();
+        let changes = dashboard.annotations().find(|annotation| annotation.name == "Changes").unwrap();
+        assert!(is_variable(&changes.datasource) && changes.use_value_for_time == "on", "{name}");
+        let asked = Asked::by(&substituted(&changes.expr));
+        let all = asked.selectors.iter().all(|(metric, _)| metric == "inferscope_last_change_timestamp_seconds");
+        assert!(all && changes.expr.split(" or ").all(|side| side.starts_with("1000 * ")), "{name}");
     }
 }
 

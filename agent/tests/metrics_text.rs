@@ -140,6 +140,7 @@ fn chat(role: Role, model: &[u8], gaps: u64) -> Exchange {
         said: None,
         traceparent: None,
         request_id: None,
+        subject: None,
         llm: Some(llm.finish()),
     }
 }

@@ -50,6 +50,7 @@ fn request(number: u64) -> Arc<Request> {
         said: None,
         traceparent: None,
         request_id: None,
+        subject: None,
         llm: Some(LlmExchange { operation: "chat", stream: true, ..LlmExchange::default() }),
     };
     let labels = Labels { service: &format!("service-{}", number % 8), engine: "vllm", model: Some("qwen") };

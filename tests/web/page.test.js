@@ -139,6 +139,20 @@ test("bars have words and charts have a description", async () => {
   const words = await page.$$eval("#requests .phases", (bars) => bars.map((bar) => bar.getAttribute("aria-label")));
   assert.ok(words.every((text) => /^(prefill|whole) .+: .+ %/.test(text)), words[0]);
   await page.waitForFunction(() => document.querySelector("#charts desc").textContent.includes("up to"));
-  assert.equal(await page.locator("#charts svg[role=img] title").count(), 5);
+  assert.equal(await page.locator("#charts svg[role=img] > title").count(), 5);
+  await page.close();
+});
+
+test("changes are listed and mark the charts, and a name in them is text", async () => {
+  const { page, seen } = await open(browser, agent.url);
+  await page.selectOption("#scope", "all");
+  await page.waitForFunction(() => document.querySelectorAll("#changes li").length === 3);
+  const lines = await page.$$eval("#changes li", (lines) => lines.map((line) => line.textContent));
+  assert.match(lines[0], /^\d\d:\d\d:\d\d restart .+previous_exit SIGKILL \(OOM\)/);
+  assert.match(lines[1], /^\d\d:\d\d:\d\d argv .+added <img src=x onerror="window.injected=1">/);
+  assert.match(lines[2], /driver this host old 550 · new 560/);
+  await page.waitForFunction(() => [...document.querySelectorAll("#charts .changes line title")].some((title) => title.textContent.includes("driver")));
+  assert.equal(await page.evaluate(() => window.injected), undefined);
+  assert.deepEqual(seen.errors, []);
   await page.close();
 });

@@ -132,6 +132,7 @@ mod tests {
             sending: Sending::default(),
             traceparent: None,
             request_id: None,
+            subject: None,
             llm: Some(LlmExchange { operation: "chat", stream: true, output_tokens: said, ..LlmExchange::default() }),
             engine: Some(Box::new(engine)),
             fields: None,

@@ -70,6 +70,9 @@ pub struct Request {
     /// Prompt and completion, as far as the operator asked for them. Set where the record goes to a log, nowhere else.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<Box<Content>>,
+    /// The model or adapter that it asks the server to load.
+    #[serde(skip)]
+    pub subject: Option<String>,
     /// What went wrong with the HTTP exchange, whatever its bodies say; in the words of `error_type`.
     #[serde(skip)]
     pub http_error: Option<String>,
@@ -236,6 +239,7 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
         finding: Finding::default(),
         engine_times,
         content: None,
+        subject: exchange.subject,
         http_error,
         chunk_gaps: exchange.chunk_gaps,
         chunk_times_ns: exchange.chunk_times_ns,

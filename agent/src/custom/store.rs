@@ -7,7 +7,7 @@ use super::{Rule, Rules};
 use crate::{
     config::CustomKind,
     correlate::Request,
-    discover::pattern,
+    discover::matches_pattern,
     export::{
         family::Family,
         metrics::{Kind, Metric},
@@ -62,7 +62,7 @@ impl CustomMetrics {
         let record = self.needs_record.then(|| serde_json::to_value(request).ok()).flatten();
         for custom in &mut self.metrics {
             let Custom { rule, metric, series } = custom;
-            if rule.service.as_deref().is_some_and(|wanted| !pattern::matches(wanted, &request.service)) {
+            if rule.service.as_deref().is_some_and(|wanted| !matches_pattern(wanted, &request.service)) {
                 continue;
             }
             let amount = match &rule.value {

@@ -12,7 +12,7 @@ mod judge;
 mod model;
 mod names;
 mod namespace;
-pub(crate) mod pattern;
+mod pattern;
 mod process;
 mod rules;
 mod scan;

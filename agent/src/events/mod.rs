@@ -60,11 +60,12 @@ pub enum Severity {
 }
 
 /// A value of an attribute.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
     Text(String),
     Number(i64),
+    Figure(f64),
     Flag(bool),
 }
 
@@ -87,6 +88,12 @@ impl From<u64> for Value {
     }
 }
 
+impl From<f64> for Value {
+    fn from(figure: f64) -> Self {
+        Value::Figure(figure)
+    }
+}
+
 impl From<bool> for Value {
     fn from(flag: bool) -> Self {
         Value::Flag(flag)
@@ -94,7 +101,7 @@ impl From<bool> for Value {
 }
 
 /// Names with their values, in the order in which they were added; bounded in number and in size.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Attributes(Vec<(&'static str, Value)>);
 
 impl Attributes {
@@ -120,7 +127,7 @@ impl Serialize for Attributes {
 }
 
 /// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     pub topic: Topic,
     /// Which of its topic, such as `start`.

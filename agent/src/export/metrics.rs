@@ -140,14 +140,18 @@ metrics! {
         "Requests that the process itself handed to block devices.";
     PROCESS_BLOCK_BYTES = "inferscope_process_block_bytes_total", Counter, "By", PROCESS, &[], "block probe",
         "Bytes of those requests.";
-    PROCESS_EXITS = "inferscope_process_exits_total", Counter, "{process}", &["service", "cause"], &[], "process probe",
-        "Processes of a service that ended, by cause: exit code 0, other exit code, or signal.";
+    PROCESS_EXITS = "inferscope_process_exits_total", Counter, "{process}", &["service", "cause", "signal"], &[], "process probe",
+        "Processes of a service that ended, by cause (success, exit_code, signal, oom_kill) and the signal's name. That the kernel's OOM killer sent it is concluded from its count.";
     LOG_LINES = "inferscope_log_lines_total", Counter, "{message}", &["service", "level"], &[], "write probe",
         "Messages that a service wrote to its standard output and error and to log files, by level (README, Logs of the servers); a message of several lines, such as a traceback, is one.";
     LOG_BYTES = "inferscope_log_bytes_total", Counter, "By", &["service"], &[], "write probe",
         "Bytes that a service wrote there, all of them.";
     LOG_UNREAD = "inferscope_log_unread_bytes_total", Counter, "By", &["service"], &[], "write probe",
         "Bytes of these in which no messages were counted: over the limit of the service, or behind the part of a write that is looked at.";
+    CHANGES = "inferscope_changes_total", Counter, "{change}", &["service", "change"], &[], "agent",
+        "Changes of watched servers, by kind; of the host and of the agent itself where service is empty.";
+    LAST_CHANGE = "inferscope_last_change_timestamp_seconds", Gauge, "s", &["service", "change"], &[], "agent",
+        "Unix time of the last of them.";
     PROCESS_CPU = "process_cpu_time_seconds_total", Counter, "s", &["service", "pid", "comm", "state"], &[], "/proc/PID/stat",
         "CPU time of a watched process since its start, by state (user, system).";
     PROCESS_MEMORY = "process_memory_usage_bytes", Gauge, "By", PROCESS, &[], "/proc/PID/statm",
@@ -242,7 +246,7 @@ metrics! {
     BYTES_LEFT_OUT = "inferscope_payload_left_out_bytes_total", Counter, "By", &[], &[], "agent",
         "Payload bytes of followed connections that were not captured.";
     SERIES_OVERFLOW = "inferscope_series_overflow_total", Counter, "{observation}", &["family"], &[], "agent",
-        "What was counted under `_other`, by what had no room: label sets (gen_ai, http), kinds of error (error_type), routes (http_route), exits (process_exits), messages of logs (log_lines).";
+        "What was counted under `_other`, by what had no room: label sets (gen_ai, http), kinds of error (error_type), routes (http_route), exits (process_exits), messages of logs (log_lines), changes (changes), metrics of the configuration (custom).";
     OTLP_EXPORTS = "inferscope_otlp_exports_total", Counter, "{export}", &["signal", "outcome"], &[], "agent",
         "OTLP exports, by what became of them: delivered, partial (some of it was not taken), rejected, undelivered (given up); retried counts attempts that are made again.";
     OTLP_UNSAMPLED = "inferscope_otlp_unsampled_total", Counter, "{request}", &[], &[], "agent",

@@ -16,6 +16,7 @@ use super::{
     requests::RequestMetrics, serverlog, web::History,
 };
 use crate::{
+    changes,
     clock::monotonic_ns,
     events::Journal,
     identity::Identities,
@@ -38,6 +39,8 @@ pub struct Sources {
     /// For the page and the API; no scrape reads it.
     pub history: Arc<History>,
     pub journal: Arc<Journal>,
+    /// How many changes there were.
+    pub changes: Arc<changes::Counts>,
     pub records_lost: Option<Arc<AtomicU64>>,
     pub otlp: Option<Arc<otlp::Counts>>,
     /// Whom the HTTP server lets in.
@@ -77,6 +80,7 @@ impl Sources {
         let services = self.services.table();
         let mut families = self.requests.families();
         families.extend(self.service_families(&services));
+        families.extend(self.changes.families());
         let now = monotonic_ns();
         families.extend(kernel::services(|index| Some(self.reader.service(index)?.at(now)), &services));
         let proc = self.proc_snapshot(&services);
@@ -144,7 +148,7 @@ impl Sources {
         }
         let mut exits = Family::new(&metrics::PROCESS_EXITS);
         for ((service, cause), processes) in &snapshot.exits {
-            exits.add(&[service, cause], *processes as f64);
+            exits.add(&[service, cause.name, cause.signal], *processes as f64);
         }
         let rows = |index| self.reader.logs(index);
         let families = [info, count, active, exits].into_iter().filter_map(Family::finish);
@@ -168,6 +172,7 @@ impl Sources {
             ("undecodable", count(&self.live.undecodable)),
             ("asks", count(&self.live.asks_lost)),
             ("custom_value", self.requests.unusable()),
+            ("changes", count(&self.live.changes_lost)),
             ("unknown_service", count(&self.live.unknown_service)),
             (RECORDS, self.records_lost.as_deref().map_or(0, count)),
             ("connection_evicted", stats.evictions),
@@ -199,10 +204,12 @@ impl Sources {
         let tls = self.reader.lost().into_iter().find(|(place, _)| *place == CIPHERTEXT);
         unsupported.add(&["tls"], tls.map_or(0.0, |(_, count)| count as f64));
         let mut overflow = Family::new(&metrics::SERIES_OVERFLOW);
-        for (family, count) in self.requests.overflow().into_iter().chain([
+        let over = [
             ("process_exits", snapshot.exits_overflow),
             ("log_lines", snapshot.logs.as_ref().map_or(0, |logs| logs.overflow)),
-        ]) {
+            ("changes", self.changes.overflow()),
+        ];
+        for (family, count) in self.requests.overflow().into_iter().chain(over) {
             overflow.add(&[family], count as f64);
         }
         let single = |metric, value: f64| {

@@ -4,7 +4,13 @@
 use std::sync::atomic::Ordering;
 
 use super::{Pipeline, finish};
-use crate::{candidates::CANDIDATES, clock::monotonic_ns, discover::Found, scout::Ask};
+use crate::{
+    candidates::CANDIDATES,
+    changes::{Exit, Tell},
+    clock::monotonic_ns,
+    discover::Found,
+    scout::Ask,
+};
 
 /// Engines whose HTTP front and core are processes that speak ZMTP.
 const ZMTP_ENGINES: [&str; 2] = ["vllm", "sglang"];
@@ -19,12 +25,14 @@ impl Pipeline {
         let processes: Vec<u32> = std::iter::once(root).chain(found.children.iter().copied()).collect();
         if let Some(index) = self.registry.place_of(root) {
             self.registry.update(index, found);
+            self.tell_service(index, root, false);
             self.expect_zmtp(index);
             processes.iter().for_each(|pid| self.adopt(*pid, index, root, now));
         } else if let Some(index) = self.begin(found) {
             self.expect_zmtp(index);
             processes.iter().for_each(|pid| self.adopt(*pid, index, root, now));
             if !self.registry.withdraw_empty(index, now) {
+                self.tell_service(index, root, true);
                 tracing::info!(service = self.registry.name(index).map(|(name, _)| name), pid = root, "watching");
                 // A child made between the look and the watch is found by asking again: from here on the kernel follows.
                 let late = self.registry.late_children(root);
@@ -40,12 +48,24 @@ impl Pipeline {
         self.watcher.set_zmtp(index, engine.is_some_and(|engine| ZMTP_ENGINES.contains(&engine)));
     }
 
+    /// Changes are looked for in what discovery found of a service's root process.
+    fn tell_service(&self, index: u32, root: u32, begins: bool) {
+        let Some(found) = self.registry.entry(index).map(|entry| &entry.found) else { return };
+        if found.process.pid == root {
+            let (service, found) = (found.service.clone(), Box::new(found.clone()));
+            self.changes.tell(Tell::Service { index, service, found, begins });
+        }
+    }
+
     /// A place for a new service; None if there is no room.
     fn begin(&mut self, found: Found) -> Option<u32> {
         let (service, pid) = (found.service.clone(), found.process.pid);
         let index = self.registry.add(found);
         match index {
-            Some(index) => self.reader.clear_service(index),
+            Some(index) => {
+                self.reader.clear_service(index);
+                self.sinks.used.forget(index);
+            }
             None if self.refused.service(pid) => {
                 self.live.services_refused.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(service, pid, "no room to watch one more service: raise limits.services");
@@ -115,7 +135,9 @@ impl Pipeline {
         self.drain();
         let processes = self.registry.processes(index);
         self.sessions.forget(&processes);
-        self.registry.let_go(index, monotonic_ns());
+        let at_ns = monotonic_ns();
+        self.registry.let_go(index, at_ns);
+        self.changes.tell(Tell::LetGo { pid: root, at_ns });
     }
 
     /// No rule wants candidates any more, or not these.
@@ -142,12 +164,16 @@ impl Pipeline {
 
     /// What comes due with time: idle connections, processes that are gone, refusals, series of ended services.
     pub(super) fn tick(&mut self, now: u64) {
-        let Self { sessions, registry, judging, sinks, live, watcher, exits, logs, .. } = self;
+        let Self { sessions, registry, judging, sinks, live, watcher, exits, logs, changes, .. } = self;
         sessions.tick(now, &mut |exchange| finish(registry, judging, sinks, live, exchange));
         for pid in registry.vanished() {
             // The kernel side still watches what ended before it was watched: its id may be another process next.
             watcher.unwatch(pid);
             sessions.process_exit(pid, now, &mut |exchange| finish(registry, judging, sinks, live, exchange));
+            if let Some((service, _)) = registry.service_of(pid).and_then(|index| registry.name(index)) {
+                let (service, exit) = (service.to_owned(), Exit { code: None, oom: None });
+                changes.tell(Tell::Exit { service, pid, at_ns: now, exit });
+            }
             registry.remove_process(pid, now);
         }
         for pid in self.candidates.given_up() {
@@ -159,6 +185,7 @@ impl Pipeline {
             if let Some(logs) = logs {
                 logs.forget(&service);
             }
+            changes.tell(Tell::Forget { service });
         }
         self.settle();
         let expired = self.candidates.expire(now);

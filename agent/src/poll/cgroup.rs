@@ -8,6 +8,7 @@
 mod limits;
 mod own;
 mod pressure;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -63,6 +64,7 @@ pub struct CgroupPaths {
     pub name: String,
     cpu: Option<Folder>,
     memory: Option<Folder>,
+    cpuset: Option<Folder>,
     unified: Option<Folder>,
 }
 
@@ -140,6 +142,16 @@ impl Cgroups {
         }
     }
 
+    /// What is set for a group, each by its file's name: of CPU and memory the tightest on the way to the root.
+    pub fn settings(&self, paths: &CgroupPaths) -> Vec<(&'static str, String)> {
+        settings::read(paths)
+    }
+
+    /// Processes of the group killed for memory, alone.
+    pub fn oom_kills(&self, paths: &CgroupPaths) -> Option<u64> {
+        paths.memory.as_ref().and_then(limits::read_oom_kills)
+    }
+
     /// Pressure of the whole host; empty where the kernel does not count it (`psi=0`, or before 4.20).
     pub fn host_pressure(&self) -> Pressure {
         Pressure::read(|kind| self.proc.join("pressure").join(kind.word()))
@@ -161,13 +173,14 @@ impl Cgroups {
             let folder = roots.into_iter().find(|root| root.is_dir()).and_then(|root| self.folder(root, path, false));
             Some((path, folder))
         };
-        let (cpu, memory) = (v1("cpu"), v1("memory"));
+        let (cpu, memory, cpuset) = (v1("cpu"), v1("memory"), v1("cpuset"));
         let v1_name = memory.as_ref().map(|(path, _)| *path);
         let name = unified_path.filter(|path| *path != "/").or(v1_name).or(unified_path).unwrap_or("/");
         CgroupPaths {
             name: name.to_owned(),
             cpu: cpu.map_or_else(|| unified.clone(), |(_, folder)| folder),
             memory: memory.map_or_else(|| unified.clone(), |(_, folder)| folder),
+            cpuset: cpuset.map_or_else(|| unified.clone(), |(_, folder)| folder),
             unified,
         }
     }

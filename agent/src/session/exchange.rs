@@ -83,6 +83,8 @@ pub struct Exchange {
     /// `x-request-id` header of the request or of the response.
     pub request_id: Option<String>,
     pub llm: Option<LlmExchange>,
+    /// The model or adapter that the request asks the server to load, if it is such a request and names it.
+    pub subject: Option<String>,
     /// What was seen of it behind the HTTP front, in engines that have one.
     pub engine: Option<Box<EngineTrace>>,
     /// Fields that the configuration wants read.

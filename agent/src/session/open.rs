@@ -74,6 +74,7 @@ impl Open {
             traceparent: head.traceparent,
             request_id: head.request_id,
             llm: None,
+            subject: None,
             engine: None,
             fields: None,
             said: None,
@@ -124,7 +125,7 @@ impl Open {
     }
 
     pub fn is_llm(&self) -> bool {
-        self.parser.is_some()
+        self.parser.as_ref().is_some_and(|parser| !parser.is_admin())
     }
 
     pub fn request_piece(&mut self, piece: Piece<'_>) {
@@ -238,7 +239,11 @@ impl Open {
         {
             self.exchange.said = parser.take_texts(self.requested, self.answered || parser.ended());
         }
-        self.exchange.llm = self.parser.filter(|parser| parser.recognized()).map(|parser| parser.finish());
+        match self.parser {
+            Some(parser) if parser.is_admin() => self.exchange.subject = parser.finish().request_model,
+            Some(parser) if parser.recognized() => self.exchange.llm = Some(parser.finish()),
+            _ => {}
+        }
         self.exchange
     }
 

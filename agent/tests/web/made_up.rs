@@ -225,6 +225,7 @@ fn exchange(view: &ServiceView, service: usize, end_ns: u64) -> Exchange {
         sending: Sending { calls: output as u32, rtt_us: 300, ..Sending::default() },
         traceparent: None,
         request_id: None,
+        subject: None,
         llm: Some(said(view, output)),
         engine: None,
         fields: None,

@@ -35,6 +35,7 @@ fn streamed() -> Exchange {
         said: None,
         traceparent: None,
         request_id: None,
+        subject: None,
         llm: Some(LlmExchange {
             operation: "chat",
             stream: true,

@@ -46,7 +46,8 @@ impl Attributes {
         self.add(key, Value::IntValue(value));
     }
 
-    fn seconds(&mut self, key: &str, value: Option<f64>) {
+    /// A figure, if it is known.
+    pub fn seconds(&mut self, key: &str, value: Option<f64>) {
         if let Some(value) = value {
             self.add(key, Value::DoubleValue(value));
         }

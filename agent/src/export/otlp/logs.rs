@@ -90,6 +90,7 @@ fn event(event: &Event, now_ns: u64) -> LogRecord {
         match value {
             events::Value::Text(text) => all.text(&key, Some(text)),
             events::Value::Number(number) => all.number(&key, *number),
+            events::Value::Figure(figure) => all.seconds(&key, Some(*figure)),
             events::Value::Flag(flag) => all.flag(&key, *flag),
         }
     }

@@ -34,6 +34,7 @@ fn exchange(path: &str, status: u16, llm: Option<LlmExchange>) -> Exchange {
         said: None,
         traceparent: None,
         request_id: None,
+        subject: None,
         llm,
     }
 }

@@ -265,4 +265,6 @@ pub struct Overview<'a> {
     pub gpus: Gpus,
     pub series: Option<Series>,
     pub requests: Requests<'a>,
+    /// Newest first.
+    pub changes: Vec<Told>,
 }

@@ -28,7 +28,7 @@ macro_rules! asset {
     };
 }
 
-const ASSETS: [Asset; 14] = [
+const ASSETS: [Asset; 15] = [
     asset!("/", "index.html", HTML),
     asset!("/page/style.css", "style.css", CSS),
     asset!("/page/parts.css", "parts.css", CSS),
@@ -39,6 +39,7 @@ const ASSETS: [Asset; 14] = [
     asset!("/page/format.js", "format.js", SCRIPT),
     asset!("/page/words.js", "words.js", SCRIPT),
     asset!("/page/table.js", "table.js", SCRIPT),
+    asset!("/page/changes.js", "changes.js", SCRIPT),
     asset!("/page/chart.js", "chart.js", SCRIPT),
     asset!("/page/service.js", "service.js", SCRIPT),
     asset!("/page/requests.js", "requests.js", SCRIPT),

@@ -48,6 +48,8 @@ const REQUESTS_USUAL: usize = 50;
 const OVERVIEW_REQUESTS: usize = 20;
 const TURNS: usize = 2;
 const EVENTS_USUAL: usize = 50;
+/// Changes that an overview shows.
+const OVERVIEW_CHANGES: usize = 20;
 /// Topics of events, by their names.
 const RECORDS: [&str; 2] = ["change", "log"];
 const SORTS: [&str; 2] = ["slow", "recent"];
@@ -192,14 +194,15 @@ fn events(web: &Web, query: &Query) -> Result<Response<Body>, Refusal> {
     let service = query.get("service");
     let record = query.word("record", &RECORDS).map_err(bad)?;
     let limit = query.number("limit", EVENTS_USUAL, KEPT).map_err(bad)?;
-    Ok(json(&Events { events: last_events(web.source(), service, record, limit) }))
+    let is = |of: Option<&str>| service.is_none() || of == service;
+    Ok(json(&Events { events: last_events(web.source(), record, limit, is) }))
 }
 
-/// The last events of a topic, newest first, of a service or of all.
-fn last_events(source: &dyn Source, service: Option<&str>, record: &str, limit: usize) -> Vec<Told> {
+/// The last events of a topic, newest first, of the services that are wanted; None is the host.
+fn last_events(source: &dyn Source, record: &str, limit: usize, is: impl Fn(Option<&str>) -> bool) -> Vec<Told> {
     let topic = Topic::named(record).unwrap_or(Topic::Change);
     let mut last = source.journal().last(topic);
-    last.retain(|event| service.is_none_or(|service| event.service.as_deref() == Some(service)));
+    last.retain(|event| is(event.service.as_deref()));
     last.truncate(limit);
     last.into_iter().map(Told).collect()
 }
@@ -217,6 +220,9 @@ fn overview(web: &Web, query: &Query) -> Result<Response<Body>, Refusal> {
             gpus: gpus::all(source),
             series,
             requests,
+            changes: last_events(source, RECORDS[0], OVERVIEW_CHANGES, |service| {
+                of.is_none() || service.is_none() || service == of
+            }),
         })
     })
 }

@@ -103,6 +103,12 @@ pub(super) fn read_memory(folder: &Folder) -> Option<MemoryReading> {
     })
 }
 
+/// From the file that counts them.
+pub(super) fn read_oom_kills(folder: &Folder) -> Option<u64> {
+    let file = if folder.v2 { "memory.events" } else { "memory.oom_control" };
+    keyed(&text(&folder.leaf.join(file))?, "oom_kill")
+}
+
 /// The value of a line `key value`.
 fn keyed(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
@@ -113,6 +119,6 @@ fn number(path: &Path) -> Option<u64> {
     text(path)?.trim().parse().ok()
 }
 
-fn text(path: &Path) -> Option<String> {
+pub(super) fn text(path: &Path) -> Option<String> {
     std::fs::read_to_string(path).ok()
 }

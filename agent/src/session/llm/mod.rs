@@ -2,6 +2,7 @@
 //! of HTTP, and paths of JSON with their meaning. Bodies are read as they pass; no text of a prompt or a completion is
 //! kept.
 
+mod admin;
 mod anthropic;
 mod counts;
 mod echo;
@@ -65,6 +66,7 @@ const DIALECTS: &[&Dialect] = &[
     &triton::GENERATE,
     &triton::STREAM,
     &triton::INFER,
+    &admin::DIALECT,
 ];
 
 /// A dialect with its paths as trees.
@@ -135,6 +137,11 @@ impl LlmParser {
             }
         }
         Some(Box::new(texts.end()))
+    }
+
+    /// Whether it only asks the server to load something: no LLM's exchange.
+    pub fn is_admin(&self) -> bool {
+        self.grammar.dialect.name == admin::DIALECT.name
     }
 
     /// The next piece of the request's body.

@@ -1,7 +1,9 @@
 // A line chart of one service's last fifteen minutes: axes, a readout under the pointer or by arrow keys, and its
 // description in words.
 
+import { name } from "./changes.js";
 import { el, say, set, svg } from "./dom.js";
+import { clock } from "./format.js";
 
 const HEIGHT = 132;
 const EDGE = { left: 52, right: 10, top: 8, bottom: 20 };
@@ -29,15 +31,16 @@ function path(values, x, y) {
 export class Chart {
   /** lines: [{ key, name }]; text(value) spells a value with its unit; moved(at) hears of the cursor. */
   constructor({ title, about, lines, text, moved }) {
-    Object.assign(this, { title, lines, text, moved, series: null, at: null });
+    Object.assign(this, { title, lines, text, moved, series: null, marks: [], at: null });
     const id = `chart-${++charts}`;
     this.describe = svg("desc", { id: `${id}-desc` });
     this.svg = svg("svg", { role: "img", "aria-labelledby": `${id}-title ${id}-desc`, height: HEIGHT },
       svg("title", { id: `${id}-title` }, `${title}: ${about}`), this.describe);
     this.grid = svg("g", { class: "grid" });
+    this.changes = svg("g", { class: "changes" });
     this.paths = lines.map((_, n) => svg("path", { class: `line line${n}` }));
     this.rule = svg("line", { class: "rule", y1: EDGE.top, y2: HEIGHT - EDGE.bottom });
-    this.svg.append(this.grid, ...this.paths, this.rule);
+    this.svg.append(this.grid, this.changes, ...this.paths, this.rule);
     this.values = lines.map(() => el("output", {}));
     const keys = lines.map((line, n) => el("span", {}, el("i", { class: `key line${n}` }), `${line.name} `, this.values[n]));
     this.when = el("span", { class: "quiet when" });
@@ -76,9 +79,9 @@ export class Chart {
     return this.series ? this.series[this.lines[0].key].length - 1 : 0;
   }
 
-  /** Shows a series. */
-  show(series) {
-    this.series = series;
+  /** Shows a series, with marks where something changed. */
+  show(series, marks) {
+    Object.assign(this, { series, marks });
     this.draw();
   }
 
@@ -94,6 +97,7 @@ export class Chart {
     set(this.svg, "viewBox", `0 0 ${this.slider.clientWidth} ${HEIGHT}`);
     columns.forEach((values, n) => set(this.paths[n], "d", path(values, x, y)));
     this.axes(x, y, top, width);
+    this.marked(x);
     this.x = x;
     this.read();
     const ends = columns.map((values, n) => {
@@ -102,6 +106,19 @@ export class Chart {
       return `${this.lines[n].name}: ${most}`;
     });
     say(this.describe, `Of the last 15 minutes. ${ends.join("; ")}.`);
+  }
+
+  /** A line at each change within these minutes. */
+  marked(x) {
+    const { end_unix_s, step_s } = this.series;
+    const last = this.last();
+    const places = this.marks.map((mark) => [last - (end_unix_s - mark.time_unix_s) / step_s, mark]);
+    const lines = places.filter(([at]) => at >= 0 && at <= last + 1).map(([at, mark]) => {
+      const place = x(Math.min(at, last));
+      return svg("line", { x1: place, x2: place, y1: EDGE.top, y2: HEIGHT - EDGE.bottom },
+        svg("title", {}, `${clock(mark.time_unix_s)} ${name(mark)}`));
+    });
+    this.changes.replaceChildren(...lines);
   }
 
   axes(x, y, top, width) {

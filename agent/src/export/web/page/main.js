@@ -1,5 +1,6 @@
 // Puts the page together: one answer of the agent fills all parts.
 
+import * as changes from "./changes.js";
 import { el, find, say, set } from "./dom.js";
 import { clock, span } from "./format.js";
 import * as host from "./host.js";
@@ -46,8 +47,9 @@ function answered(overview) {
   table.show(services, chosen?.name ?? null);
   find("services-scroll").hidden = services.length === 0;
   find("no-services").hidden = services.length > 0;
-  service.show(chosen, overview.series?.service === chosen?.name ? overview.series : null);
+  service.show(chosen, overview.series?.service === chosen?.name ? overview.series : null, overview.changes);
   requests.show(overview.requests, overview.requests.service === null);
+  changes.show(overview.changes, overview.requests.service === null);
   host.show(overview);
   say(find("updated"), `as of ${clock(overview.now_unix_s)}`);
   document.documentElement.dataset.ready = "yes";

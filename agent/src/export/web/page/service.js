@@ -55,11 +55,12 @@ function about(service) {
   return parts.join(" · ");
 }
 
-/** Shows a service and its series; null hides both. */
-export function show(service, series) {
+/** Shows a service and its series, marked where it changed; null hides both. */
+export function show(service, series, changes) {
   find("service").hidden = !service;
   if (!service) return;
   say(find("service-title"), clean(service.name));
   say(find("service-about"), about(service));
-  if (series) charts.forEach((chart) => chart.show(series));
+  const marks = changes.filter((change) => change.service === service.name || change.service === null);
+  if (series) charts.forEach((chart) => chart.show(series, marks));
 }

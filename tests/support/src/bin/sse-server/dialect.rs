@@ -48,6 +48,9 @@ fn triton(path: &str, a: &Answer) -> Option<Reply> {
 pub fn page(path: &str, model: &str) -> Option<(&'static str, String)> {
     const JSON: &str = "application/json";
     Some(match path {
+        "/v1/load_lora_adapter" | "/v1/unload_lora_adapter" | "/api/pull" => {
+            (JSON, json!({ "status": "success" }).to_string())
+        }
         "/health" | "/ping" | "/" => (JSON, json!({ "status": "ok" }).to_string()),
         "/v1/models" => {
             let data = json!([{ "id": model, "object": "model", "created": 1_700_000_000, "owned_by": "test" }]);
