@@ -230,21 +230,8 @@ impl Pipeline {
         if let Some(nvml) = &self.judging.nvml {
             self.judging.gpus.push(nvml.snapshot());
         }
-        let Self {
-            ring,
-            watcher,
-            sessions,
-            registry,
-            judging,
-            scout,
-            sinks,
-            live,
-            exits,
-            candidates,
-            logs,
-            changes,
-            ..
-        } = self;
+        let Self { ring, watcher, sessions, registry, judging, scout, sinks, live, .. } = self;
+        let Self { exits, candidates, logs, changes, .. } = self;
         let (timeline, profile) = (&self.timeline, &self.profile);
         let mut ended = |registry: &Registry, exchange: Exchange| {
             if exchange.service == CANDIDATES {

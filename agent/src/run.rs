@@ -1,5 +1,6 @@
 //! Puts the agent together: load, discover, start the pipeline, serve, and take all of it down again in order.
 
+mod ground;
 mod programs;
 mod seat;
 
@@ -22,17 +23,11 @@ use crate::{
     cli::{LogArgs, RunArgs},
     config::{self, Config},
     custom::{self, CustomMetrics},
-    discover::{Discovery, Found},
+    discover::Found,
     events::Journal,
     exits::Exits,
     export::{
-        http,
-        jsonl::{self, Records},
-        otlp,
-        perfetto::Timeline,
-        prometheus::Sources,
-        requests::RequestMetrics,
-        routes::Routes,
+        http, jsonl::Records, otlp, perfetto::Timeline, prometheus::Sources, requests::RequestMetrics, routes::Routes,
         web::History,
     },
     identity,
@@ -50,14 +45,13 @@ use crate::{
     ring::Ring,
     scout::{Ask, Scout},
     services::SharedServices,
-    session::{Limits, Sessions},
+    session::{Limits, Sessions, wanted::Wanted},
     shared::Live,
     tasks::{Signals, Tasks, supervised, until_end},
-    webconfig::Current,
 };
 
+use ground::Ground;
 pub use programs::try_probes;
-use programs::{load, tell_refused};
 
 const PROC_INTERVAL: Duration = Duration::from_secs(2);
 /// Chunks per request that a timeline shows.
@@ -108,23 +102,6 @@ impl Drop for Running {
     }
 }
 
-/// Every given process must be there; the rest is found now and later.
-fn first_finds(config: &Config, discovery: &mut Discovery) -> Result<Vec<Found>> {
-    let mut found = Vec::new();
-    for pid in &config.discover.include.pids {
-        found.push(discovery.given(*pid)?);
-    }
-    // Without discovery the scan finds only what the rules include.
-    for service in discovery.scan() {
-        let covered =
-            |known: &Found| known.process.pid == service.process.pid || known.children.contains(&service.process.pid);
-        if !found.iter().any(covered) {
-            found.push(service);
-        }
-    }
-    Ok(found)
-}
-
 /// Where the GPU library is and how often it is asked.
 pub fn nvml_options(config: &Config) -> NvmlOptions {
     NvmlOptions { lib_path: config.nvml.library.clone(), interval: config.nvml.interval, ..NvmlOptions::default() }
@@ -143,20 +120,11 @@ pub struct Hears {
 
 /// Starts everything but the HTTP server. `tasks` hears of a thread that fails.
 pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
-    let Hears { each, timeline, profile } = hears;
-    let stacks_hz = profile.as_ref().map_or(0, |feed| feed.frequency_hz);
     let began = Instant::now();
-    privacy::forbid_dumps();
-    let door = http::Door { current: Current::open(config.web.config_file.as_deref())?, counts: Arc::default() };
-    let mut discovery = Discovery::new(config.discover.clone());
-    let found = first_finds(config, &mut discovery)?;
-    let out = config.records.as_deref().map(jsonl::open).transpose()?;
-    let exporter = otlp::Exporter::open(&config.otlp)?;
-    let syscalls = timeline.as_ref().map(|timeline| timeline.syscalls);
-    let Loaded { ebpf, ring, watcher, reader, reports } = load(config, syscalls, stacks_hz)?;
-    tell_refused(&reports);
-    let (seat, pipeline) = seat::take(config, tasks.guard("pipeline"))?;
-    seat::give_back(config);
+    let ground = Ground::lay(config, tasks, &hears)?;
+    let Ground { door, discovery, found, out, exporter, loaded, seat, pipeline } = ground;
+    let Hears { each, timeline, profile } = hears;
+    let Loaded { ebpf, ring, watcher, reader, reports } = loaded;
     let records = out.map(|out| Records::start(out, tasks.guard("records"))).transpose()?;
     let (identities, kubernetes) = identity::begin(&config.kubernetes, tasks)?.unzip();
     let pids = pids(&found);
@@ -164,23 +132,15 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let (services, live) = (SharedServices::default(), Arc::new(Live::default()));
     let scout = Scout::start(discovery, &config.discover, found, Arc::clone(&live), tasks.guard("scout"))?;
     let asks = scout.asks.clone();
-    let custom = custom::Rules::new(&config.metrics.custom).map_err(|wrong| {
-        let reasons: Vec<String> = wrong.into_iter().map(|(_, reason)| reason).collect();
-        anyhow!("metrics.custom: {}", reasons.join("; "))
-    })?;
+    let (wanted, metrics) = request_metrics(config)?;
     let journal = Arc::<Journal>::default();
     journal.open(records.as_ref().map(Records::queue), exporter.as_ref().and_then(otlp::Exporter::queue));
-    let metrics = Arc::new(RequestMetrics::with(
-        config.limits.series as usize,
-        Routes::new(config.metrics.route_templates.clone()),
-        CustomMetrics::new(&custom),
-    ));
     let sources = Arc::new(Sources {
         reader: reader.clone(),
         reports,
         services: services.clone(),
         live: Arc::clone(&live),
-        requests: Arc::clone(&metrics),
+        requests: metrics,
         history: Arc::new(History::new(config.limits.services as usize)),
         journal: Arc::clone(&journal),
         changes: Arc::default(),
@@ -198,13 +158,9 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let (teller, changing) = follow_changes(config, &sources, groups, tasks)?;
     let stop = Arc::new(AtomicBool::new(false));
     let chunk_times = if timeline.is_some() { CHUNK_TIMES } else { 0 };
-    let limits = Limits {
-        connections: config.limits.connections as usize,
-        chunk_times,
-        wanted: custom.wanted(),
-        ..Limits::default()
-    };
+    let limits = Limits { connections: config.limits.connections as usize, chunk_times, wanted, ..Limits::default() };
     let guard = privacy::guard(&config.privacy);
+    let sinks = sinks(&sources, records.as_ref(), exporter.as_ref(), &guard, &teller, each);
     let stages = Pipeline {
         timeline,
         profile,
@@ -215,17 +171,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         registry: Registry::new(config.limits.services, identities),
         judging: Judging { nvml: sources.nvml.clone(), ..Judging::default() },
         scout,
-        sinks: Sinks {
-            metrics,
-            progress: Progress::default(),
-            history: Arc::clone(&sources.history),
-            records: records.as_ref().map(Records::queue),
-            otlp: exporter.as_ref().and_then(otlp::Exporter::queue),
-            guard: Arc::clone(&guard),
-            watcher: each,
-            changes: teller.clone(),
-            used: changes::Used::default(),
-        },
+        sinks,
         services,
         live,
         candidates: Candidates::default(),
@@ -251,6 +197,39 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         _kubernetes: kubernetes,
         _ebpf: ebpf,
     })
+}
+
+/// The families of finished requests, and what must be read of requests for those of the configuration.
+fn request_metrics(config: &Config) -> Result<(Arc<Wanted>, Arc<RequestMetrics>)> {
+    let custom = custom::Rules::new(&config.metrics.custom).map_err(|wrong| {
+        let reasons: Vec<String> = wrong.into_iter().map(|(_, reason)| reason).collect();
+        anyhow!("metrics.custom: {}", reasons.join("; "))
+    })?;
+    let routes = Routes::new(config.metrics.route_templates.clone());
+    let metrics = RequestMetrics::with(config.limits.series as usize, routes, CustomMetrics::new(&custom));
+    Ok((custom.wanted(), Arc::new(metrics)))
+}
+
+/// Where finished requests go.
+fn sinks(
+    sources: &Sources,
+    records: Option<&Records>,
+    exporter: Option<&otlp::Exporter>,
+    guard: &Arc<Guard>,
+    changes: &Teller,
+    watcher: Option<Each>,
+) -> Sinks {
+    Sinks {
+        metrics: Arc::clone(&sources.requests),
+        progress: Progress::default(),
+        history: Arc::clone(&sources.history),
+        records: records.map(Records::queue),
+        otlp: exporter.and_then(otlp::Exporter::queue),
+        guard: Arc::clone(guard),
+        watcher,
+        changes: changes.clone(),
+        used: changes::Used::default(),
+    }
 }
 
 fn follow_changes(

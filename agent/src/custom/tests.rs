@@ -1,3 +1,5 @@
+//! Definitions in TOML: what each kind of metric does with requests, and every refusal with its line.
+
 use ::prometheus::TextEncoder;
 
 use super::*;

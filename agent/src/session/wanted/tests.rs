@@ -1,3 +1,5 @@
+//! Fields of real heads and bodies, cut anywhere; what is missing or broken says nothing.
+
 use super::*;
 
 const JSON: &[u8] = b"application/json";
