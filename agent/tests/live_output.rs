@@ -18,7 +18,9 @@ use support::{confine, locate, page};
 const SOON: Duration = Duration::from_secs(30);
 /// To end takes no longer, whoever does not read.
 const END: Duration = Duration::from_secs(8);
-const QUIET: &str = "[discover]\nenabled = false\n[nvml]\nenabled = false\n";
+/// Records of requests only.
+const QUIET: &str =
+    "[discover]\nenabled = false\n[nvml]\nenabled = false\n[changes]\nenabled = false\n[logs]\nenabled = false\n";
 
 fn chat() -> Request {
     Request::chat("m", "one two three", 3, true)
