@@ -12,7 +12,19 @@ use crate::paths;
 pub fn command(args: &[&str]) -> Command {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(paths::workspace()).args(args);
+    forget_this_package(&mut cargo);
     cargo
+}
+
+/// What `cargo run` tells xtask of its own package is not for another cargo: build scripts that look at such variables
+/// (ring's) would run again after each plain `cargo build`, and with them all that needs them.
+fn forget_this_package(cargo: &mut Command) {
+    let own = |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start));
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(own) {
+            cargo.env_remove(name);
+        }
+    }
 }
 
 /// Compiler flags that keep the places of this host out of what is built; agent/build.rs gives the kernel programs the

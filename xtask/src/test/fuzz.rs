@@ -23,7 +23,8 @@ pub fn run() -> Result<Verdict> {
     let targets = process::output(fuzz(&["list"]).current_dir(&workspace))?;
     let mut verdict = Verdict::done();
     for target in targets.lines() {
-        let mut command = fuzz(&["run", target]);
+        // One unit is what cargo-fuzz takes for speed: it is minutes of one CPU here, for ten seconds of fuzzing.
+        let mut command = fuzz(&["run", "--codegen-units", "16", target]);
         // What is found goes to the first folder, and is there for the next run; the kept corpus is the second.
         command.arg(paths::cache(&format!("fuzz/{target}"))?).arg(workspace.join("fuzz/corpus").join(target)).arg("--");
         command.args([&format!("-max_total_time={SECONDS_EACH}"), "-rss_limit_mb=2048", "-print_final_stats=1"]);
