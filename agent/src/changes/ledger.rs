@@ -170,7 +170,8 @@ impl Ledger {
         let before = known.and_then(|at| self.past.remove(at));
         let resumed =
             before.as_ref().is_some_and(|before| before.found.process.start_ticks == found.process.start_ticks);
-        if begins && !resumed && found.process.start_ticks >= self.began_ticks {
+        // What began within the same tick as the agent may have been there before it.
+        if begins && !resumed && found.process.start_ticks > self.began_ticks {
             match &before {
                 Some(before) => self.restarted(&service, &found, &facts, before),
                 None => self.tell(described("start", Severity::Info, &service, &found, &facts)),
