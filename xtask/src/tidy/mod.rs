@@ -2,10 +2,12 @@
 //!
 //! What formatting and clippy check already is not checked again.
 
+mod links;
 mod metrics_table;
 mod rules;
 mod source;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -46,7 +48,7 @@ pub fn check() -> Result<bool> {
     let listed =
         process::output(Command::new("git").current_dir(&root).args(["ls-files", "-co", "--exclude-standard"]))
             .context("tidy asks git which files there are")?;
-    let mut findings = Vec::new();
+    let (mut findings, mut pages) = (Vec::new(), BTreeMap::new());
     for path in listed.lines() {
         let file: PathBuf = root.join(path);
         // A file that is deleted but not yet committed, or a link.
@@ -55,10 +57,13 @@ pub fn check() -> Result<bool> {
         }
         let bytes = fs::read(&file).with_context(|| format!("cannot read {path}"))?;
         rules::any_file(path, &bytes, &mut findings);
-        if path.ends_with(".rs") {
-            rules::rust_file(path, &String::from_utf8_lossy(&bytes), &mut findings);
+        match path.rsplit_once('.').map(|(_, extension)| extension) {
+            Some("rs") => rules::rust_file(path, &String::from_utf8_lossy(&bytes), &mut findings),
+            Some("md") => drop(pages.insert(path.to_owned(), String::from_utf8_lossy(&bytes).into_owned())),
+            _ => {}
         }
     }
+    links::check(&pages, |path| root.join(path).exists(), &mut findings);
     metrics_table::check(&mut findings)?;
     for finding in &findings {
         let mark = if finding.must_go { "error" } else { "note " };
