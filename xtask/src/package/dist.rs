@@ -20,14 +20,16 @@ const SHELLS: [(&str, &str); 3] = [
     ("fish", "share/fish/vendor_completions.d/inferscope.fish"),
 ];
 /// Files of the repository and where they go.
-const FILES: [(&str, &str); 6] = [
+/// Beside them the pages of [`DOCS`], which the README links to.
+const FILES: [(&str, &str); 5] = [
     ("deploy/inferscope.service", "lib/systemd/system/inferscope.service"),
     ("deploy/inferscope.example.toml", "share/doc/inferscope/inferscope.example.toml"),
     ("deploy/INSTALL", "share/doc/inferscope/INSTALL"),
-    ("docs/privileges.md", "share/doc/inferscope/docs/privileges.md"),
     ("LICENSE", "share/doc/inferscope/LICENSE"),
     ("README.md", "share/doc/inferscope/README.md"),
 ];
+/// The folder of those pages.
+const DOCS: &str = "docs";
 
 /// Make an archive (tar.gz) with the program, its manual pages, completions and systemd unit, and SHA256SUMS beside it
 #[derive(clap::Args)]
@@ -73,7 +75,21 @@ pub fn pack(program: &Path, source: &Source) -> Result<(String, Vec<u8>)> {
     for (from, to) in FILES {
         add(to, 0o644, fs::read(paths::workspace().join(from)).with_context(|| format!("cannot read {from}"))?);
     }
+    for page in pages()? {
+        let name = page.file_name().context("a page without a name")?.to_string_lossy();
+        let text = fs::read(&page).with_context(|| format!("cannot read {}", page.display()))?;
+        add(&format!("share/doc/inferscope/{DOCS}/{name}"), 0o644, text);
+    }
     Ok((format!("{top}.tar.gz"), gzip(&tree.tar(source.time_s)?)?))
+}
+
+/// The documentation's pages, in the order of their names.
+fn pages() -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(paths::workspace().join(DOCS)).context("cannot read the documentation")?;
+    let mut pages: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
+    pages.sort();
+    Ok(pages)
 }
 
 fn manual(program: &Path) -> Result<Vec<(String, Vec<u8>)>> {

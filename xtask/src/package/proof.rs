@@ -77,7 +77,9 @@ impl Proof {
         let file = self.dir.path().join(&name);
         fs::write(&file, bytes)?;
         let list = process::output(Command::new("tar").arg("-tzf").arg(&file))?;
-        for wanted in ["bin/inferscope", "share/man/man1/inferscope-run.1", "lib/systemd/system/inferscope.service"] {
+        let pages = ["docs/record.md", "docs/privileges.md"];
+        let files = ["bin/inferscope", "share/man/man1/inferscope-run.1", "lib/systemd/system/inferscope.service"];
+        for wanted in files.into_iter().chain(pages) {
             ensure!(list.lines().any(|line| line.ends_with(wanted)), "{name} has no {wanted}");
         }
         Ok(())
