@@ -94,16 +94,26 @@ enum Store {
 struct Text {
     bytes: Zeroizing<Vec<u8>>,
     pieces: Vec<Piece>,
+    /// Something had no room: what follows is not kept either.
+    full: bool,
+    /// What was there before it was begun anew, until it is known which of the two holds.
+    aside: Option<Aside>,
     most: usize,
     most_of_all: usize,
     held: Arc<Held>,
+}
+
+struct Aside {
+    bytes: Zeroizing<Vec<u8>>,
+    pieces: Vec<Piece>,
+    full: bool,
 }
 
 /// A place to go back to.
 pub struct Place(Back);
 
 enum Back {
-    Text { bytes: usize, pieces: usize },
+    Text { anew: bool, bytes: usize, pieces: usize, full: bool },
     Hash(Hashing, Option<Kind>),
 }
 
@@ -132,7 +142,8 @@ impl Holding {
             Store::Hash { hashing: hashing.clone(), last: None }
         } else {
             let ((most, most_of_all), held) = (guard.bounds(), guard.held());
-            Store::Text(Text { bytes: Zeroizing::default(), pieces: Vec::new(), most, most_of_all, held })
+            let (bytes, pieces) = (Zeroizing::default(), Vec::new());
+            Store::Text(Text { bytes, pieces, full: false, aside: None, most, most_of_all, held })
         };
         Holding { store, missing: Missing::default() }
     }
@@ -169,24 +180,46 @@ impl Holding {
 
     pub fn place(&self) -> Place {
         Place(match &self.store {
-            Store::Text(text) => Back::Text { bytes: text.bytes.len(), pieces: text.pieces.len() },
+            Store::Text(text) => Back::Text {
+                anew: text.aside.is_some(),
+                bytes: text.bytes.len(),
+                pieces: text.pieces.len(),
+                full: text.full,
+            },
             Store::Hash { hashing, last } => Back::Hash(hashing.clone(), *last),
         })
     }
 
-    /// Forgets what came since.
+    /// Forgets what came since, and that it was begun anew since.
     pub fn back_to(&mut self, place: &Place) {
         match (&mut self.store, &place.0) {
-            (Store::Text(text), Back::Text { bytes, pieces }) => {
-                text.bytes[*bytes..].zeroize();
-                text.bytes.truncate(*bytes);
-                text.pieces.truncate(*pieces);
-                if let Some(last) = text.pieces.last_mut() {
-                    last.end = *bytes;
+            (Store::Text(text), Back::Text { anew, bytes, pieces, full }) => {
+                if !anew {
+                    text.take_back();
                 }
+                text.cut(*bytes, *pieces);
+                text.full = *full;
             }
             (Store::Hash { hashing, last }, Back::Hash(old, old_last)) => (*hashing, *last) = (old.clone(), *old_last),
             _ => {}
+        }
+    }
+
+    /// Begins anew at `beginning`, where nothing was held yet. What was held is kept aside for [`Holding::back_to`] until
+    /// [`Holding::settle`].
+    pub fn begin_anew(&mut self, beginning: &Place) {
+        match &mut self.store {
+            Store::Text(text) => text.put_aside(),
+            Store::Hash { .. } => self.back_to(beginning),
+        }
+    }
+
+    /// What was begun anew holds: what was there before is forgotten.
+    pub fn settle(&mut self) {
+        if let Store::Text(text) = &mut self.store
+            && let Some(aside) = text.aside.take()
+        {
+            text.give_back(aside.bytes);
         }
     }
 
@@ -206,12 +239,14 @@ impl Holding {
 impl Text {
     /// False if not all of it is held.
     fn add(&mut self, bytes: &[u8], piece: Piece, joins: bool) -> bool {
-        let fits = self.room(bytes.len()).min(bytes.len());
-        if fits == 0 {
-            return bytes.is_empty();
+        if bytes.is_empty() {
+            return true;
         }
         let joins = joins && self.pieces.last().is_some_and(|last| last.kind == piece.kind);
-        if !joins && self.pieces.len() >= PIECES {
+        let apart = joins || self.pieces.len() < PIECES;
+        let fits = if self.full || !apart { 0 } else { self.room(bytes.len()).min(bytes.len()) };
+        self.full = fits < bytes.len();
+        if fits == 0 {
             return false;
         }
         self.bytes.extend_from_slice(&bytes[..fits]);
@@ -241,9 +276,44 @@ impl Text {
         self.bytes.capacity().min(self.most) - len
     }
 
+    fn cut(&mut self, bytes: usize, pieces: usize) {
+        // Begun anew twice since, it may be shorter.
+        let bytes = bytes.min(self.bytes.len());
+        self.bytes[bytes..].zeroize();
+        self.bytes.truncate(bytes);
+        self.pieces.truncate(pieces);
+        if let Some(last) = self.pieces.last_mut() {
+            last.end = last.end.min(bytes);
+        }
+    }
+
+    fn put_aside(&mut self) {
+        let full = std::mem::take(&mut self.full);
+        if self.aside.is_some() {
+            return self.cut(0, 0);
+        }
+        let (bytes, pieces) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.pieces));
+        self.aside = Some(Aside { bytes, pieces, full });
+    }
+
+    fn take_back(&mut self) {
+        if let Some(aside) = self.aside.take() {
+            let bytes = std::mem::replace(&mut self.bytes, aside.bytes);
+            (self.pieces, self.full) = (aside.pieces, aside.full);
+            self.give_back(bytes);
+        }
+    }
+
     fn release(&mut self) -> Zeroizing<Vec<u8>> {
+        if let Some(aside) = self.aside.take() {
+            self.give_back(aside.bytes);
+        }
         self.held.0.fetch_sub(self.bytes.capacity(), Ordering::Relaxed);
         std::mem::take(&mut self.bytes)
+    }
+
+    fn give_back(&self, bytes: Zeroizing<Vec<u8>>) {
+        self.held.0.fetch_sub(bytes.capacity(), Ordering::Relaxed);
     }
 }
 
@@ -290,6 +360,31 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_kept_behind_what_had_no_room() {
+        let guard = guard(Mode::Redacted);
+        let mut many = holding(&guard);
+        (0..PIECES).for_each(|_| many.add(b"x", Kind::Text, None, false));
+        let place = many.place();
+        many.add(b"password: ", Kind::Text, None, false);
+        many.add(b"hunter22", Kind::Text, None, true);
+        many.back_to(&place);
+        many.add(b"y", Kind::Text, None, true);
+        assert!(many.missing.end);
+        assert_eq!(text(many), "x".repeat(PIECES) + "y");
+        let mut others: Vec<Holding> = (0..500).map(|_| holding(&guard)).collect();
+        others.iter_mut().for_each(|other| other.add(&[b'x'; 5000], Kind::Text, None, true));
+        // The last bytes that were too few for one of them.
+        others.extend((0..9).map(|_| holding(&guard)));
+        others.iter_mut().for_each(|other| other.add(b"x", Kind::Text, None, true));
+        let mut late = holding(&guard);
+        late.add(b"password: ", Kind::Text, None, true);
+        drop(others);
+        late.add(b"hunter22", Kind::Text, None, true);
+        assert!(late.missing.end);
+        assert_eq!(text(late), "");
+    }
+
+    #[test]
     fn going_back_forgets_in_each_mode() {
         for mode in [Mode::Redacted, Mode::Hash] {
             let guard = guard(mode);
@@ -309,6 +404,32 @@ mod tests {
                 _ => panic!("nothing was held"),
             }
         }
+    }
+
+    #[test]
+    fn what_is_begun_anew_replaces_only_once_it_is_settled() {
+        let guard = guard(Mode::Redacted);
+        let mut one = holding(&guard);
+        let beginning = one.place();
+        one.add(b"hello", Kind::Text, None, true);
+        let place = one.place();
+        one.begin_anew(&beginning);
+        one.add(b"x", Kind::Text, None, true);
+        let anew = one.place();
+        one.begin_anew(&beginning);
+        one.back_to(&anew);
+        one.back_to(&place);
+        one.add(b" you", Kind::Text, None, true);
+        one.begin_anew(&beginning);
+        one.add(b"hello you there", Kind::Text, None, true);
+        one.settle();
+        assert_eq!(text(one), "hello you there");
+        assert_eq!(guard.held().bytes(), 0);
+        let mut other = holding(&guard);
+        other.add(b"hello", Kind::Text, None, true);
+        other.begin_anew(&beginning);
+        drop(other);
+        assert_eq!(guard.held().bytes(), 0);
     }
 
     #[test]

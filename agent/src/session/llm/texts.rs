@@ -48,7 +48,7 @@ struct Collector {
     /// Only the first of several choices is kept.
     choice: u64,
     begin_of_choice: Option<Place>,
-    /// For streams that say everything again in each event.
+    /// For streams that say everything so far again in each event.
     beginning: Place,
     anything: bool,
 }
@@ -121,6 +121,7 @@ impl Reader {
             self.collector.holding.back_to(&begin);
             self.collector.holding.missing.parts |= whole;
         }
+        self.collector.holding.settle();
         self.collector.event_over();
         self.scanner.reset();
     }
@@ -141,6 +142,11 @@ impl Reader {
     }
 }
 
+/// Whether what is there is a text that may be kept.
+pub const fn is_text(field: Field) -> bool {
+    kind(field).is_some()
+}
+
 const fn kind(field: Field) -> Option<Kind> {
     match field {
         Field::Said | Field::Instructions | Field::SaidSoFar | Field::SaidAgain => Some(Kind::Text),
@@ -154,7 +160,7 @@ const fn kind(field: Field) -> Option<Kind> {
 impl Collector {
     fn begins(&mut self, field: Field) {
         if field == Field::SaidSoFar && !self.inside {
-            self.holding.back_to(&self.beginning);
+            self.holding.begin_anew(&self.beginning);
         }
     }
 

@@ -124,6 +124,36 @@ fn a_stream_that_repeats_itself_is_told_once() {
 
 /// A hash of the same texts, whatever the framing was.
 #[test]
+fn another_choice_or_a_broken_event_replaces_nothing_of_a_stream_that_repeats_itself() {
+    for mode in [Mode::Redacted, Mode::Hash] {
+        let guard = guard(mode);
+        let mut said = Vec::new();
+        for others in [false, true] {
+            let mut wire = wire(&guard);
+            wire.request(post("/generate", "", r#"{"text":"ask","sampling_params":{"n":2}}"#)).response(STREAM_HEAD);
+            for text in ["Hel", "Hello"] {
+                wire.response(event(&format!(r#"{{"text":"{text}","index":0,"meta_info":{{"id":"a"}}}}"#)));
+                if others {
+                    wire.response(event(r#"{"text":"y","index":1,"meta_info":{"id":"a"}}"#));
+                    wire.response(event(r#"{"text":"z","text":"zz","meta_info":{"id":"#));
+                }
+            }
+            wire.response(event("[DONE]")).response(STREAM_END);
+            let content = content(&mut wire, &guard).expect("it is kept");
+            assert_eq!(content.completion_cut, others);
+            said.push((
+                content.completion_hash,
+                texts(&content.completion).iter().map(|part| part.2.to_owned()).collect::<Vec<_>>(),
+            ));
+            assert_eq!(guard.held().bytes(), 0);
+        }
+        assert_eq!(said[0], said[1]);
+        let wanted: Vec<String> = if mode == Mode::Hash { Vec::new() } else { vec!["Hello".into()] };
+        assert_eq!(said[0].1, wanted);
+    }
+}
+
+#[test]
 fn equal_prompts_have_equal_hashes() {
     let guard = guard(Mode::Hash);
     let hashes = |record_bytes: usize, stream: &[&str]| {
