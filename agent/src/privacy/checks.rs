@@ -125,6 +125,11 @@ pub fn header(text: &str) -> Option<Range<usize>> {
     (at + spaces < text.len()).then_some(at + spaces..text.len())
 }
 
+/// The value behind a name in quotes.
+pub fn quoted(text: &str) -> Option<Range<usize>> {
+    value_of(text)
+}
+
 /// The password of `scheme://user:password@`.
 pub fn url_password(text: &str) -> Option<Range<usize>> {
     let user = "://".len();
@@ -206,7 +211,16 @@ fn random(value: &str) -> bool {
 /// `gpt-4o-2024`, `v1.2.3-rc1`: numbers in their own groups, of words that are readable.
 fn is_version(value: &str) -> bool {
     let parts = || value.split(['-', '.', '_', '/', ':']);
-    value.len() < 32 && parts().count() > 2 && parts().all(|part| part.len() < 8)
+    // `ab12` is none, though one may be: `fp16`, `w4a16`.
+    let strange = parts().filter(|part| !is_readable(part)).count();
+    value.len() < 32 && parts().count() > 2 && parts().all(|part| part.len() < 8) && strange < 2
+}
+
+/// A number, a word, a short one with its unit or its letter (`4o`, `rc1`), or a word with its number (`llama3`).
+fn is_readable(part: &str) -> bool {
+    let stem = part.trim_end_matches(|c: char| c.is_ascii_digit());
+    let word = |text: &str| text.bytes().all(|b| b.is_ascii_alphabetic());
+    part.len() <= 3 || part.bytes().all(|b| b.is_ascii_digit()) || word(stem) && (stem.len() > 2 || stem == part)
 }
 
 /// Upper and lower case within one word.

@@ -78,9 +78,10 @@ pub const PATTERNS: &[Pattern] = &[
     secret("[api-key]", r"\b(?:gsk_|xai-|r8_|pplx-|fw_|tgp_v1_|lsv2_(?:pt|sk)_|csk-|dop_v1_|doo_v1_|dckr_(?:pat|oat)_|hvs\.|hvb\.|glsa_|glc_|NRAK-|sntry[su]_|ATATT3|lin_api_|ntn_|shp(?:at|ca|pa|ss)_|sq0(?:atp|csp)-|EAAA|PMAK-|dp\.(?:pt|st)\.|tskey-[a-z]{2,8}-|figd_|pul-|rubygems_|cio|phc_|phx_|sbp_|pscale_(?:tkn|pw)_|FLWSECK)[A-Za-z0-9_=.-]{16,}"),
     secret("[api-key]", r"\bSG\.[A-Za-z0-9_-]{10,}\.?[A-Za-z0-9_-]*|\bkey-[0-9a-f]{32}|\bdapi[0-9a-f]{32}|\b(?:AC|SK)[0-9a-f]{32}\b|\b[0-9]{8,10}:AA[A-Za-z0-9_-]{20,}|\b[MNO][A-Za-z0-9_-]{23,25}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{20,}"),
     // Places in which secrets stand.
-    checked("[url-password]", checks::url_password, r"://[!-.0-?A-~]{1,256}(?:@|%40)"),
+    checked("[url-password]", checks::url_password, r"://[!-.0-~]{1,256}(?:@|%40)"),
     checked("[secret]", checks::header, r"(?i)\b(?:proxy-)?authorization[ \t]{0,4}[:=][ \t]{0,4}(?:basic|bearer|digest|negotiate|token|apikey|aws4-hmac-sha256|[!-~]{12})[^\r\n]*"),
     checked("[secret]", checks::header, r#"(?i)\b(?:set-)?cookie2?[ \t]{0,4}[:=][ \t]{0,4}["']?[A-Za-z0-9_.-]{1,64}=[^\r\n]*"#),
+    checked("[secret]", checks::quoted, r#"(?i)\b(?:(?:proxy-)?authorization|(?:set-)?cookie2?)\\?["'][ \t]{0,4}[:=][ \t]{0,4}(?:\\?"(?:[^"\\\r\n]|\\[^\r\n]){4,}|'(?:[^'\\\r\n]|\\[^\r\n]){4,})"#),
     checked("[secret]", checks::header, r#"(?i)\b(?:x-(?:goog-|amz-security-|auth-|vault-|gitlab-|csrf-)?(?:api-key|token|key)|api-key|ocp-apim-subscription-key|private-token)["']?[ \t]{0,4}[:=][ \t]{0,4}["']?[!#-&(-~]{6,512}"#),
     checked("[secret]", checks::scheme, r"(?i)\b(?:bearer|basic|token)[ \t]{1,4}[A-Za-z0-9._~+/=-]{8,}"),
     checked("[secret]", checks::password, r#"(?i)(?:passwor[dt]|passwd|passphrase|passcode|pwd|kennwort|contraseña|mot de passe|[a-z0-9][_-]secret|secret[_-]?key)[A-Za-z0-9_]{0,20}["'\\]{0,2}(?:[ \t]{0,4}(?::=|=>|[:=])[ \t]{0,4}|[ \t]is[ \t])(?:\\{0,2}"[^"\r\n]{4,256}|'[^'\r\n]{4,256}|`?[!#-&(-+.-:<-~-]{4,256})"#),
