@@ -59,6 +59,17 @@ pub struct Message<'a> {
     pub level: Level,
     /// Its first line as it was written, cut at [`lines::LINE_BYTES`].
     pub line: &'a [u8],
+    /// What of that line is missing beside.
+    pub torn: Torn,
+}
+
+/// What was not seen of a line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Torn {
+    /// It may have begun before what was seen of it.
+    pub begin: bool,
+    /// It may go on.
+    pub end: bool,
 }
 
 #[derive(Debug, Default)]
@@ -69,26 +80,30 @@ struct Stream {
     skipped: u64,
     /// Its last write was cut: what follows does not go on with what was seen.
     cut: bool,
+    /// Nothing was seen of what came before the line under way.
+    torn: bool,
     service: String,
     last: u64,
 }
 
 impl Stream {
     fn take(&mut self, bytes: &[u8], out: &mut impl FnMut(Message<'_>)) {
-        let Self { lines, messages, .. } = self;
-        lines.push(bytes, |line| told(messages, line, out));
+        let Self { lines, messages, torn, .. } = self;
+        lines.push(bytes, |line| told(messages, line, Torn { begin: std::mem::take(torn), end: false }, out));
     }
 
-    fn end(&mut self, out: &mut impl FnMut(Message<'_>)) {
-        let Self { lines, messages, .. } = self;
-        lines.end(|line| told(messages, line, out));
+    /// What is there of a line is one; `cut`: there was more of it, or of what comes next the beginning is missing.
+    fn end(&mut self, cut: bool, out: &mut impl FnMut(Message<'_>)) {
+        let Self { lines, messages, torn, .. } = self;
+        lines.end(|line| told(messages, line, Torn { begin: *torn, end: cut }, out));
+        *torn = cut;
         messages.gap();
     }
 }
 
-fn told(messages: &mut Messages, line: &[u8], out: &mut impl FnMut(Message<'_>)) {
+fn told(messages: &mut Messages, line: &[u8], torn: Torn, out: &mut impl FnMut(Message<'_>)) {
     if let Some(level) = messages.line(line) {
-        out(Message { level, line });
+        out(Message { level, line, torn });
     }
 }
 
@@ -128,7 +143,7 @@ impl ServerLogs {
         let key = (head.header.tgid, head.fd);
         self.make_room(key, each);
         self.turn += 1;
-        let fresh = Stream { skipped: head.skipped, ..Stream::default() };
+        let fresh = Stream { skipped: head.skipped, torn: head.skipped != 0, ..Stream::default() };
         let mut stream = self.streams.remove(&key).unwrap_or(fresh);
         service.clone_into(&mut stream.service);
         let mut counted = |message: Message<'_>| {
@@ -136,7 +151,7 @@ impl ServerLogs {
             each(service, message);
         };
         if stream.cut || stream.skipped != head.skipped {
-            stream.end(&mut counted);
+            stream.end(true, &mut counted);
         }
         stream.take(write.data, &mut counted);
         stream.cut = unread != 0;
@@ -149,7 +164,7 @@ impl ServerLogs {
     pub fn process_exit(&mut self, tgid: u32, mut each: impl FnMut(&str, u32, Message<'_>)) {
         let theirs: Vec<(u32, u32)> = self.streams.keys().filter(|(of, _)| *of == tgid).copied().collect();
         for key in theirs {
-            self.end(key, &mut |service, message| each(service, key.1, message));
+            self.end(key, false, &mut |service, message| each(service, key.1, message));
         }
     }
 
@@ -164,10 +179,10 @@ impl ServerLogs {
         Figures { services: self.counts.clone(), overflow, undecided, records_left_out: 0 }
     }
 
-    fn end(&mut self, key: (u32, u32), each: &mut impl FnMut(&str, Message<'_>)) {
+    fn end(&mut self, key: (u32, u32), cut: bool, each: &mut impl FnMut(&str, Message<'_>)) {
         let Some(mut stream) = self.streams.remove(&key) else { return };
         let service = std::mem::take(&mut stream.service);
-        stream.end(&mut |message| {
+        stream.end(cut || stream.cut, &mut |message| {
             self.count_message(&service, message.level);
             each(&service, message);
         });
@@ -179,7 +194,7 @@ impl ServerLogs {
         }
         let oldest = self.streams.iter().min_by_key(|(_, stream)| stream.last).map(|(key, _)| *key);
         if let Some(oldest) = oldest {
-            self.end(oldest, each);
+            self.end(oldest, true, each);
         }
     }
 

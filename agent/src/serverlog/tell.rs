@@ -10,7 +10,7 @@ use super::{Message, ansi, level::Level, lines::LINE_BYTES};
 use crate::{
     clock::monotonic_ns,
     config::{LogRecords, LogText, Logs},
-    events::{Event, Journal, Severity, Topic},
+    events::{Event, Journal, Severity, TEXT_CHARS, Topic},
     privacy,
 };
 
@@ -81,17 +81,36 @@ fn least(records: LogRecords) -> Option<Level> {
 }
 
 /// What may be kept of a line, and whether there was more.
-fn kept(text: LogText, line: &[u8]) -> Option<(String, bool)> {
-    let cut = line.len() >= LINE_BYTES;
-    let plain = ansi::plain(line);
+fn kept(text: LogText, message: &Message<'_>) -> Option<(String, bool)> {
+    let cut = message.torn.end || message.line.len() >= LINE_BYTES;
+    let plain = ansi::plain(message.line);
     let whole = String::from_utf8_lossy(plain.trim_ascii_end());
     // The beginning of a secret is not known as one.
     let safe = if cut { privacy::cut_end(&whole) } else { &whole };
-    match text {
-        LogText::Off => None,
-        LogText::Redacted => Some((privacy::redact(safe).into_owned(), cut)),
-        LogText::Full => Some((privacy::scrub(safe).into_owned(), cut)),
+    let safe = match text {
+        LogText::Off => return None,
+        // Nor is the end of one.
+        _ if message.torn.begin => return Some((String::new(), true)),
+        LogText::Redacted => privacy::redact(safe),
+        LogText::Full => privacy::scrub(safe),
+    };
+    let end = safe.char_indices().nth(TEXT_CHARS).map(|(end, _)| end);
+    Some((safe[..end.unwrap_or(safe.len())].to_owned(), cut || end.is_some()))
+}
+
+/// Words with blanks between, as many as there is room for whole.
+fn joined(words: impl Iterator<Item = String>) -> Option<String> {
+    let mut all = String::new();
+    for word in words {
+        if all.chars().count() + 1 + word.chars().count() > TEXT_CHARS {
+            break;
+        }
+        if !all.is_empty() {
+            all.push(' ');
+        }
+        all.push_str(&word);
     }
+    (!all.is_empty()).then_some(all)
 }
 
 impl Teller {
@@ -140,11 +159,10 @@ impl Teller {
         // The clock that the event was made by is read later than the kernel's.
         let late_ns = monotonic_ns().saturating_sub(writer.at_ns);
         let event = Event { unix_ns: event.unix_ns.saturating_sub(late_ns), ..event };
-        let (text, cut) = kept(self.settings.text, message.line).unzip();
-        let joined = |words: Vec<String>| (!words.is_empty()).then(|| words.join(" "));
-        let starts = flying.iter().take(REQUESTS).map(|one| one.start_ns.to_string()).collect();
+        let (text, cut) = kept(self.settings.text, &message).unzip();
+        let starts = flying.iter().take(REQUESTS).map(|one| one.start_ns.to_string());
         let named = flying.iter().take(REQUESTS).filter_map(|one| one.request_id);
-        let ids = named.map(|id| privacy::name(id).into_owned()).collect();
+        let ids = named.map(|id| privacy::name(id).into_owned());
         event
             .with("level", message.level.label())
             .with("comm", writer.comm)
@@ -160,7 +178,7 @@ impl Teller {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::Value;
+    use crate::{events::Value, serverlog::Torn};
 
     const WRITER: Writer<'_> = Writer { service: "svc", pid: 7, comm: "python3", fd: Some(2), at_ns: 1 };
 
@@ -170,7 +188,7 @@ mod tests {
         for (level, line) in messages {
             let flying =
                 || vec![Flying { start_ns: 55, request_id: Some("r-1") }, Flying { start_ns: 66, request_id: None }];
-            teller.message(&WRITER, Message { level: *level, line }, flying);
+            teller.message(&WRITER, Message { level: *level, line, torn: Torn::default() }, flying);
         }
         let mut told = journal.last(Topic::Log);
         told.reverse();
@@ -222,8 +240,21 @@ mod tests {
         let line = [b"ERROR ".as_slice(), &b"a ".repeat(500), b"s3cretbegin"].concat();
         let line = &line[..LINE_BYTES.min(line.len())];
         let long = [line, &b"x".repeat(LINE_BYTES)].concat();
-        let (kept, cut) = kept(LogText::Full, &long[..LINE_BYTES]).unwrap();
-        assert!(cut && !kept.contains("s3cret"), "{kept}");
+        let of = |line: &[u8], torn| kept(LogText::Full, &Message { level: Level::Error, line, torn }).unwrap();
+        let (text, cut) = of(&long[..LINE_BYTES], Torn::default());
+        assert!(cut && !text.contains("s3cret"), "{text}");
+        let (end, begin) = (Torn { end: true, begin: false }, Torn { end: false, begin: true });
+        assert_eq!(of(b"ERROR key hf_abcdef", end), ("ERROR key ".into(), true));
+        assert_eq!(of(b"ter22 ERROR", begin), (String::new(), true));
+        let (text, cut) = of(&[b"ERROR ".as_slice(), &[b'x'; 700]].concat(), Torn::default());
+        assert_eq!((text.len(), cut), (TEXT_CHARS, true));
+    }
+
+    #[test]
+    fn ids_are_whole() {
+        let long = |n: usize| (0..n).map(|_| "i".repeat(200));
+        assert_eq!(joined(long(9)), Some(long(2).collect::<Vec<_>>().join(" ")));
+        assert_eq!(joined(long(0)), None);
     }
 
     #[test]

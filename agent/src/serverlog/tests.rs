@@ -4,7 +4,7 @@ use inferscope_abi::{LOG_OUTPUT, LogEvent};
 use proptest::prelude::*;
 
 use super::{
-    Level, Message, STREAMS, ServerLogs,
+    Level, Message, STREAMS, ServerLogs, Torn,
     level::{self, LEVELS},
     lines::{LINE_BYTES, Lines},
     message::Messages,
@@ -218,6 +218,28 @@ fn each_descriptor_of_each_process_has_its_lines() {
     assert_eq!(heard, [("svc".to_owned(), 1, Level::Unknown)]);
     assert_eq!(LEVELS.map(|(level, _)| count(&logs, level)), [1, 0, 1, 1, 1, 0]);
     logs.process_exit(1, |_, _, _| panic!("it has ended"));
+}
+
+#[test]
+fn lines_say_what_is_missing_of_them() {
+    let mut logs = ServerLogs::default();
+    let (whole, begin, end) = (Torn::default(), Torn { begin: true, end: false }, Torn { begin: false, end: true });
+    let mut torn = |data: &[u8], skipped: u64, more: u64| {
+        let (mut write, mut heard) = (write(1, 2, data), Vec::new());
+        write.head.skipped = skipped;
+        write.head.written += more;
+        logs.write(&write, "svc", |_, _| panic!("no file"), &mut |_, message| heard.push(message.torn));
+        heard
+    };
+    assert_eq!(torn(b"ERROR: a\nERROR: b", 0, 0), [whole]);
+    // A write was left out: nobody knows how the line went on, nor where the next one began.
+    assert_eq!(torn(b"rest\nERROR: c\n", 1, 0), [end, begin, whole]);
+    assert_eq!(torn(b"ERROR: long", 1, 100), []);
+    assert_eq!(torn(b"rest of it\nERROR: d\n", 1, 0), [end, begin, whole]);
+    assert_eq!(torn(b"ERROR: at the end", 1, 0), []);
+    let mut heard = Vec::new();
+    logs.process_exit(1, |_, _, message| heard.push(message.torn));
+    assert_eq!(heard, [whole]);
 }
 
 #[test]
