@@ -54,6 +54,8 @@ use ground::Ground;
 pub use programs::try_probes;
 
 const PROC_INTERVAL: Duration = Duration::from_secs(2);
+/// What changes is waited for at the end.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Chunks per request that a timeline shows.
 const CHUNK_TIMES: usize = 8192;
 
@@ -65,7 +67,7 @@ pub struct Running {
     pub guard: Arc<Guard>,
     stop: Arc<AtomicBool>,
     pipeline: Option<JoinHandle<()>>,
-    changes: Option<(Teller, Option<JoinHandle<()>>)>,
+    changes: Option<(Teller, Option<changes::Ending>)>,
     records: Option<Records>,
     otlp: Option<otlp::Running>,
     _kubernetes: Option<identity::Running>,
@@ -77,10 +79,13 @@ impl Running {
     pub fn finish(&mut self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         let pipeline = self.pipeline.take().map(JoinHandle::join);
-        if let Some((teller, thread)) = self.changes.take() {
+        if let Some((teller, ending)) = self.changes.take() {
             drop(teller);
-            // A panic has told itself.
-            thread.map(JoinHandle::join);
+            if ending.is_some_and(|ending| !ending.wait(PATIENCE)) {
+                tracing::warn!(
+                    "a file of a server, or its control group, does not answer: the last changes are not told"
+                );
+            }
         }
         self.sources.journal.close();
         if let Some(records) = self.records.take() {
@@ -237,7 +242,7 @@ fn follow_changes(
     sources: &Sources,
     groups: Cgroups,
     tasks: &Tasks,
-) -> std::io::Result<(Teller, Option<JoinHandle<()>>)> {
+) -> std::io::Result<(Teller, Option<changes::Ending>)> {
     let needs = changes::Needs {
         groups,
         journal: Arc::clone(&sources.journal),

@@ -18,7 +18,7 @@ use super::{
     facts::{self, Binary, Facts, Reader},
     host::Host,
     oom::Oom,
-    wire::Asked,
+    wire::{self, Asked},
 };
 use crate::{
     clock::unix_offset_ns,
@@ -218,7 +218,10 @@ impl Ledger {
         }
         let mut facts = self.reader.read(&living.found);
         // A title that it gives itself says nothing of what it was started with.
-        facts.argv = facts.argv.or(living.facts.argv.take());
+        if facts.argv.is_none() {
+            facts.argv.clone_from(&living.facts.argv);
+            facts.files.clone_from(&living.facts.files);
+        }
         let differences = compare::differences(&living.facts, &facts);
         living.facts = facts;
         self.differences(&service, pid, differences);
@@ -246,7 +249,7 @@ impl Ledger {
     }
 
     fn asked(&mut self, service: &str, pid: u32, at_ns: u64, asked: &Asked) {
-        let severity = if asked.status >= 400 { Severity::Error } else { Severity::Info };
+        let severity = if asked.change == wire::FAILED { Severity::Error } else { Severity::Info };
         let event = Event { unix_ns: at_ns + unix_offset_ns(), ..change(asked.change, severity) };
         let event = event.with_some("name", asked.subject.as_ref()).with("path", &asked.path);
         self.tell(event.with("status", u64::from(asked.status)).of(service, pid));

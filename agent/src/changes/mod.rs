@@ -22,13 +22,13 @@ use std::{
         atomic::Ordering,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
-    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 pub use counts::Counts;
 pub use exit::Exit;
 pub use oom::{Evidence, Oom};
+pub use secrets::is_secret_name;
 pub use wire::{Asked, Used};
 
 use crate::{
@@ -103,12 +103,22 @@ impl Teller {
     }
 }
 
-/// Starts the thread `changes`, without which the process cannot do; if changes are not wanted, nothing is told. Errors: the system refuses a thread.
-pub fn start(
-    config: &config::Changes,
-    needs: Needs,
-    tasks: &Tasks,
-) -> std::io::Result<(Teller, Option<JoinHandle<()>>)> {
+/// Tells when the thread has ended.
+#[derive(Debug)]
+pub struct Ending(Receiver<()>);
+
+impl Ending {
+    /// Waits for it, not for longer than `patience`: it may stand before a file of a server on a disk that is gone.
+    /// False if it goes on.
+    pub fn wait(self, patience: Duration) -> bool {
+        // Nothing is ever sent: what ends the wait early is the thread's end.
+        self.0.recv_timeout(patience) != Err(RecvTimeoutError::Timeout)
+    }
+}
+
+/// Starts the thread `changes`, without which the process cannot do; if changes are not wanted, nothing is told. Errors:
+/// the system refuses a thread.
+pub fn start(config: &config::Changes, needs: Needs, tasks: &Tasks) -> std::io::Result<(Teller, Option<Ending>)> {
     let Needs { groups, journal, counts, live, nvml } = needs;
     let oom = Arc::new(Oom::new(groups.clone()));
     if !config.enabled {
@@ -123,12 +133,13 @@ pub fn start(
         counts,
         host: Host::new(nvml),
     };
+    let (alive, ended) = sync_channel(1);
     let (mut ledger, interval, held) = (Ledger::new(around), config.interval, tasks.guard("changes"));
-    let thread = std::thread::Builder::new().name("changes".into()).spawn(move || {
-        let _held = held;
+    std::thread::Builder::new().name("changes".into()).spawn(move || {
+        let _held = (held, alive);
         run(&mut ledger, &told, interval);
     })?;
-    Ok((Teller { tells: Some(tells), live, oom }, Some(thread)))
+    Ok((Teller { tells: Some(tells), live, oom }, Some(Ending(ended))))
 }
 
 fn run(ledger: &mut Ledger, told: &Receiver<Tell>, interval: Duration) {

@@ -19,8 +19,27 @@ const NAMES: [&str; 13] = [
     "signature",
     "dsn",
 ];
-/// Parts of names that look like those and are not.
-const HARMLESS: [&str; 4] = ["tokenizer", "tokens", "keep", "author"];
+/// Segments of names that look like those and are not.
+const HARMLESS: [&str; 3] = ["author", "authors", "bypass"];
+/// Beside `tokens`, they say that these are counted.
+const COUNTS: [&str; 16] = [
+    "max",
+    "min",
+    "num",
+    "new",
+    "total",
+    "prompt",
+    "completion",
+    "input",
+    "output",
+    "cached",
+    "batched",
+    "context",
+    "special",
+    "reasoning",
+    "speculative",
+    "draft",
+];
 /// How well-known secrets begin.
 const PREFIXES: [&str; 29] = [
     "sk-",
@@ -62,9 +81,24 @@ const RUN: usize = 20;
 
 /// Whether the value of this name must not be shown.
 pub fn is_secret_name(name: &str) -> bool {
-    let mut name = name.to_lowercase();
-    HARMLESS.iter().for_each(|word| name = name.replace(word, ""));
-    NAMES.iter().any(|word| name.contains(word))
+    let name = name.to_lowercase();
+    let segments = || name.split(|c: char| !c.is_ascii_alphanumeric());
+    let counted = |segment: &str| {
+        segment.ends_with("tokens")
+            && COUNTS.iter().any(|word| segment.starts_with(word) || segments().any(|other| other == *word))
+    };
+    segments().any(|segment| {
+        let harmless = HARMLESS.contains(&segment) || segment.contains("tokeniz") || counted(segment);
+        !harmless && (NAMES.iter().any(|word| segment.contains(word)) || segment.ends_with("pass"))
+    })
+}
+
+/// An option's name, as against a value that begins with a hyphen: words of small letters.
+fn is_option_name(arg: &str) -> bool {
+    let Some(name) = arg.strip_prefix("--") else { return false };
+    let name = name.split('=').next().unwrap_or_default();
+    name.len() > 1
+        && name.split('-').all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
 }
 
 /// Whether a value looks like a secret, or holds one.
@@ -128,9 +162,11 @@ fn has_uuid(value: &str) -> bool {
 /// At the same places the units as they are, to be compared and not to be shown.
 pub fn units(args: &[String]) -> Vec<(String, String)> {
     let mut units: Vec<(String, String)> = Vec::new();
-    let mut masks_next = false;
+    let (mut masks_next, mut wants_value) = (false, false);
     for arg in args {
         let option = arg.starts_with('-') && arg.len() > 1 && arg.parse::<f64>().is_err();
+        // Right behind a secret's option it may be the secret.
+        let option = option && !(std::mem::take(&mut wants_value) && !is_option_name(arg));
         if !option {
             let shown = if masks_next || looks_secret(arg) { MASK } else { arg };
             match units.last_mut().filter(|(raw, _)| raw.starts_with('-')) {
@@ -144,6 +180,7 @@ pub fn units(args: &[String]) -> Vec<(String, String)> {
         }
         let (name, value) = arg.split_once('=').map_or((arg.as_str(), None), |(name, value)| (name, Some(value)));
         masks_next = is_secret_name(name);
+        wants_value = masks_next && value.is_none();
         // A name that is a secret itself is no name.
         let named = if looks_secret(name) { MASK } else { name };
         let text = match value {
@@ -172,6 +209,7 @@ mod tests {
             "llama-server -m /models/Meta-Llama-3.1-8B-Instruct-Q4_K_M.gguf -ngl 99 --max-tokens -1 --keep 5",
             "python3 -m sglang.launch_server --model-path /m --tp 8 --lora-paths a=/l/a b=/l/b --mem-fraction-static 0.9",
             "ollama runner --model /root/.ollama/models/blobs/sha256-6a0746a1ec1aef3e7ec53868f220ff6e389f6f8ef87a01d77c96807de94ca2aa --port 4",
+            "x --authors me --skip-tokenizer-init --max-total-tokens 9 --maxtokens 1 --bypass-cache 1",
             "x --device GPU-5d4ab2c1-1c2d-4e5f-8a9b-0c1d2e3f4a5b --url http://localhost:8000/v1 --max-num-batched-tokens 2048",
         ] {
             assert_eq!(shown(&line.split(' ').collect::<Vec<_>>()), line);
@@ -198,6 +236,13 @@ mod tests {
             (&["--x", "eyJhbGciOiJIUzI1NiJ9.e30.abc"], "--x ***"),
             (&["--sk-0123456789abcdef"], "***"),
             (&["-c", "export TOKEN=1; run"], "-c ***"),
+            (&["--authorization", "hunter2"], "--authorization ***"),
+            (&["-H", "Authorization: Token abc123"], "-H ***"),
+            (&["--access-tokens", "x"], "--access-tokens ***"),
+            (&["--db-pass", "x", "--port", "1"], "--db-pass *** --port 1"),
+            (&["--api-key", "-abc", "--port", "1"], "--api-key *** --port 1"),
+            (&["--api-key", "--Abc1", "--port", "1"], "--api-key *** --port 1"),
+            (&["--disable-auth", "--port", "1"], "--disable-auth --port 1"),
         ] {
             assert_eq!(shown(line), want, "{line:?}");
         }

@@ -36,7 +36,7 @@ const CALLS: [(&str, &str, &str); 17] = [
     ("POST", "/wake_up", "model_loaded"),
 ];
 /// One of them that the server refused, or that failed.
-const FAILED: &str = "load_failed";
+pub const FAILED: &str = "load_failed";
 
 /// A change that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,11 +76,13 @@ pub fn asked(request: &Request) -> Option<Asked> {
         subject: subject.map(safe),
     };
     if let Some((_, _, change)) = call {
-        let subject = request.subject.as_deref().or(in_path(&request.path));
+        let named = request.subject.as_ref().and_then(|subject| subject.name.as_deref());
+        let failed = request.http_error.is_some() || request.subject.as_ref().is_some_and(|subject| subject.failed);
+        let subject = named.or(in_path(&request.path));
         return match request.status {
             // No answer was seen.
             0 => None,
-            200..300 => Some(of(change, subject)),
+            200..300 if !failed => Some(of(change, subject)),
             _ => Some(of(FAILED, subject)),
         };
     }
@@ -115,6 +117,7 @@ impl Used {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::exchange::Subject;
 
     fn request(method: &str, path: &str, status: u16) -> Request {
         Request { method: method.into(), path: path.into(), status, ..Request::default() }
@@ -140,8 +143,13 @@ mod tests {
         }
         let triton = asked(&request("POST", "/v2/repository/models/m/load", 200)).unwrap();
         assert_eq!(triton.subject.as_deref(), Some("m"));
-        let secret = Request { subject: Some("hf_abcdefghijk".into()), ..request("POST", "/load_lora_adapter", 200) };
+        let of = |name: &str, failed| Some(Subject { name: Some(name.into()), failed });
+        let secret = Request { subject: of("hf_abcdefghijk", false), ..request("POST", "/load_lora_adapter", 200) };
         assert_eq!(asked(&secret).unwrap().subject.as_deref(), Some(MASK));
+        let failed = Request { subject: of("m", true), ..request("POST", "/api/pull", 200) };
+        assert_eq!(asked(&failed).map(|asked| asked.change), Some(FAILED));
+        let given_up = Request { http_error: Some("cancelled".into()), ..request("POST", "/api/pull", 200) };
+        assert_eq!(asked(&given_up).map(|asked| asked.change), Some(FAILED));
     }
 
     #[test]

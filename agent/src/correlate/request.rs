@@ -8,7 +8,7 @@ use zeroize::Zeroize;
 use super::{EngineTimes, engine, host::HostPhases, verdict::Finding};
 use crate::identity::Home;
 use crate::privacy::{self, Content};
-use crate::session::exchange::{Ending, Exchange, GapCounts, LlmExchange, Mark, Role, Sending};
+use crate::session::exchange::{Ending, Exchange, GapCounts, LlmExchange, Mark, Role, Sending, Subject};
 use crate::session::wanted::Values;
 
 /// One finished request. Times in seconds, sizes in bytes; definitions in the README.
@@ -72,7 +72,7 @@ pub struct Request {
     pub content: Option<Box<Content>>,
     /// The model or adapter that it asks the server to load.
     #[serde(skip)]
-    pub subject: Option<String>,
+    pub subject: Option<Subject>,
     /// What went wrong with the HTTP exchange, whatever its bodies say; in the words of `error_type`.
     #[serde(skip)]
     pub http_error: Option<String>,

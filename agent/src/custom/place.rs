@@ -5,14 +5,15 @@ use std::sync::LazyLock;
 
 use super::Source;
 use crate::{
+    changes::is_secret_name,
     correlate::Request,
-    session::wanted::{Place, Wanted},
+    session::{
+        llm,
+        wanted::{Place, Wanted},
+    },
 };
 
-/// Parts of the names of headers and members that hold secrets.
-const SECRET: [&str; 10] =
-    ["auth", "cookie", "token", "secret", "password", "passwd", "api-key", "api_key", "apikey", "credential"];
-/// Of those, names that count or limit tokens, and hold none.
+/// Names that count or limit tokens, and hold none.
 const NO_SECRET: [&str; 7] = [
     "max_tokens",
     "max_completion_tokens",
@@ -22,7 +23,7 @@ const NO_SECRET: [&str; 7] = [
     "prompt_tokens",
     "completion_tokens",
 ];
-/// Members that hold what people, or models, write.
+/// Members that hold what people, or models, write, beside those of the dialects.
 const WRITTEN: [&str; 24] = [
     "content",
     "text",
@@ -90,9 +91,7 @@ pub(super) fn source(text: &str, used: Use, wanted: &mut Wanted) -> Result<Sourc
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     // Figures of tokens, such as usage.prompt_tokens_details, are no tokens.
-    !NO_SECRET.iter().any(|known| name.starts_with(known))
-        && !name.ends_with("_tokens")
-        && SECRET.iter().any(|part| name.contains(part))
+    !NO_SECRET.iter().any(|known| name.starts_with(known)) && !name.ends_with("_tokens") && is_secret_name(&name)
 }
 
 fn header(name: &str) -> Result<String, String> {
@@ -111,7 +110,7 @@ fn member(path: &str, used: Use) -> Result<String, String> {
     if let Some(secret) = names().find(|name| is_secret(name)) {
         return Err(format!("`{secret}` may hold a secret, which is never read"));
     }
-    let written = names().next_back().is_some_and(|last| WRITTEN.contains(&last));
+    let written = names().next_back().is_some_and(|last| WRITTEN.contains(&last) || llm::holds_text(last));
     if used == Use::Label && written {
         return Err(format!(
             "`{path}` is what people or models write: a label would publish it; `{path}.#` tells how many there are"

@@ -36,6 +36,15 @@ pub enum Ending {
     ProcessExit,
 }
 
+/// A model or an adapter that a request asks the server to load, fetch or make.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// If the request names it.
+    pub name: Option<String>,
+    /// The response's body names an error, whatever its status.
+    pub failed: bool,
+}
+
 /// One request and its response.
 #[derive(Clone, Debug)]
 pub struct Exchange {
@@ -83,8 +92,8 @@ pub struct Exchange {
     /// `x-request-id` header of the request or of the response.
     pub request_id: Option<String>,
     pub llm: Option<LlmExchange>,
-    /// The model or adapter that the request asks the server to load, if it is such a request and names it.
-    pub subject: Option<String>,
+    /// What the request asks the server to load, if it is such a request.
+    pub subject: Option<Subject>,
     /// What was seen of it behind the HTTP front, in engines that have one.
     pub engine: Option<Box<EngineTrace>>,
     /// Fields that the configuration wants read.

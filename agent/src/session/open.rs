@@ -5,7 +5,7 @@ use std::sync::Arc;
 use inferscope_abi::{Network, PayloadHeader};
 
 use super::crowd::{Counted, InFlight};
-use super::exchange::{Ending, Exchange, GapCounts, Mark, Role, Sending};
+use super::exchange::{Ending, Exchange, GapCounts, Mark, Role, Sending, Subject};
 use super::http1::{RequestHead, ResponseHead};
 use super::llm::{LlmParser, Piece};
 use super::wanted::{Reader, Wanted};
@@ -240,7 +240,10 @@ impl Open {
             self.exchange.said = parser.take_texts(self.requested, self.answered || parser.ended());
         }
         match self.parser {
-            Some(parser) if parser.is_admin() => self.exchange.subject = parser.finish().request_model,
+            Some(parser) if parser.is_admin() => {
+                let said = parser.finish();
+                self.exchange.subject = Some(Subject { name: said.request_model, failed: said.error.is_some() });
+            }
             Some(parser) if parser.recognized() => self.exchange.llm = Some(parser.finish()),
             _ => {}
         }

@@ -1,4 +1,5 @@
-//! Requests that load a model or an adapter into a server, or fetch or make one: only its name is wanted of them.
+//! Requests that load a model or an adapter into a server, or fetch or make one: only its name is wanted of them, and
+//! whether it failed.
 
 use super::field::{Dialect, Field};
 use super::json_paths::Rows;
@@ -20,6 +21,7 @@ pub const DIALECT: Dialect = Dialect {
     ],
     certain: false,
     request: &[NAMES],
+    response: &[FAILURES],
     ..Dialect::BASE
 };
 
@@ -31,3 +33,6 @@ const NAMES: Rows = &[
     ("destination", Field::Model),
     ("model_path", Field::Model),
 ];
+
+/// Ollama says it in the stream of a status of 200.
+const FAILURES: Rows = &[("error", Field::Error), ("error.type", Field::ErrorType)];

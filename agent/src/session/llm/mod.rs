@@ -69,6 +69,13 @@ const DIALECTS: &[&Dialect] = &[
     &admin::DIALECT,
 ];
 
+/// Whether a member of this name holds what people or models write, in some dialect.
+pub fn holds_text(name: &str) -> bool {
+    let rows = DIALECTS.iter().flat_map(|dialect| [dialect.asks, dialect.says]).flatten().copied().flatten();
+    let last = |path: &str| path.rsplit('.').next().map(|segment| segment.trim_end_matches("[]") == name);
+    rows.into_iter().any(|(path, field)| texts::is_text(*field) && last(path) == Some(true))
+}
+
 /// A dialect with its paths as trees.
 #[derive(Debug)]
 struct Grammar {
