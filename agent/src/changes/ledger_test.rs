@@ -50,8 +50,16 @@ impl Bench {
     }
 
     fn begins(&mut self, found: &Found) {
+        self.hears_of(found, true);
+    }
+
+    fn hears_again(&mut self, found: &Found) {
+        self.hears_of(found, false);
+    }
+
+    fn hears_of(&mut self, found: &Found, begins: bool) {
         let (service, found) = (found.service.clone(), Box::new(found.clone()));
-        self.ledger.hear(Tell::Service { index: 1, service, found, begins: true });
+        self.ledger.hear(Tell::Service { index: 1, service, found, begins });
     }
 
     fn ends(&mut self, found: &Found, exit: Exit) {
@@ -146,6 +154,30 @@ fn a_server_that_begins_again_is_compared_with_what_it_was() {
     );
     let all = all.unwrap();
     assert!(all.contains("--max-model-len") && !all.contains("swordfish") && !all.contains("mackerel"), "{all}");
+    end(child);
+}
+
+#[test]
+fn a_title_forgets_nothing_and_other_arguments_are_told() {
+    let mut bench = Bench::new(0);
+    let config = bench.folder.path().join("config.yaml");
+    std::fs::write(&config, "a: 1").unwrap();
+    let path = config.display().to_string();
+    let (child, found) = server(&["--config", &path, "--seed", "1"], &[]);
+    bench.begins(&found);
+    bench.told();
+    let mut later = found.clone();
+    later.process.argv = vec!["vLLM::server".into()];
+    bench.hears_again(&later);
+    std::fs::write(&config, "a: 22").unwrap();
+    bench.ledger.look();
+    let told = bench.told();
+    assert!(told.len() == 1 && told[0].starts_with("config_file"), "{told:?}");
+    later.process.argv = found.process.argv.clone();
+    later.process.argv.pop();
+    later.process.argv.push("2".into());
+    bench.hears_again(&later);
+    assert_eq!(bench.told(), ["argv added=\"--seed 2\" removed=\"--seed 1\""]);
     end(child);
 }
 

@@ -164,9 +164,10 @@ pub fn units(args: &[String]) -> Vec<(String, String)> {
     let mut units: Vec<(String, String)> = Vec::new();
     let (mut masks_next, mut wants_value) = (false, false);
     for arg in args {
-        let option = arg.starts_with('-') && arg.len() > 1 && arg.parse::<f64>().is_err();
+        let hyphen = arg.starts_with('-') && arg.len() > 1 && arg.parse::<f64>().is_err();
         // Right behind a secret's option it may be the secret.
-        let option = option && !(std::mem::take(&mut wants_value) && !is_option_name(arg));
+        let behind = std::mem::take(&mut wants_value);
+        let option = hyphen && (!behind || is_option_name(arg));
         if !option {
             let shown = if masks_next || looks_secret(arg) { MASK } else { arg };
             match units.last_mut().filter(|(raw, _)| raw.starts_with('-')) {
