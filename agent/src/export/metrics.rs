@@ -252,7 +252,7 @@ metrics! {
     OTLP_UNSAMPLED = "inferscope_otlp_unsampled_total", Counter, "{request}", &[], &[], "agent",
         "Requests for which no spans are sent, because their traceparent says that the trace is not recorded.";
     HTTP_REJECTED = "inferscope_http_rejected_total", Counter, "{caller}", &["reason"], &[], "agent",
-        "Callers of the agent's own port that were turned away: client_certificate, credentials, crowded, handshake, malformed, plain_http, slow.";
+        "Callers of the agent's own port that were turned away: client_certificate, credentials, crowded, handshake, malformed, plain_http, slow, unread.";
     WEB_CONFIG_RELOADS = "inferscope_web_config_reloads_total", Counter, "{reload}", &["outcome"], &[], "agent",
         "Changes of the web configuration or of a file that it names: taken, refused (the former one stays); absent without one.";
     WEB_CONFIG_STALE = "inferscope_web_config_stale", Gauge, "1", &[], &[], "agent",

@@ -29,9 +29,11 @@ pub enum Reason {
     PlainHttp,
     /// No whole request in time.
     Slow,
+    /// An answer that was not read in time.
+    Unread,
 }
 
-const REASONS: [(Reason, &str); 7] = [
+const REASONS: [(Reason, &str); 8] = [
     (Reason::ClientCertificate, "client_certificate"),
     (Reason::Credentials, "credentials"),
     (Reason::Crowded, "crowded"),
@@ -39,6 +41,7 @@ const REASONS: [(Reason, &str); 7] = [
     (Reason::Malformed, "malformed"),
     (Reason::PlainHttp, "plain_http"),
     (Reason::Slow, "slow"),
+    (Reason::Unread, "unread"),
 ];
 
 /// Counts since the start.

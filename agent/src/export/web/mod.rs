@@ -31,6 +31,7 @@ use tokio::sync::Semaphore;
 use crate::{
     clock::{monotonic_ns, unix_offset_ns},
     events::{KEPT, Topic},
+    export::http::{OPEN, in_turn},
 };
 use answers::{Events, Figure, Overview, Requests, Services, Told};
 use guard::json;
@@ -46,7 +47,8 @@ const REQUESTS_MOST: usize = RECENT;
 const REQUESTS_USUAL: usize = 50;
 /// Slow requests that an overview shows.
 const OVERVIEW_REQUESTS: usize = 20;
-const TURNS: usize = 2;
+/// Answers that are made at once; more callers than that wait.
+static TURNS: Semaphore = Semaphore::const_new(2);
 const EVENTS_USUAL: usize = 50;
 /// Changes that an overview shows.
 const OVERVIEW_CHANGES: usize = 20;
@@ -60,8 +62,6 @@ const SCOPES: [&str; 2] = ["service", "all"];
 pub struct Web {
     source: Arc<dyn Source>,
     pulse: Pulse,
-    /// Answers that are made at once; more callers than that wait.
-    turns: Semaphore,
     /// It listens on the loopback interface: whoever calls it by another name is refused.
     local: bool,
 }
@@ -82,12 +82,7 @@ const ENDPOINTS: [(&str, &[&str], Answer); 7] = [
 impl Web {
     /// Of an agent that listens there.
     pub fn new(source: Arc<dyn Source>, listens: SocketAddr) -> Arc<Self> {
-        Arc::new(Self {
-            source,
-            pulse: Pulse::default(),
-            turns: Semaphore::new(TURNS),
-            local: listens.ip().is_loopback(),
-        })
+        Arc::new(Self { source, pulse: Pulse::default(), local: listens.ip().is_loopback() })
     }
 
     fn source(&self) -> &dyn Source {
@@ -126,11 +121,7 @@ async fn respond(
         Ok(query) => query,
         Err(says) => return bad(says).response(),
     };
-    let asked = Arc::clone(&web);
-    // It is never closed.
-    let _turn = web.turns.acquire().await;
-    let work = move || answer(&asked, &query);
-    match tokio::task::spawn_blocking(work).await {
+    match in_turn(&TURNS, move || answer(&web, &query)).await {
         Ok(Ok(response)) => response,
         Ok(Err(refusal)) => refusal.response(),
         Err(error) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).response(),
