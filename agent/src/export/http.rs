@@ -70,7 +70,7 @@ pub async fn serve_routes(
     door: Door,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    let app = routes.merge(Arc::clone(&web).router());
+    let app = Arc::clone(&web).guard(routes.merge(Arc::clone(&web).router()));
     tokio::select! {
         ended = listen::serve(listener, app, door, stop) => ended,
         never = web.sample() => match never {},

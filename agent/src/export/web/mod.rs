@@ -102,11 +102,12 @@ impl Web {
             let handler = move |RawQuery(query): RawQuery| respond(web, query, parameters, answer);
             router = router.route(path, get(handler).fallback(refused_method));
         }
-        router
-            .route("/api", any(nowhere))
-            .route("/api/", any(nowhere))
-            .route("/api/{*rest}", any(nowhere))
-            .layer(middleware::from_fn_with_state(self, guarded))
+        router.route("/api", any(nowhere)).route("/api/", any(nowhere)).route("/api/{*rest}", any(nowhere))
+    }
+
+    /// Puts what stands before every answer before all of these routes, whoever they are of.
+    pub fn guard(self: Arc<Self>, routes: Router) -> Router {
+        routes.layer(middleware::from_fn_with_state(self, guarded))
     }
 }
 
@@ -128,9 +129,11 @@ async fn respond(
     }
 }
 
-/// Refuses strangers, and puts the headers on every answer.
+/// Refuses strangers, and puts the headers on every answer. Whether the agent works is no secret, and probes ask for it by
+/// any name.
 async fn guarded(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response<Body> {
-    let mut response = if web.local && !guard::is_local(request.headers()) {
+    let is_open = OPEN.contains(&request.uri().path());
+    let mut response = if web.local && !is_open && !guard::is_local(request.headers()) {
         let says = "this agent listens on the loopback interface and answers only to localhost, 127.0.0.1 and [::1]: \
             call it by one of these names, or let it listen elsewhere with --listen";
         Refusal::new(StatusCode::FORBIDDEN, says).response()
