@@ -8,11 +8,11 @@ from chart import VALUES, equal, expect, only
 
 # Capabilities by values file; none are listed for a privileged container.
 CAPABILITIES = {
-    "default": ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH"],
-    "minimal": ["BPF", "PERFMON", "SYS_PTRACE"],
-    "mutual-tls": ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH"],
-    "old-kernel": ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH", "SYS_RESOURCE"],
-    "everything": ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH", "SYS_RESOURCE", "SYSLOG"],
+    "default": ["BPF", "PERFMON", "SYS_PTRACE", "SYS_NICE", "DAC_READ_SEARCH"],
+    "minimal": ["BPF", "PERFMON", "SYS_PTRACE", "SYS_NICE"],
+    "mutual-tls": ["BPF", "PERFMON", "SYS_PTRACE", "SYS_NICE", "DAC_READ_SEARCH"],
+    "old-kernel": ["BPF", "PERFMON", "SYS_PTRACE", "SYS_NICE", "DAC_READ_SEARCH", "SYS_RESOURCE"],
+    "everything": ["BPF", "PERFMON", "SYS_PTRACE", "SYS_NICE", "DAC_READ_SEARCH", "SYS_RESOURCE", "SYSLOG"],
     "gpu-operator": None,
     "privileged": None,
 }
