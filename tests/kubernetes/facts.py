@@ -61,6 +61,14 @@ def privileges(documents, values):
     equal(context["seccompProfile"]["type"], SECCOMP.get(values, "RuntimeDefault"), "seccompProfile.type")
 
 
+def nodes(documents, values):
+    """Nodes on which the agent has been run, and fewer if the values say so."""
+    said = (yaml.safe_load((VALUES / f"{values}.yaml").read_text()) or {}).get("nodeSelector", {})
+    wanted = {"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", **said}
+    wanted = {key: value for key, value in wanted.items() if value is not None}
+    equal(ordered(template(documents)["spec"]["nodeSelector"]), ordered(wanted), "the nodeSelector")
+
+
 def app_armor(documents, field, wanted):
     """A field of the container from 1.30 on, an annotation of the pod before, and never both."""
     annotation = template(documents)["metadata"]["annotations"].get(APP_ARMOR)
