@@ -21,6 +21,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::watch,
+    time::Instant,
 };
 
 use super::{
@@ -139,6 +140,11 @@ impl Server {
                 }
                 () = place.has_to_go() => return counts.reject(Reason::Crowded, "others needed its room"),
                 () = &mut late, if !is_late => {
+                    // It waits for its turn, as all do whose password is new: for the first one that it gives.
+                    if place.is_checked() && !place.is_answered() {
+                        late.as_mut().reset(Instant::now() + FIRST);
+                        continue;
+                    }
                     is_late = true;
                     // Whoever may ask, and did, waits for an answer that takes its time.
                     if !place.is_answered() && !place.is_admitted() {
@@ -177,7 +183,10 @@ impl Server {
         place.asked();
         self.door.current.look_if_due().await;
         let rules = self.door.current.rules();
-        let mut response = match judge(&rules, &request, &self.door.counts).await {
+        place.set_checked(true);
+        let verdict = judge(&rules, &request, &self.door.counts).await;
+        place.set_checked(false);
+        let mut response = match verdict {
             Verdict::Refused(response) => response,
             verdict => {
                 if matches!(verdict, Verdict::Admitted) {

@@ -40,6 +40,8 @@ struct Taken {
     leave: Arc<Notify>,
     admitted: bool,
     leaving: bool,
+    /// Its password is being checked, which takes its turn: it would never come to that if it had to go meanwhile.
+    checked: bool,
     /// When it last asked or read.
     used: u64,
     /// Bytes of its answer.
@@ -66,7 +68,8 @@ pub struct Held {
 }
 
 impl Places {
-    /// A place for a connection that just came. None where all have to go already and are not gone yet.
+    /// A place for a connection that just came. None where all have to go already and are not gone yet, and where all that
+    /// might have to are being checked.
     pub fn take(self: &Arc<Self>) -> Option<Place> {
         let mut state = self.state();
         let live = state.taken.values().filter(|taken| !taken.leaving).count();
@@ -75,13 +78,15 @@ impl Places {
         if state.taken.len() >= 2 * MOST {
             return None;
         }
-        if live >= MOST || waiting >= MOST_WAITING {
-            state.send_one_away();
+        let is_crowded = waiting >= MOST_WAITING;
+        if (is_crowded || live >= MOST) && !state.send_one_away(is_crowded) {
+            return None;
         }
         let (number, leave) = (state.next, Arc::new(Notify::new()));
         state.next += 1;
         let used = state.tick();
-        let taken = Taken { leave: Arc::clone(&leave), admitted: false, leaving: false, used, holds: 0 };
+        let taken =
+            Taken { leave: Arc::clone(&leave), admitted: false, leaving: false, checked: false, used, holds: 0 };
         state.taken.insert(number, taken);
         drop(state);
         let due = Mutex::new(Instant::now() + ANSWER);
@@ -100,12 +105,14 @@ impl State {
         self.clock
     }
 
-    fn send_one_away(&mut self) {
-        let stays = self.taken.values_mut().filter(|taken| !taken.leaving);
-        if let Some(taken) = stays.min_by_key(|taken| (taken.admitted, taken.used)) {
-            taken.leaving = true;
-            taken.leave.notify_one();
-        }
+    /// False where nobody has to go: all are being checked. `waiting`: one of those that have not shown that they may ask.
+    fn send_one_away(&mut self, waiting: bool) -> bool {
+        let stays = self.taken.values_mut().filter(|taken| !taken.leaving && !taken.checked);
+        let goes = stays.filter(|taken| !(waiting && taken.admitted)).min_by_key(|taken| (taken.admitted, taken.used));
+        let Some(taken) = goes else { return false };
+        taken.leaving = true;
+        taken.leave.notify_one();
+        true
     }
 }
 
@@ -170,6 +177,18 @@ impl Place {
         let Some(taken) = state.taken.get_mut(&self.number) else { return };
         taken.used = used;
         taken.admitted = true;
+    }
+
+    /// Whether its caller may ask is being found out, or no more.
+    pub fn set_checked(&self, checked: bool) {
+        if let Some(taken) = self.places.state().taken.get_mut(&self.number) {
+            taken.checked = checked;
+        }
+    }
+
+    /// Whether that is being found out.
+    pub fn is_checked(&self) -> bool {
+        self.places.state().taken.get(&self.number).is_some_and(|taken| taken.checked)
     }
 
     /// Whether its caller may ask.
@@ -240,6 +259,19 @@ mod tests {
         assert!(stalled[..35].iter().all(|place| !place.is_admitted()) && !has_to_go(&good));
         drop(stalled);
         assert_eq!(places.state().taken.len(), 1);
+    }
+
+    #[test]
+    fn who_is_being_checked_stays_until_that_is_done() {
+        let places = Arc::new(Places::default());
+        let known = places.take().inspect(Place::admit).unwrap();
+        let all: Vec<Place> = (0..MOST_WAITING).map(|_| places.take().unwrap()).collect();
+        all.iter().for_each(|place| place.set_checked(true));
+        assert!(places.take().is_none());
+        all[7].set_checked(false);
+        assert!(places.take().is_some());
+        assert_eq!((0..MOST_WAITING).filter(|at| has_to_go(&all[*at])).collect::<Vec<_>>(), [7]);
+        assert!(!has_to_go(&known));
     }
 
     #[test]
