@@ -22,6 +22,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("inferscope_web_config_reloads_total", "only with a web configuration, which the agent of that test has not"),
     ("inferscope_web_config_stale", "only with a web configuration; an alert tells"),
     ("inferscope_web_certificate_expires_timestamp_seconds", "only with TLS; an alert tells"),
+    ("inferscope_web_certificate_begins_timestamp_seconds", "only with TLS; an alert tells"),
     ("inferscope_changes_total", "charts are marked with the instant of each change, not with their number"),
 ];
 
@@ -170,7 +171,6 @@ fn dashboards() -> Vec<(Dashboard, String)> {
     found.map(|path| (read(&path), std::fs::read_to_string(&path).unwrap())).collect()
 }
 
-/// As Grafana sends it when everything is selected.
 /// Variables, and what each is when everything is selected. Of jobs and instances those that are agents, and not all that
 /// Prometheus knows; of services all that have a name, `_other` too; namespace and model may be absent.
 const ALL: [(&str, Option<&str>); 5] =
@@ -178,6 +178,7 @@ const ALL: [(&str, Option<&str>); 5] =
 /// For the values that there are.
 const ONE: &str = "one|other";
 
+/// As Grafana sends it when everything is selected.
 fn substituted(expression: &str) -> String {
     ALL.iter().fold(expression.replace("$__rate_interval", "1m"), |text, (name, all)| {
         text.replace(&format!("\"${name}\""), &format!("\"{}\"", all.unwrap_or(ONE)))

@@ -259,6 +259,8 @@ metrics! {
         "1 if the web configuration was refused when it changed last, else 0; absent without one.";
     WEB_CERTIFICATE_EXPIRES = "inferscope_web_certificate_expires_timestamp_seconds", Gauge, "s", &[], &[], "agent",
         "When the certificate that the agent shows ends; absent without TLS.";
+    WEB_CERTIFICATE_BEGINS = "inferscope_web_certificate_begins_timestamp_seconds", Gauge, "s", &[], &[], "agent",
+        "When the certificate that ends then began: how long it lives; absent without TLS.";
     KUBERNETES_UP = "inferscope_kubernetes_up", Gauge, "1", &["source"], &[], "agent",
         "1 if a source of names answered last (api: the API server; pod_resources: the kubelet), else 0; absent outside Kubernetes.";
     KUBERNETES_PODS = "inferscope_kubernetes_pods", Gauge, "{pod}", &[], &[], "agent", "Pods of this node that are known.";
