@@ -175,6 +175,7 @@ mod tests {
         };
         Found {
             service: "vllm-tiny".into(),
+            wanted: "vllm-tiny".into(),
             engine: "vllm",
             evidence: Evidence::Program,
             version: Some("0.32.0".into()),

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     discover::{Container, Found},
     identity::{Home, Identities},
-    services::{Homes, ProcessView, ServiceView, free_name},
+    services::{Belongs, Homes, ProcessView, ServiceView, free_name},
 };
 
 /// How long the series of a service stay after its last process ended.
@@ -32,6 +32,8 @@ pub struct Registry {
     by_pid: HashMap<u32, u32>,
     /// Services whose series still stay.
     ended: Vec<Ended>,
+    /// Names that were given to a service of another pod while their series still stayed.
+    replaced: Vec<String>,
     /// What was last at an index, for exchanges that end with it.
     last: HashMap<u32, Last>,
     /// Processes that were left by their service's root, until they are asked for.
@@ -43,7 +45,7 @@ pub struct Registry {
 #[derive(Debug)]
 struct Ended {
     service: String,
-    container: Option<Container>,
+    belongs: Belongs,
     since_ns: u64,
 }
 
@@ -59,9 +61,14 @@ pub fn comm(pid: u32) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).map(|text| text.trim_end().to_owned()).unwrap_or_default()
 }
 
+fn belongs(found: &Found) -> Belongs {
+    let group = Some(found.wanted.clone()).filter(|wanted| *wanted != found.service);
+    Belongs { container: found.process.container.clone(), group }
+}
+
 impl Ended {
     fn new(found: &Found, since_ns: u64) -> Self {
-        Self { service: found.service.clone(), container: found.process.container.clone(), since_ns }
+        Self { service: found.service.clone(), belongs: belongs(found), since_ns }
     }
 }
 
@@ -104,6 +111,11 @@ impl Registry {
         let index = 1 + self.entries.iter().skip(1).position(Option::is_none)?;
         let named = self.entries.iter().flatten().map(|entry| &entry.found.service);
         found.service = free_name(found.service, |name| named.clone().any(|taken| taken == name));
+        let pod = |container: Option<&Container>| container.and_then(|container| container.pod_uid.clone());
+        let own_pod = pod(found.process.container.as_ref());
+        // The series of a name go on when it is used again, but not as those of another pod.
+        let others = |ended: &Ended| ended.service == found.service && pod(ended.belongs.container.as_ref()) != own_pod;
+        self.replaced.extend(self.ended.iter().filter(|ended| others(ended)).map(|ended| ended.service.clone()));
         self.ended.retain(|ended| ended.service != found.service);
         self.entries[index] = Some(Entry { found, processes: BTreeMap::new() });
         self.dirty = true;
@@ -130,8 +142,8 @@ impl Registry {
             return;
         }
         // The service's name stays with its series.
-        let service = std::mem::take(&mut entry.found.service);
-        entry.found = Found { service, ..found };
+        let (service, wanted) = (std::mem::take(&mut entry.found.service), std::mem::take(&mut entry.found.wanted));
+        entry.found = Found { service, wanted, ..found };
         self.dirty = true;
     }
 
@@ -225,13 +237,19 @@ impl Registry {
         due.into_iter().map(|ended| ended.service).collect()
     }
 
+    /// Names whose series are another pod's, since the last call: those that there are must go before new ones come.
+    pub fn take_replaced(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.replaced)
+    }
+
     /// Where the services are whose series there are.
     pub fn homes(&self) -> Homes {
-        let ended = self.ended.iter().filter_map(|ended| Some((ended.service.clone(), ended.container.clone()?)));
-        let living = self.entries.iter().flatten().map(|entry| &entry.found);
-        let living = living.filter_map(|found| Some((found.service.clone(), found.process.container.clone()?)));
+        let ended = self.ended.iter().map(|ended| (ended.service.clone(), ended.belongs.clone()));
+        let living = self.entries.iter().flatten().map(|entry| (entry.found.service.clone(), belongs(&entry.found)));
         // A name that is used again is the living one's.
-        ended.chain(living).collect()
+        let mut homes: Homes = ended.chain(living).collect();
+        homes.retain(|_, belongs| *belongs != Belongs::default());
+        homes
     }
 
     /// The table to publish, if anything changed since the last call.

@@ -50,9 +50,17 @@ pub fn free_name(name: String, is_taken: impl Fn(&str) -> bool) -> String {
     numbered.find(|name| !is_taken(name)).expect("the numbers do not end before the names do")
 }
 
-/// Containers by name of the service whose root process is in it; also of services that have ended, while their series
-/// stay.
-pub type Homes = FxHashMap<String, Container>;
+/// Where a service's series belong.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Belongs {
+    /// The one that the root process is, or was, in.
+    pub container: Option<Container>,
+    /// The service's name before it was made unique on this host, if it is another: its replicas have the same.
+    pub group: Option<String>,
+}
+
+/// By name of the service, where there is something to say; also of services that have ended, while their series stay.
+pub type Homes = FxHashMap<String, Belongs>;
 
 /// The cell through which the table passes.
 #[derive(Debug, Clone, Default)]

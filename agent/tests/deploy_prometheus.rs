@@ -69,7 +69,7 @@ fn rules_ask_for_what_the_agent_exports() {
     let recorded: BTreeSet<&String> = rules.iter().filter_map(|rule| rule.record.as_ref()).collect();
     let series = series();
     let known: BTreeSet<&str> = (METRICS.iter().flat_map(|metric| metric.labels.iter().copied()))
-        .chain(["instance", "job", "namespace", "pod", "container", "le"])
+        .chain(["instance", "job", "namespace", "pod", "container", "le", "service_group"])
         .chain(rules.iter().flat_map(|rule| rule.labels.keys().map(String::as_str)))
         .collect();
     for rule in &rules {

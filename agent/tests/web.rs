@@ -14,7 +14,7 @@ use agent::{
     events::{Event, Severity, Topic},
     export::{http, web::Web},
 };
-use axum::Router;
+use axum::{Router, routing::get};
 use serde_json::Value;
 
 #[path = "web/made_up.rs"]
@@ -59,7 +59,11 @@ impl Served {
                 let address = listener.local_addr().expect("served");
                 sender.send(address).expect("served");
                 let web = Web::new(served, address);
-                http::serve_routes(listener, Router::new(), web, http::Door::open(), std::future::pending())
+                let routes = Router::new()
+                    .route("/metrics", get(|| async { "up 1\n" }))
+                    .route("/healthz", get(|| async { "ok\n" }))
+                    .route("/readyz", get(|| async { "ready\n" }));
+                http::serve_routes(listener, routes, web, http::Door::open(), std::future::pending())
                     .await
                     .expect("served");
             });
@@ -203,9 +207,10 @@ fn what_is_asked_wrongly_is_refused_in_words() {
 #[test]
 fn strangers_are_refused_and_every_answer_has_its_headers() {
     let served = Served::new(1);
-    for path in ["/", "/page/main.js", "/api/v1/overview", "/api/none"] {
+    for path in ["/", "/page/main.js", "/api/v1/overview", "/api/none", "/metrics", "/none"] {
         let answer = served.ask("GET", path, "evil.example:9770");
         assert_eq!(answer.status, 403, "{path}");
+        assert!(!answer.body.contains("up 1"), "{path}: {}", answer.body);
         for answer in [answer, served.get(path)] {
             for header in [
                 "x-content-type-options: nosniff",
@@ -216,6 +221,11 @@ fn strangers_are_refused_and_every_answer_has_its_headers() {
             }
             assert!(!answer.head.contains("access-control-"), "{}", answer.head);
         }
+    }
+    assert_eq!(served.get("/metrics").body, "up 1\n");
+    // The kubelet probes by the pod's address, and learns no more than that.
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(served.ask("GET", path, "10.1.2.3:9770").status, 200, "{path}");
     }
     assert!(served.get("/api/v1/agent").head.contains("cache-control: no-store"));
     let page = served.get("/");

@@ -51,8 +51,9 @@ class Prometheus:
         self.url, self.end, self.seconds = url, time.time(), seconds
 
     def ask(self, expression, ranged):
-        for name in ("namespace", "service", "model", "job", "instance"):
-            expression = expression.replace(f'"${name}"', '".*"')
+        # One agent is all that this Prometheus has.
+        for name, every in (("namespace", ".*"), ("service", ".+"), ("model", ".*"), ("job", ".+"), ("instance", ".+")):
+            expression = expression.replace(f'"${name}"', f'"{every}"')
         fields = {"query": expression.replace("$__rate_interval", "10s")}
         if ranged:
             fields.update(start=self.end - self.seconds, end=self.end, step=max(1, self.seconds // 120))

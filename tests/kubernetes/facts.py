@@ -8,11 +8,11 @@ from chart import VALUES, equal, expect, only
 
 # Capabilities by values file; none are listed for a privileged container.
 CAPABILITIES = {
-    "default": ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH"],
-    "minimal": ["BPF", "PERFMON", "SYS_PTRACE"],
-    "mutual-tls": ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH"],
-    "old-kernel": ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH", "SYS_RESOURCE"],
-    "everything": ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH", "SYS_RESOURCE", "SYSLOG"],
+    "default": ["BPF", "PERFMON", "SYS_PTRACE", "SYS_NICE", "DAC_READ_SEARCH"],
+    "minimal": ["BPF", "PERFMON", "SYS_PTRACE", "SYS_NICE"],
+    "mutual-tls": ["BPF", "PERFMON", "SYS_PTRACE", "SYS_NICE", "DAC_READ_SEARCH"],
+    "old-kernel": ["BPF", "PERFMON", "SYS_PTRACE", "SYS_NICE", "DAC_READ_SEARCH", "SYS_RESOURCE"],
+    "everything": ["BPF", "PERFMON", "SYS_PTRACE", "SYS_NICE", "DAC_READ_SEARCH", "SYS_RESOURCE", "SYSLOG"],
     "gpu-operator": None,
     "privileged": None,
 }
@@ -59,6 +59,14 @@ def privileges(documents, values):
     equal(context["allowPrivilegeEscalation"], False, "allowPrivilegeEscalation")
     equal(context["capabilities"], {"drop": ["ALL"], "add": wanted}, "capabilities")
     equal(context["seccompProfile"]["type"], SECCOMP.get(values, "RuntimeDefault"), "seccompProfile.type")
+
+
+def nodes(documents, values):
+    """Nodes on which the agent has been run, and fewer if the values say so."""
+    said = (yaml.safe_load((VALUES / f"{values}.yaml").read_text()) or {}).get("nodeSelector", {})
+    wanted = {"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", **said}
+    wanted = {key: value for key, value in wanted.items() if value is not None}
+    equal(ordered(template(documents)["spec"]["nodeSelector"]), ordered(wanted), "the nodeSelector")
 
 
 def app_armor(documents, field, wanted):

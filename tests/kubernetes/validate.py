@@ -143,7 +143,7 @@ def semantics(checks, helm, values):
     documents = helm.render(values)
     for fact in (facts.namespaces, facts.labels):
         checks.run(f"{values}: {fact.__name__}", fact, documents)
-    for fact in (facts.privileges, facts.mounts, facts.ports, facts.roles, facts.configuration,
+    for fact in (facts.privileges, facts.nodes, facts.mounts, facts.ports, facts.roles, facts.configuration,
                  facts.web_configuration):
         checks.run(f"{values}: {fact.__name__}", fact, documents, values)
     profiles = {"everything": "localhost/inferscope", "old-kernel": None}

@@ -83,6 +83,7 @@ fn server(arguments: &[&str], environment: &[(&str, &str)]) -> (Child, Found) {
     };
     let found = Found {
         service: "vllm-m".into(),
+        wanted: "vllm-m".into(),
         engine: "vllm",
         evidence: Evidence::Given,
         version: Some("1".into()),

@@ -50,9 +50,10 @@ impl Discovery {
             exe,
             ports: &expected,
         };
-        let service = self.names.of(&process, &self.rules.service, &subject);
+        let name = self.names.of(&process, &self.rules.service, &subject);
         Found {
-            service,
+            service: name.unique,
+            wanted: name.wanted,
             engine: engine_name,
             evidence,
             version: None,

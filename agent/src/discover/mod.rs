@@ -43,6 +43,8 @@ pub const UNKNOWN_ENGINE: &str = "unknown";
 pub struct Found {
     /// Unique among living services; stays with the process.
     pub service: String,
+    /// The same before it was made unique, from the rules, the unit or the engine and model: replicas share it.
+    pub wanted: String,
     /// `gen_ai.provider.name`, or [`UNKNOWN_ENGINE`].
     pub engine: &'static str,
     pub evidence: Evidence,

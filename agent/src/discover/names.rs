@@ -12,7 +12,14 @@ use super::unit;
 /// The names in use, by pid and start.
 #[derive(Debug, Default)]
 pub struct Names {
-    taken: HashMap<(u32, u64), String>,
+    taken: HashMap<(u32, u64), Name>,
+}
+
+/// A service's name, and what it was before it was made unique: that does not depend on what else runs on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    pub unique: String,
+    pub wanted: String,
 }
 
 /// Longest name, so that it fits a label of Kubernetes too.
@@ -20,7 +27,7 @@ const MAX_BYTES: usize = 63;
 
 impl Names {
     /// The process's name; made at the first call and kept.
-    pub(super) fn of(&mut self, process: &Process, rules: &[NameRule], subject: &Subject<'_>) -> String {
+    pub(super) fn of(&mut self, process: &Process, rules: &[NameRule], subject: &Subject<'_>) -> Name {
         let key = (process.pid, process.start_ticks);
         if let Some(name) = self.taken.get(&key) {
             return name.clone();
@@ -29,7 +36,7 @@ impl Names {
             Some(rule) => clean(&rule.name),
             None => default_name(process, subject),
         };
-        let name = self.unique(&wanted, subject.ports.first().copied());
+        let name = Name { unique: self.unique(&wanted, subject.ports.first().copied()), wanted };
         self.taken.insert(key, name.clone());
         name
     }
@@ -42,7 +49,7 @@ impl Names {
     }
 
     fn unique(&self, wanted: &str, port: Option<u16>) -> String {
-        let is_free = |name: &String| !self.taken.values().any(|taken| taken == name);
+        let is_free = |name: &String| !self.taken.values().any(|taken| taken.unique == *name);
         let with_port = port.map(|port| with_suffix(wanted, &port.to_string()));
         let numbered = (2..).map(|n: u32| with_suffix(wanted, &n.to_string()));
         let mut candidates = std::iter::once(wanted.to_owned()).chain(with_port).chain(numbered);
@@ -105,21 +112,41 @@ mod tests {
         }
     }
 
+    fn name(names: &mut Names, process: &Process, rules: &[NameRule], subject: &Subject<'_>) -> String {
+        names.of(process, rules, subject).unique
+    }
+
+    #[test]
+    fn what_a_name_was_before_does_not_depend_on_the_others() {
+        let rules = [NameRule { name: "chat".into(), port: Some(8000), ..Default::default() }];
+        let subject =
+            |model, ports| Subject { engine: "vllm", model, own_model: model, exe: "/usr/bin/python3", ports };
+        let mut names = Names::default();
+        for (pid, unique) in [(1, "vllm-Q"), (2, "vllm-Q-9000"), (3, "vllm-Q-2")] {
+            let name = names.of(&process(pid), &rules, &subject(Some("a/Q"), &[9000]));
+            assert_eq!((name.unique.as_str(), name.wanted.as_str()), (unique, "vllm-Q"));
+        }
+        for (pid, unique) in [(4, "chat"), (5, "chat-8000")] {
+            let name = names.of(&process(pid), &rules, &subject(None, &[8000]));
+            assert_eq!((name.unique.as_str(), name.wanted.as_str()), (unique, "chat"));
+        }
+    }
+
     #[test]
     fn names_are_unique_and_stay() {
         let mut names = Names::default();
         let subject =
             |model, ports| Subject { engine: "vllm", model, own_model: model, exe: "/usr/bin/python3", ports };
-        assert_eq!(names.of(&process(1), &[], &subject(Some("Qwen/Qwen3-8B"), &[8000])), "vllm-Qwen3-8B");
-        assert_eq!(names.of(&process(2), &[], &subject(Some("Qwen/Qwen3-8B"), &[8001])), "vllm-Qwen3-8B-8001");
-        assert_eq!(names.of(&process(3), &[], &subject(Some("Qwen/Qwen3-8B"), &[8001])), "vllm-Qwen3-8B-2");
-        assert_eq!(names.of(&process(4), &[], &subject(None, &[8002])), "vllm-8002");
-        assert_eq!(names.of(&process(5), &[], &subject(None, &[])), "vllm-5");
+        assert_eq!(name(&mut names, &process(1), &[], &subject(Some("Qwen/Qwen3-8B"), &[8000])), "vllm-Qwen3-8B");
+        assert_eq!(name(&mut names, &process(2), &[], &subject(Some("Qwen/Qwen3-8B"), &[8001])), "vllm-Qwen3-8B-8001");
+        assert_eq!(name(&mut names, &process(3), &[], &subject(Some("Qwen/Qwen3-8B"), &[8001])), "vllm-Qwen3-8B-2");
+        assert_eq!(name(&mut names, &process(4), &[], &subject(None, &[8002])), "vllm-8002");
+        assert_eq!(name(&mut names, &process(5), &[], &subject(None, &[])), "vllm-5");
         // A model that becomes known later does not rename the service.
-        assert_eq!(names.of(&process(4), &[], &subject(Some("m"), &[8002])), "vllm-8002");
+        assert_eq!(name(&mut names, &process(4), &[], &subject(Some("m"), &[8002])), "vllm-8002");
         // The fixture root has no processes: every name is free again.
         names.prune(Path::new("/nonexistent"));
-        assert_eq!(names.of(&process(6), &[], &subject(Some("Qwen/Qwen3-8B"), &[8000])), "vllm-Qwen3-8B");
+        assert_eq!(name(&mut names, &process(6), &[], &subject(Some("Qwen/Qwen3-8B"), &[8000])), "vllm-Qwen3-8B");
     }
 
     #[test]
@@ -135,10 +162,10 @@ mod tests {
         ];
         let mut names = Names::default();
         let subject = |engine, model, ports| Subject { engine, model, own_model: model, exe: "/x", ports };
-        assert_eq!(names.of(&process(1), &rules, &subject("vllm", Some("a/Qwen3"), &[1])), "chat-eu");
-        assert_eq!(names.of(&process(2), &rules, &subject("vllm", None, &[8, 9000])), "other");
-        assert_eq!(names.of(&process(3), &rules, &subject("unknown", None, &[8080])), "python3-8080");
-        assert_eq!(names.of(&process(4), &rules, &subject("unknown", Some("m"), &[])), "python3-4");
+        assert_eq!(name(&mut names, &process(1), &rules, &subject("vllm", Some("a/Qwen3"), &[1])), "chat-eu");
+        assert_eq!(name(&mut names, &process(2), &rules, &subject("vllm", None, &[8, 9000])), "other");
+        assert_eq!(name(&mut names, &process(3), &rules, &subject("unknown", None, &[8080])), "python3-8080");
+        assert_eq!(name(&mut names, &process(4), &rules, &subject("unknown", Some("m"), &[])), "python3-4");
     }
 
     #[test]
@@ -147,10 +174,10 @@ mod tests {
         let subject = Subject { engine: "vllm", model: None, own_model: None, exe: "/x", ports: &[8000] };
         let rules = [NameRule { name: "chat".into(), port: Some(8000), ..Default::default() }];
         let mut names = Names::default();
-        assert_eq!(names.of(&of_unit(1, 1, "vllm@a"), &[], &subject), "vllm-a");
-        assert_eq!(names.of(&of_unit(2, 1, "qwen"), &rules, &subject), "chat", "the rules win");
-        assert_eq!(names.of(&of_unit(3, 7, "qwen"), &[], &subject), "vllm-8000", "somebody in it started it");
-        assert_eq!(names.of(&of_unit(4, 1, "sshd"), &[], &subject), "vllm-8000-8000");
+        assert_eq!(name(&mut names, &of_unit(1, 1, "vllm@a"), &[], &subject), "vllm-a");
+        assert_eq!(name(&mut names, &of_unit(2, 1, "qwen"), &rules, &subject), "chat", "the rules win");
+        assert_eq!(name(&mut names, &of_unit(3, 7, "qwen"), &[], &subject), "vllm-8000", "somebody in it started it");
+        assert_eq!(name(&mut names, &of_unit(4, 1, "sshd"), &[], &subject), "vllm-8000-8000");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! Reads only; nothing here changes anything. Whom it answers is the web configuration's affair.
 
 mod counts;
+mod flow;
 mod gate;
 mod listen;
 mod places;
@@ -17,13 +18,19 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 
 use super::{prometheus::Sources, web::Web};
 use crate::webconfig::Rules;
 
 pub use counts::{Counts, Reason, web_config};
+pub(super) use flow::in_turn;
+pub use gate::OPEN;
 pub use listen::Door;
+pub use places::MOST_HELD;
+
+/// Scrapes that are made at once; more callers than that wait.
+static SCRAPES: Semaphore = Semaphore::const_new(2);
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -63,7 +70,7 @@ pub async fn serve_routes(
     door: Door,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    let app = routes.merge(Arc::clone(&web).router());
+    let app = Arc::clone(&web).guard(routes.merge(Arc::clone(&web).router()));
     tokio::select! {
         ended = listen::serve(listener, app, door, stop) => ended,
         never = web.sample() => match never {},
@@ -72,7 +79,7 @@ pub async fn serve_routes(
 
 async fn metrics(State(sources): State<Arc<Sources>>) -> Response {
     // A scrape makes system calls per process: off the runtime's only thread.
-    match tokio::task::spawn_blocking(move || sources.scrape()).await {
+    match in_turn(&SCRAPES, move || sources.scrape()).await {
         Ok(Ok(text)) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
         Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}\n")).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),

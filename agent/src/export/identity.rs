@@ -1,5 +1,5 @@
-//! Labels of Kubernetes on every series of a service, put there once for all exports, and the families about the sources
-//! that they come from. What is not known has no label.
+//! Labels of Kubernetes, and of what a replica is one of, on every series of a service, put there once for all exports; and
+//! the families about the sources that they come from. What is not known has no label.
 
 use ::prometheus::proto::{LabelPair, MetricFamily};
 use rustc_hash::FxHashMap;
@@ -8,17 +8,24 @@ use super::{family::Family, metrics};
 use crate::{
     identity::{Identities, Identity, KINDS, SOURCES},
     poll::nvml::GpuSnapshot,
-    services::Homes,
+    services::{Belongs, Homes},
 };
 
 const SERVICE: &str = "service";
+/// The service's name before it was made unique on this host; only where that is another.
+pub const GROUP: &str = "service_group";
 
-/// Adds namespace, pod, container and the chosen labels of the pod to the series of every service that is in a pod.
-pub fn label(families: &mut [MetricFamily], identities: &Identities, homes: &Homes) {
+/// Adds namespace, pod, container and the chosen labels of the pod to the series of every service that is in a pod, and its
+/// group to those of every service that is not called as it.
+pub fn label(families: &mut [MetricFamily], identities: Option<&Identities>, homes: &Homes) {
     let known: FxHashMap<&str, Vec<LabelPair>> = homes
         .iter()
-        .filter_map(|(service, container)| Some((service.as_str(), pairs(&identities.of(container)?))))
+        .map(|(service, belongs)| (service.as_str(), more(belongs, identities)))
+        .filter(|(_, pairs)| !pairs.is_empty())
         .collect();
+    if known.is_empty() {
+        return;
+    }
     for row in families.iter_mut().flat_map(|family| family.mut_metric().iter_mut()) {
         let of = row.get_label().iter().find(|label| label.name() == SERVICE).map(LabelPair::value);
         if let Some(more) = of.and_then(|service| known.get(service)) {
@@ -29,13 +36,20 @@ pub fn label(families: &mut [MetricFamily], identities: &Identities, homes: &Hom
     }
 }
 
+fn pair(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}
+
+fn more(belongs: &Belongs, identities: Option<&Identities>) -> Vec<LabelPair> {
+    let identity = belongs.container.as_ref().and_then(|container| identities?.of(container));
+    let group = belongs.group.as_ref().map(|group| pair(GROUP, group));
+    group.into_iter().chain(identity.iter().flat_map(pairs)).collect()
+}
+
 fn pairs(identity: &Identity) -> Vec<LabelPair> {
-    let pair = |name: &str, value: &str| {
-        let mut pair = LabelPair::default();
-        pair.set_name(name.to_owned());
-        pair.set_value(value.to_owned());
-        pair
-    };
     let mut pairs = vec![pair("namespace", &identity.namespace), pair("pod", &identity.pod)];
     pairs.extend(identity.container.iter().map(|name| pair("container", name)));
     pairs.extend(identity.labels.iter().map(|(name, value)| pair(name, value)));
@@ -96,10 +110,13 @@ mod tests {
     #[test]
     fn series_of_a_service_in_a_pod_say_so() {
         let identities = known(&["app"]);
-        let container = |id: &str, pod_uid: Option<&str>| Container {
-            id: id.to_owned(),
-            runtime: "containerd",
-            pod_uid: pod_uid.map(str::to_owned),
+        let container = |id: &str, pod_uid: Option<&str>| Belongs {
+            container: Some(Container {
+                id: id.to_owned(),
+                runtime: "containerd",
+                pod_uid: pod_uid.map(str::to_owned),
+            }),
+            group: None,
         };
         let homes: Homes = [
             ("in-pod".to_owned(), container("c0", None)),
@@ -109,13 +126,28 @@ mod tests {
         .into_iter()
         .collect();
         let mut families = a_family();
-        label(&mut families, &identities, &homes);
+        label(&mut families, Some(&identities), &homes);
         let text = text(&families);
         for line in [
             r#"inferscope_service_processes{service="in-pod",namespace="llm",pod="vllm-0",container="vllm",label_app="chat"} 2"#,
             r#"inferscope_service_processes{service="no-name",namespace="llm",pod="vllm-0",label_app="chat"} 2"#,
             r#"inferscope_service_processes{service="elsewhere"} 2"#,
             "inferscope_connections 1",
+        ] {
+            assert!(text.lines().any(|there| there == line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn series_of_a_replica_have_its_group() {
+        let group = Belongs { container: None, group: Some("chat".to_owned()) };
+        let homes: Homes = [("in-pod".to_owned(), group)].into_iter().collect();
+        let mut families = a_family();
+        label(&mut families, None, &homes);
+        let text = text(&families);
+        for line in [
+            r#"inferscope_service_processes{service="in-pod",service_group="chat"} 2"#,
+            r#"inferscope_service_processes{service="elsewhere"} 2"#,
         ] {
             assert!(text.lines().any(|there| there == line), "{line}\n{text}");
         }

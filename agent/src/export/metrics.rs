@@ -252,13 +252,15 @@ metrics! {
     OTLP_UNSAMPLED = "inferscope_otlp_unsampled_total", Counter, "{request}", &[], &[], "agent",
         "Requests for which no spans are sent, because their traceparent says that the trace is not recorded.";
     HTTP_REJECTED = "inferscope_http_rejected_total", Counter, "{caller}", &["reason"], &[], "agent",
-        "Callers of the agent's own port that were turned away: client_certificate, credentials, crowded, handshake, malformed, plain_http, slow.";
+        "Callers of the agent's own port that were turned away: client_certificate, credentials, crowded, handshake, malformed, plain_http, slow, unread.";
     WEB_CONFIG_RELOADS = "inferscope_web_config_reloads_total", Counter, "{reload}", &["outcome"], &[], "agent",
         "Changes of the web configuration or of a file that it names: taken, refused (the former one stays); absent without one.";
     WEB_CONFIG_STALE = "inferscope_web_config_stale", Gauge, "1", &[], &[], "agent",
         "1 if the web configuration was refused when it changed last, else 0; absent without one.";
     WEB_CERTIFICATE_EXPIRES = "inferscope_web_certificate_expires_timestamp_seconds", Gauge, "s", &[], &[], "agent",
         "When the certificate that the agent shows ends; absent without TLS.";
+    WEB_CERTIFICATE_BEGINS = "inferscope_web_certificate_begins_timestamp_seconds", Gauge, "s", &[], &[], "agent",
+        "When the certificate that ends then began: how long it lives; absent without TLS.";
     KUBERNETES_UP = "inferscope_kubernetes_up", Gauge, "1", &["source"], &[], "agent",
         "1 if a source of names answered last (api: the API server; pod_resources: the kubelet), else 0; absent outside Kubernetes.";
     KUBERNETES_PODS = "inferscope_kubernetes_pods", Gauge, "{pod}", &[], &[], "agent", "Pods of this node that are known.";

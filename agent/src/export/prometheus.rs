@@ -100,8 +100,8 @@ impl Sources {
         }
         if let Some(identities) = &self.identities {
             families.extend(identity::families(identities, gpu.as_deref()));
-            identity::label(&mut families, identities, &self.services.homes());
         }
+        identity::label(&mut families, self.identities.as_ref(), &self.services.homes());
         families.extend(kernel::probes(&self.reports));
         families.extend(self.own_families());
         families.extend(own::families(proc.own.as_ref(), self.started));

@@ -63,6 +63,9 @@ impl Pipeline {
         let index = self.registry.add(found);
         match index {
             Some(index) => {
+                for service in self.registry.take_replaced() {
+                    self.forget_series(service);
+                }
                 self.reader.clear_service(index);
                 self.sinks.used.forget(index);
             }
@@ -162,9 +165,19 @@ impl Pipeline {
         all
     }
 
+    /// What was counted of a service until now.
+    fn forget_series(&mut self, service: String) {
+        self.sinks.metrics.forget(&service);
+        self.exits.forget(&service);
+        if let Some(logs) = &mut self.logs {
+            logs.forget(&service);
+        }
+        self.changes.tell(Tell::Forget { service });
+    }
+
     /// What comes due with time: idle connections, processes that are gone, refusals, series of ended services.
     pub(super) fn tick(&mut self, now: u64) {
-        let Self { sessions, registry, judging, sinks, live, watcher, exits, logs, changes, .. } = self;
+        let Self { sessions, registry, judging, sinks, live, watcher, changes, .. } = self;
         sessions.tick(now, &mut |exchange| finish(registry, judging, sinks, live, exchange));
         for pid in registry.vanished() {
             // The kernel side still watches what ended before it was watched: its id may be another process next.
@@ -180,12 +193,7 @@ impl Pipeline {
             watcher.unwatch(pid);
         }
         for service in registry.take_expired(now) {
-            sinks.metrics.forget(&service);
-            exits.forget(&service);
-            if let Some(logs) = logs {
-                logs.forget(&service);
-            }
-            changes.tell(Tell::Forget { service });
+            self.forget_series(service);
         }
         self.settle();
         let expired = self.candidates.expire(now);

@@ -17,6 +17,7 @@ fn found(pid: u32, service: &str) -> Found {
     };
     Found {
         service: service.to_owned(),
+        wanted: service.to_owned(),
         engine: "vllm",
         evidence: Evidence::Program,
         version: None,
@@ -87,11 +88,53 @@ fn the_home_of_a_service_outlives_it_as_its_series_do() {
     registry.add_process(index, NONE);
     let named = |registry: &Registry| registry.home(index).pod;
     assert_eq!(named(&registry).as_deref(), Some("vllm-0"));
-    assert_eq!(registry.homes()["chat"], container);
+    let home = Belongs { container: Some(container), group: None };
+    assert_eq!(registry.homes()["chat"], home);
     registry.remove_process(NONE, 0);
     assert_eq!(named(&registry).as_deref(), Some("vllm-0"), "for what ends with it");
-    assert_eq!(registry.homes()["chat"], container);
+    assert_eq!(registry.homes()["chat"], home);
     registry.take_table();
     assert_eq!(registry.take_expired(1 + KEEP_ENDED_NS), ["chat"]);
     assert!(registry.homes().is_empty() && registry.take_table().is_some(), "which is published");
+}
+
+#[test]
+fn a_name_that_is_used_again_does_not_give_its_series_to_another_pod() {
+    let mut registry = Registry::new(4, None);
+    let in_pod = |pid: u32, pod: Option<&str>| {
+        let container =
+            |pod: &str| Container { id: pod.repeat(8), runtime: "containerd", pod_uid: Some(pod.to_owned()) };
+        Found { process: Process { container: pod.map(container), ..found(pid, "chat").process }, ..found(pid, "chat") }
+    };
+    let mut runs = |pod: Option<&str>| {
+        let index = registry.add(in_pod(NONE, pod)).unwrap();
+        registry.add_process(index, NONE);
+        let replaced = registry.take_replaced();
+        registry.remove_process(NONE, 0);
+        replaced
+    };
+    assert!(runs(Some("a")).is_empty());
+    assert!(runs(Some("a")).is_empty(), "a container of the same pod began again");
+    assert_eq!(runs(Some("b")), ["chat"]);
+    assert_eq!(runs(None), ["chat"]);
+    assert!(runs(None).is_empty(), "outside of Kubernetes the series go on");
+}
+
+#[test]
+fn series_of_a_replica_say_what_it_is_one_of() {
+    let mut registry = Registry::new(5, None);
+    let replica = Found { wanted: "chat".to_owned(), ..found(2, "chat-8000") };
+    for found in [found(1, "chat"), replica, found(3, "chat")] {
+        let pid = found.process.pid;
+        let index = registry.add(found).unwrap();
+        registry.add_process(index, pid);
+        // Discovery looks again; the name stays.
+        registry.update(index, Found { wanted: "other".to_owned(), ..self::found(pid, "other") });
+    }
+    let group = |registry: &Registry, name: &str| registry.homes().remove(name).and_then(|belongs| belongs.group);
+    assert_eq!(group(&registry, "chat"), None);
+    assert_eq!(group(&registry, "chat-8000").as_deref(), Some("chat"));
+    assert_eq!(group(&registry, "chat-2").as_deref(), Some("chat"), "the registry made it unique");
+    registry.remove_process(2, 0);
+    assert_eq!(group(&registry, "chat-8000").as_deref(), Some("chat"), "while its series stay");
 }

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 pub const SHORTEST_TOKEN: usize = 16;
 /// Passwords whose bcrypt is computed at a time: it takes a CPU, which the servers need.
 static TURN: Semaphore = Semaphore::const_new(1);
-/// After a wrong password the next one waits: guessing takes no more than a part of that CPU.
+/// A wrong password is answered late: whoever guesses on one connection does not guess fast. Only that caller waits.
 const PENALTY: Duration = Duration::from_millis(100);
 /// Salt and hash of no password that anyone knows.
 const NOBODY: &str = "C6UzMDM.H6dfI/f/IKcEeO...............................";
@@ -99,9 +99,10 @@ impl Credentials {
         if user.remembers(&password) {
             return known.is_some();
         }
-        // It is never closed.
-        let _turn = TURN.acquire().await;
-        let is_right = tokio::task::spawn_blocking(move || user.is_right(&password)).await;
+        // It is never closed. Work whose caller has gone keeps its turn until it is done.
+        let turn = TURN.acquire().await;
+        let work = move || (user.is_right(&password), turn);
+        let is_right = tokio::task::spawn_blocking(work).await.map(|(is_right, _turn)| is_right);
         let is_good = is_right.unwrap_or(false) && known.is_some();
         if !is_good {
             tokio::time::sleep(PENALTY).await;
@@ -234,6 +235,23 @@ mod tests {
         assert_eq!(nobody.get_cost(), 6);
         assert!(matches!(bcrypt::verify("x", &credentials.nobody.bcrypt), Ok(false)));
         assert!(Credentials::new(&[], Vec::new()).unwrap().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wrong_password_keeps_nobody_else_waiting() {
+        let credentials = Arc::new(credentials());
+        let asks = |value: String| {
+            let credentials = Arc::clone(&credentials);
+            tokio::spawn(async move { admits(&credentials, &value).await })
+        };
+        let began = tokio::time::Instant::now();
+        let wrong: Vec<_> = (0..20).map(|n| asks(basic("ann", &n.to_string()))).collect();
+        assert!(asks(basic("ann", "right")).await.unwrap());
+        // The clock stands still while passwords are checked: it had to wait for no penalty.
+        assert!(began.elapsed() < PENALTY);
+        for guess in wrong {
+            assert!(!guess.await.unwrap() && began.elapsed() >= PENALTY);
+        }
     }
 
     #[tokio::test]

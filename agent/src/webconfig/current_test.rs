@@ -125,5 +125,7 @@ fn the_end_of_the_certificate_is_known() {
     folder.put("tls.crt", &params.self_signed(&key).unwrap().pem());
     folder.put("tls.key", &key.serialize_pem());
     let current = Current::open(Some(&folder.put("web.yml", TLS))).unwrap();
-    assert_eq!(current.rules().tls.as_ref().unwrap().expires_unix_s, 1_927_843_200);
+    let tls = current.rules().tls.clone().unwrap();
+    assert_eq!(tls.expires_unix_s, 1_927_843_200);
+    assert!(tls.begins_unix_s < tls.expires_unix_s);
 }

@@ -25,6 +25,8 @@ pub struct Tls {
     pub verifies_all: bool,
     /// When the certificate that is shown ends, in seconds of Unix time; of a chain the first to end.
     pub expires_unix_s: i64,
+    /// When that same certificate began.
+    pub begins_unix_s: i64,
 }
 
 /// Bytes of the files that [`TlsKeys`] names, or of what stands inline.
@@ -48,7 +50,7 @@ fn suite_name(suite: &SupportedCipherSuite) -> String {
 pub fn server(keys: &TlsKeys, material: &Material<'_>) -> Result<Tls> {
     let provider = Arc::new(provider(keys));
     let chain = certificates(material.cert, "cert_file")?;
-    let expires_unix_s = expires(&chain)?;
+    let (expires_unix_s, begins_unix_s) = validity(&chain)?;
     // What the library says of a key is not repeated: it may hold some of it.
     let key = PrivateKeyDer::from_pem_slice(material.key)
         .map_err(|_| anyhow!("tls_server_config.key_file: no private key in PEM is there"))?;
@@ -77,7 +79,7 @@ pub fn server(keys: &TlsKeys, material: &Material<'_>) -> Result<Tls> {
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     let verifies_all = keys.client_auth == ClientAuth::RequireAndVerify;
-    Ok(Tls { config: Arc::new(config), verifies_all, expires_unix_s })
+    Ok(Tls { config: Arc::new(config), verifies_all, expires_unix_s, begins_unix_s })
 }
 
 /// As in Go, a list of suites is about TLS 1.2: those of 1.3 are all good and stay.
@@ -121,11 +123,13 @@ fn certificates(pem: &[u8], key: &str) -> Result<Vec<CertificateDer<'static>>> {
     Ok(read)
 }
 
-fn expires(chain: &[CertificateDer<'_>]) -> Result<i64> {
-    let ends = chain.iter().map(|der| {
+/// End and begin of the certificate that ends first.
+fn validity(chain: &[CertificateDer<'_>]) -> Result<(i64, i64)> {
+    let all = chain.iter().map(|der| {
         let (_, certificate) = X509Certificate::from_der(der)
             .map_err(|_| anyhow!("tls_server_config.cert_file: it holds what is no certificate"))?;
-        Ok(certificate.validity().not_after.timestamp())
+        let validity = certificate.validity();
+        Ok((validity.not_after.timestamp(), validity.not_before.timestamp()))
     });
-    ends.collect::<Result<Vec<_>>>().map(|ends| ends.into_iter().min().unwrap_or_default())
+    all.collect::<Result<Vec<_>>>().map(|all| all.into_iter().min().unwrap_or_default())
 }

@@ -48,7 +48,7 @@ pub fn labels_of(name: &str) -> BTreeSet<&'static str> {
     let mut labels = BTreeSet::from(["instance", "job"]);
     labels.extend(metric.into_iter().flat_map(|metric| metric.labels));
     if labels.contains("service") {
-        labels.extend(["namespace", "pod", "container"]);
+        labels.extend(["namespace", "pod", "container", "service_group"]);
     }
     if name.ends_with("_bucket") {
         labels.insert("le");

@@ -29,9 +29,11 @@ pub enum Reason {
     PlainHttp,
     /// No whole request in time.
     Slow,
+    /// An answer that was not read in time.
+    Unread,
 }
 
-const REASONS: [(Reason, &str); 7] = [
+const REASONS: [(Reason, &str); 8] = [
     (Reason::ClientCertificate, "client_certificate"),
     (Reason::Credentials, "credentials"),
     (Reason::Crowded, "crowded"),
@@ -39,6 +41,7 @@ const REASONS: [(Reason, &str); 7] = [
     (Reason::Malformed, "malformed"),
     (Reason::PlainHttp, "plain_http"),
     (Reason::Slow, "slow"),
+    (Reason::Unread, "unread"),
 ];
 
 /// Counts since the start.
@@ -82,9 +85,12 @@ pub fn web_config(current: &Current) -> Vec<MetricFamily> {
     reloads.add(&["refused"], refused as f64);
     let mut stale = Family::new(&metrics::WEB_CONFIG_STALE);
     stale.add(&[], f64::from(u8::from(current.is_stale())));
+    let rules = current.rules();
     let mut expires = Family::new(&metrics::WEB_CERTIFICATE_EXPIRES);
-    expires.add_some(&[], current.rules().tls.as_ref().map(|tls| tls.expires_unix_s as f64));
-    [reloads, stale, expires].into_iter().filter_map(Family::finish).collect()
+    expires.add_some(&[], rules.tls.as_ref().map(|tls| tls.expires_unix_s as f64));
+    let mut begins = Family::new(&metrics::WEB_CERTIFICATE_BEGINS);
+    begins.add_some(&[], rules.tls.as_ref().map(|tls| tls.begins_unix_s as f64));
+    [reloads, stale, expires, begins].into_iter().filter_map(Family::finish).collect()
 }
 
 #[cfg(test)]

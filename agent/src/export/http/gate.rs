@@ -47,6 +47,11 @@ pub async fn judge<B>(rules: &Rules, request: &Request<B>, counts: &Counts) -> V
     Verdict::Refused(response)
 }
 
+/// There is no room for the answer.
+pub fn crowded(path: &str) -> Response<Body> {
+    refusal(path, StatusCode::SERVICE_UNAVAILABLE, "too many answers wait to be read: ask again")
+}
+
 /// As JSON where the API is, as text elsewhere; kept by no cache.
 fn refusal(path: &str, status: StatusCode, says: &str) -> Response<Body> {
     let mut response = if path == "/api" || path.starts_with("/api/") {

@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderValue, Request, Response, header},
 };
 use hyper::{
-    body::Incoming,
+    body::{Body as _, Incoming},
     server::conn::http1,
     service::{Service, service_fn},
 };
@@ -21,11 +21,13 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::watch,
+    time::Instant,
 };
 
 use super::{
     counts::{Counts, Reason},
-    gate::{Verdict, judge},
+    flow::{Paced, Patient},
+    gate::{Verdict, crowded, judge},
     places::{Place, Places},
     tls::{Failure, Handshakes},
 };
@@ -129,12 +131,20 @@ impl Server {
         loop {
             tokio::select! {
                 done = &mut connection.done => {
+                    if place.is_unread() {
+                        return counts.reject(Reason::Unread, "its answer was not read in time");
+                    }
                     return if let Err(error) = done && error.is_parse() && !place.is_answered() {
                         counts.reject(Reason::Malformed, "it does not speak HTTP");
                     };
                 }
                 () = place.has_to_go() => return counts.reject(Reason::Crowded, "others needed its room"),
                 () = &mut late, if !is_late => {
+                    // It waits for its turn, as all do whose password is new: for the first one that it gives.
+                    if place.is_checked() && !place.is_answered() {
+                        late.as_mut().reset(Instant::now() + FIRST);
+                        continue;
+                    }
                     is_late = true;
                     // Whoever may ask, and did, waits for an answer that takes its time.
                     if !place.is_answered() && !place.is_admitted() {
@@ -169,17 +179,28 @@ impl Server {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, place: &Place, generation: u64) -> Response<Body> {
+    async fn answer(&self, request: Request<Incoming>, place: &Arc<Place>, generation: u64) -> Response<Body> {
+        place.asked();
         self.door.current.look_if_due().await;
         let rules = self.door.current.rules();
-        let mut response = match judge(&rules, &request, &self.door.counts).await {
+        place.set_checked(true);
+        let verdict = judge(&rules, &request, &self.door.counts).await;
+        place.set_checked(false);
+        let mut response = match verdict {
             Verdict::Refused(response) => response,
             verdict => {
                 if matches!(verdict, Verdict::Admitted) {
                     place.admit();
                 }
+                let path = request.uri().path().to_owned();
                 let Ok(response) = TowerToHyperService::new(self.app.clone()).call(request).await;
-                response
+                match place.hold(response.body().size_hint().lower() as usize) {
+                    Some(held) => response.map(|body| Body::new(Paced::new(body, held))),
+                    None => {
+                        self.door.counts.reject(Reason::Crowded, "there is no room for more answers");
+                        crowded(&path)
+                    }
+                }
             }
         };
         for (name, value) in &rules.headers {
@@ -207,6 +228,7 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let stream = Patient::new(stream, Arc::clone(&place));
         let service = service_fn(move |request| {
             let (server, place) = (Arc::clone(&server), Arc::clone(&place));
             async move { Ok::<_, Infallible>(server.answer(request, &place, generation).await) }

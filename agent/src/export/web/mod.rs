@@ -31,6 +31,7 @@ use tokio::sync::Semaphore;
 use crate::{
     clock::{monotonic_ns, unix_offset_ns},
     events::{KEPT, Topic},
+    export::http::{OPEN, in_turn},
 };
 use answers::{Events, Figure, Overview, Requests, Services, Told};
 use guard::json;
@@ -46,7 +47,8 @@ const REQUESTS_MOST: usize = RECENT;
 const REQUESTS_USUAL: usize = 50;
 /// Slow requests that an overview shows.
 const OVERVIEW_REQUESTS: usize = 20;
-const TURNS: usize = 2;
+/// Answers that are made at once; more callers than that wait.
+static TURNS: Semaphore = Semaphore::const_new(2);
 const EVENTS_USUAL: usize = 50;
 /// Changes that an overview shows.
 const OVERVIEW_CHANGES: usize = 20;
@@ -60,8 +62,6 @@ const SCOPES: [&str; 2] = ["service", "all"];
 pub struct Web {
     source: Arc<dyn Source>,
     pulse: Pulse,
-    /// Answers that are made at once; more callers than that wait.
-    turns: Semaphore,
     /// It listens on the loopback interface: whoever calls it by another name is refused.
     local: bool,
 }
@@ -82,12 +82,7 @@ const ENDPOINTS: [(&str, &[&str], Answer); 7] = [
 impl Web {
     /// Of an agent that listens there.
     pub fn new(source: Arc<dyn Source>, listens: SocketAddr) -> Arc<Self> {
-        Arc::new(Self {
-            source,
-            pulse: Pulse::default(),
-            turns: Semaphore::new(TURNS),
-            local: listens.ip().is_loopback(),
-        })
+        Arc::new(Self { source, pulse: Pulse::default(), local: listens.ip().is_loopback() })
     }
 
     fn source(&self) -> &dyn Source {
@@ -107,11 +102,12 @@ impl Web {
             let handler = move |RawQuery(query): RawQuery| respond(web, query, parameters, answer);
             router = router.route(path, get(handler).fallback(refused_method));
         }
-        router
-            .route("/api", any(nowhere))
-            .route("/api/", any(nowhere))
-            .route("/api/{*rest}", any(nowhere))
-            .layer(middleware::from_fn_with_state(self, guarded))
+        router.route("/api", any(nowhere)).route("/api/", any(nowhere)).route("/api/{*rest}", any(nowhere))
+    }
+
+    /// Puts what stands before every answer before all of these routes, whoever they are of.
+    pub fn guard(self: Arc<Self>, routes: Router) -> Router {
+        routes.layer(middleware::from_fn_with_state(self, guarded))
     }
 }
 
@@ -126,20 +122,18 @@ async fn respond(
         Ok(query) => query,
         Err(says) => return bad(says).response(),
     };
-    let asked = Arc::clone(&web);
-    // It is never closed.
-    let _turn = web.turns.acquire().await;
-    let work = move || answer(&asked, &query);
-    match tokio::task::spawn_blocking(work).await {
+    match in_turn(&TURNS, move || answer(&web, &query)).await {
         Ok(Ok(response)) => response,
         Ok(Err(refusal)) => refusal.response(),
         Err(error) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).response(),
     }
 }
 
-/// Refuses strangers, and puts the headers on every answer.
+/// Refuses strangers, and puts the headers on every answer. Whether the agent works is no secret, and probes ask for it by
+/// any name.
 async fn guarded(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response<Body> {
-    let mut response = if web.local && !guard::is_local(request.headers()) {
+    let is_open = OPEN.contains(&request.uri().path());
+    let mut response = if web.local && !is_open && !guard::is_local(request.headers()) {
         let says = "this agent listens on the loopback interface and answers only to localhost, 127.0.0.1 and [::1]: \
             call it by one of these names, or let it listen elsewhere with --listen";
         Refusal::new(StatusCode::FORBIDDEN, says).response()

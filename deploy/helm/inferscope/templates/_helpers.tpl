@@ -109,6 +109,7 @@ capabilities:
     - BPF
     - PERFMON
     - SYS_PTRACE
+    - SYS_NICE
     {{- if .Values.capabilities.dacReadSearch }}
     - DAC_READ_SEARCH
     {{- end }}

@@ -31,9 +31,16 @@ const GPUS: &str = r#"{"gpu": 0, "name": "Test GPU", "memory_total": 85520809984
 /// A call of the library that fails, so that failures have a series.
 const FAULT: &str = "fail=nvmlDeviceGetTemperature=UNKNOWN@1\n";
 
+/// The agents' job at Prometheus.
+pub const JOB: &str = "inferscope";
+/// Nothing listens there: a target of somebody else, which is down.
+const FOREIGN: &str = "127.0.0.1:1";
+
 /// Fields end in this order.
 pub struct Stage {
     pub port: u16,
+    /// The agent's, at Prometheus.
+    pub instance: String,
     /// Whether the server is in a control group with limits.
     pub limits: bool,
     _traffic: Traffic,
@@ -63,11 +70,13 @@ impl Stage {
             port,
             &["--config", &config.to_string_lossy(), "--nvml-lib", &library.to_string_lossy()],
         )?;
-        let (prometheus, port) = serve(prometheus, dir.path(), port)?;
+        let instance = format!("127.0.0.1:{port}");
+        let (prometheus, port) = serve(prometheus, dir.path(), &instance)?;
         let traffic = Traffic::start(&server.target, &mortal.target);
         let client = client.go()?;
         Ok(Self {
             port,
+            instance,
             limits,
             _traffic: traffic,
             _client: client,
@@ -129,7 +138,7 @@ fn confined(groups: &Groups, pid: u32) -> Result<()> {
 }
 
 /// Prometheus with the rules, all of them evaluated every second, and its port.
-fn serve(program: &Path, dir: &Path, agent: u16) -> Result<(process::Group, u16)> {
+fn serve(program: &Path, dir: &Path, agent: &str) -> Result<(process::Group, u16)> {
     let rules = dir.join("rules");
     fs::create_dir(&rules)?;
     for entry in fs::read_dir(paths::workspace().join("deploy/prometheus"))? {
@@ -146,7 +155,8 @@ fn serve(program: &Path, dir: &Path, agent: u16) -> Result<(process::Group, u16)
         &config,
         format!(
             "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: ['{}/*.rules.yaml']\nscrape_configs:\n\
-             - {{job_name: inferscope, honor_labels: true, static_configs: [{{targets: ['127.0.0.1:{agent}']}}]}}\n",
+             - {{job_name: {JOB}, honor_labels: true, static_configs: [{{targets: ['{agent}']}}]}}\n\
+             - {{job_name: foreign, static_configs: [{{targets: ['{FOREIGN}']}}]}}\n",
             rules.display()
         ),
     )?;
