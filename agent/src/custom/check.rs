@@ -12,7 +12,8 @@ use crate::{
 };
 
 /// Labels that series have anyway.
-const TAKEN: [&str; 8] = ["service", "le", "quantile", "namespace", "pod", "container", "job", "instance"];
+const TAKEN: [&str; 9] =
+    ["service", "service_group", "le", "quantile", "namespace", "pod", "container", "job", "instance"];
 const LABELS: usize = 8;
 const EDGES: usize = 64;
 /// What Prometheus puts behind a histogram's name.
