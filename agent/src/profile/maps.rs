@@ -21,7 +21,7 @@ pub struct Mapping {
 }
 
 /// None: it is no such line.
-pub(crate) fn mapping(line: &str) -> Option<Mapping> {
+pub fn mapping(line: &str) -> Option<Mapping> {
     let mut words = line.splitn(6, ' ');
     let (start, end) = words.next()?.split_once('-')?;
     let hex = |text: &str| u64::from_str_radix(text, 16).ok();
