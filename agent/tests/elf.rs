@@ -330,6 +330,72 @@ fn a_program_in_another_mount_namespace_is_reached() {
     assert_eq!(file(running.pid(), path.to_str().unwrap()), None, "its root has no such file");
 }
 
+/// A process as /proc shows it to who may not follow its mappings: text of its maps, its root, and its program.
+fn seen(folder: &Path, maps: &str, root: &Path, exe: &Path) -> PathBuf {
+    let proc = folder.join("proc");
+    let process = proc.join("7");
+    fs::create_dir_all(&process).unwrap();
+    fs::write(process.join("maps"), maps).unwrap();
+    std::os::unix::fs::symlink(root, process.join("root")).unwrap();
+    std::os::unix::fs::symlink(exe, process.join("exe")).unwrap();
+    proc
+}
+
+#[test]
+fn without_leave_to_follow_mappings_files_are_found_by_their_paths_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().canonicalize().unwrap();
+    let root = at.join("root");
+    fs::create_dir_all(root.join("lib")).unwrap();
+    for name in ["lib/libone.so.1.5", "lib/libtwo.so", "lib/libthree.so", "program"] {
+        fs::write(root.join(name), name).unwrap();
+    }
+    // Outside of the root, and a link that leads there.
+    fs::write(at.join("libfour.so"), "four").unwrap();
+    for (to, link) in [("libone.so.1.5", "lib/libone.so.1"), ("../../libfour.so", "lib/libfour.so")] {
+        std::os::unix::fs::symlink(to, root.join(link)).unwrap();
+    }
+    std::os::unix::fs::symlink("/lib/libtwo.so", root.join("two")).unwrap();
+    let inode = |name: &str| fs::metadata(root.join(name)).unwrap().ino();
+    let maps = format!(
+        "7f0000000000-7f0000001000 r-xp 00000000 08:01 {one} {root}/lib/libone.so.1.5\n\
+         7f0000001000-7f0000002000 r-xp 00001000 08:01 {one} {root}/lib/libone.so.1.5\n\
+         7f0000002000-7f0000003000 r-xp 00000000 08:01 {two} {root}/lib/libtwo.so\n\
+         7f0000003000-7f0000004000 r--p 00000000 08:01 {three} {root}/lib/libthree.so\n\
+         7f0000004000-7f0000005000 r-xp 00000000 08:01 1 {root}/lib/libthree.so\n\
+         7f0000005000-7f0000006000 r-xp 00000000 08:01 {program} {root}/gone (deleted)\n\
+         7f0000006000-7f0000007000 r-xp 00000000 00:00 0 [vdso]\n\
+         nonsense\n",
+        one = inode("lib/libone.so.1.5"),
+        two = inode("lib/libtwo.so"),
+        three = inode("lib/libthree.so"),
+        program = inode("program"),
+        root = root.display(),
+    );
+    let proc = seen(&at, &maps, &root, &root.join("program"));
+    let found = |name: &str| {
+        let files = mapped::files(&proc, 7, name);
+        files
+            .iter()
+            .map(|file| file.path.canonicalize().unwrap().strip_prefix(&at).unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    for name in ["libone.so.1.5", "libone.so.1", "/lib/libone.so.1.5", "/lib/libone.so.1"] {
+        assert_eq!(found(name), [Path::new("root/lib/libone.so.1.5")], "{name}");
+    }
+    assert_eq!(found("/two"), [Path::new("root/lib/libtwo.so")]);
+    assert_eq!(found("gone"), [Path::new("root/program")], "by the program's own link");
+    assert_eq!(found("exe"), [Path::new("root/program")]);
+    // Another file than that which is mapped.
+    assert!(found("libthree.so").is_empty());
+    for name in ["", "libfour.so", "/lib/libfour.so", "/lib", "/", "lib", "..", "/../libfour.so", "a\0b", "[vdso]"] {
+        assert!(found(name).is_empty(), "{name:?}");
+    }
+    // Not mapped as code, but there.
+    assert_eq!(found("/lib/libthree.so"), [Path::new("root/lib/libthree.so")]);
+    assert!(mapped::files(&proc, 8, "exe").is_empty() && mapped::files(&proc, 8, "/program").is_empty());
+}
+
 #[test]
 fn functions_of_the_own_c_library_are_where_they_run() {
     let pid = std::process::id();
