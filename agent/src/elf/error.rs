@@ -37,8 +37,8 @@ pub enum Error {
     #[error("it only calls {0}: name the library that has it")]
     Imported(String),
     #[error(
-        "{0} is chosen when the program starts (an IFUNC) and the symbol is that of the choice: name the variant that \
-         this host uses, such as {0}'s for its vector instructions, which `perf top` shows"
+        "the program chooses one of several {0} when it starts (an IFUNC), and has no function of that name itself: name \
+         the one that runs on this host, as `perf top` shows it"
     )]
     Indirect(String),
     #[error("{0} is no function")]
