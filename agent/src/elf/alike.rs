@@ -102,7 +102,9 @@ fn forms(symbol: &str) -> Option<[String; 2]> {
         let text = written_out(|out| write!(out, "{name:#}"))?;
         return Some([text.clone(), text]);
     }
-    if !symbol.starts_with("_Z") {
+    // A compiler's copies and cut-off parts of a function (`.cold`, `.part.0`) are not where it begins.
+    let copy = symbol.split_once('.').is_some_and(|(_, more)| !more.starts_with("llvm."));
+    if !symbol.starts_with("_Z") || copy {
         return None;
     }
     let name = cpp_demangle::Symbol::new(symbol).ok()?;

@@ -182,6 +182,18 @@ fn what_is_written_in_rust_is_found_without_its_hash() {
 }
 
 #[test]
+fn parts_that_a_compiler_cut_off_a_function_are_not_taken_for_it() {
+    let mut made = Made::default();
+    made.function("_ZN6engine4stepEi.cold", CODE);
+    made.function("_ZN6engine4stepEi", CODE + 1);
+    made.function("_ZN6engine4stopEv.llvm.123", CODE + 2);
+    assert_eq!(offsets(&made, function("engine::step")), [CODE_AT + 1]);
+    assert_eq!(offsets(&made, function("engine::step(int)")), [CODE_AT + 1]);
+    assert_eq!(offsets(&made, function("engine::stop")), [CODE_AT + 2]);
+    assert_eq!(offsets(&made, function("_ZN6engine4stepEi.cold")), [CODE_AT]);
+}
+
+#[test]
 fn names_that_mean_far_more_than_they_say_are_left_alone() {
     let mut made = Made::default();
     // Each pair of parameters is twice the one before.
