@@ -1,4 +1,5 @@
 //! Places of probes in files that a compiler made, against what the running programs say of themselves.
+#![allow(clippy::unwrap_used)]
 
 use agent::elf::{Argument, Base, Error, Site, Target, Unreadable, mapped, sites};
 use agent::profile::maps::mappings;

@@ -47,6 +47,16 @@ proptest! {
     }
 }
 
+#[test]
+fn what_is_seen_only_when_its_neighbour_has_gone_goes_too() {
+    for (text, left) in [
+        ("4111 1111 1111 1111data:image/png;base64,", "[card][image]"),
+        (r"john\u005cu0040example.com and jane@example.com", "[email] and [email]"),
+    ] {
+        assert_eq!(redact(text), left);
+    }
+}
+
 /// Parts of which what is found is made, and what it is found by.
 #[rustfmt::skip]
 const PIECES: &[&str] = &[

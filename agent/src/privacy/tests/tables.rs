@@ -63,9 +63,6 @@ const PERSONAL: &[(&str, &str)] = &[
     ("mail john.doe+x@mail.example.co.uk now", "mail [email] now"),
     ("jürgen@müller.de", "[email]"),
     ("john%40example.com", "[email]"),
-    // Each is seen when what is beside it, or around it, has gone.
-    ("4111 1111 1111 1111data:image/png;base64,", "[card][image]"),
-    (r"john\u005cu0040example.com", "[email]"),
     (r"john\u0040example.com", "[email]"),
     ("pay 4111 1111 1111 1111 now", "pay [card] now"),
     ("5500-0000-0000-0004", "[card]"),
