@@ -11,6 +11,7 @@ mod closes;
 mod logs;
 mod progress;
 mod timeline;
+mod unheard;
 mod watch;
 
 use std::{
@@ -21,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use inferscope_abi::{ExecEvent, ExitEvent, Kind};
+use inferscope_abi::{ExecEvent, ExitEvent, Kind, ListenEvent};
 
 use crate::{
     candidates::{CANDIDATES, Candidates},
@@ -60,6 +61,7 @@ const SWEEP_NS: u64 = 60 * TICK_NS;
 
 pub use logs::Logs;
 pub use progress::Progress;
+pub use unheard::Unheard;
 
 /// Sees every finished LLM request; must not wait.
 pub type Each = Box<dyn FnMut(&Arc<Request>) + Send>;
@@ -108,6 +110,7 @@ pub struct Pipeline {
     pub candidates: Candidates,
     pub refused: Refused,
     pub exits: Exits,
+    pub unheard: Unheard,
     /// None: what the servers write to their logs is not looked at.
     pub logs: Option<Logs>,
     pub changes: Teller,
@@ -183,6 +186,7 @@ impl Pipeline {
             }
             if now >= next_closes {
                 self.end_unseen_closes(now);
+                self.unheard.count_missed_runs(&self.reader);
                 next_closes = now + CLOSES_NS;
             }
             if now >= next_sweep {
@@ -275,6 +279,10 @@ impl Pipeline {
                 }
                 executed(registry, scout, &exec);
             }
+            Ok(Event::Listen(listen)) => {
+                live.count(Kind::Listen);
+                scout.ask(began_to_listen(&listen));
+            }
             Ok(Event::Fork(fork)) => {
                 live.count(Kind::Fork);
                 registry.add_process(fork.service, fork.child_tgid);
@@ -336,8 +344,13 @@ fn executed(registry: &mut Registry, scout: &Scout, exec: &ExecEvent) {
         return;
     }
     let len = (exec.filename_len as usize).min(exec.filename.len());
-    // A full queue is caught up with by the next scan of /proc.
+    // What a full queue leaves out is caught up with: see `unheard`.
     scout.ask(Ask::Exec { pid, filename: exec.filename[..len].to_vec() });
+}
+
+fn began_to_listen(listen: &ListenEvent) -> Ask {
+    let ListenEvent { header, socket, network, port, .. } = *listen;
+    Ask::Listen { pid: header.tgid, network, socket, port }
 }
 
 fn ended_process(registry: &Registry, exits: &mut Exits, changes: &Teller, exit: &ExitEvent) {
