@@ -15,6 +15,7 @@ mod unheard;
 mod watch;
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -322,14 +323,18 @@ impl Pipeline {
             logs: self.logs.as_ref().map(Logs::figures),
             ..Snapshot::default()
         };
-        for request in self.sessions.in_flight().filter(|request| request.role == Role::Server) {
-            if let Some((name, _)) = self.registry.name(request.service) {
-                *snapshot.in_flight.entry((name.to_owned(), request.server_port)).or_default() += 1;
-            }
-        }
-        for (service, flight) in self.sinks.progress.at(now, self.sessions.in_flight()) {
+        // They are walked once, and may be thousands; services and ports are few.
+        let mut ports: BTreeMap<(u32, u16), u64> = BTreeMap::new();
+        let served = self.sessions.in_flight().filter(|request| request.role == Role::Server);
+        let counted = served.inspect(|request| *ports.entry((request.service, request.server_port)).or_default() += 1);
+        for (service, flight) in self.sinks.progress.at(now, counted) {
             if let Some((name, _)) = self.registry.name(service) {
                 snapshot.flights.insert(name.to_owned(), flight);
+            }
+        }
+        for ((service, port), requests) in ports {
+            if let Some((name, _)) = self.registry.name(service) {
+                *snapshot.in_flight.entry((name.to_owned(), port)).or_default() += requests;
             }
         }
         self.live.publish(snapshot);
