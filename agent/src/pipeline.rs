@@ -31,6 +31,7 @@ use crate::{
     clock::monotonic_ns,
     correlate::{self, GpuHistory, Judge, Labels, Request},
     decode::{Event, decode},
+    events::Record,
     exits::{Cause, Exits, KILL},
     export::{lines::Queue, otlp, perfetto::Timeline, requests::RequestMetrics, web::History},
     poll::nvml::NvmlHandle,
@@ -155,15 +156,12 @@ fn finish(registry: &Registry, judging: &mut Judging, sinks: &mut Sinks, live: &
         sinks.progress.ended(index, if request.error_type.is_none() { Some(end_ns) } else { last_content_ns });
         // Contents go where logs go, and are not kept by anything here.
         let content = said.and_then(|said| sinks.guard.content(*said, request.model.as_deref()));
-        let told = match content.map(Box::new) {
-            None => Arc::clone(&request),
-            content => Arc::new(Request { content, ..Request::clone(&request) }),
-        };
+        let told = Record::Request(Arc::clone(&request), content.map(Arc::new));
         if let Some(records) = &sinks.records {
-            records.send(&told);
+            records.send(told.clone());
         }
         if let Some(otlp) = &sinks.otlp {
-            otlp.send(&told);
+            otlp.send(told);
         }
         if let Some(watcher) = &mut sinks.watcher {
             watcher(&request);
