@@ -46,7 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(200);
 
 fn request_line(record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
-    let Record::Request(request) = record else { return Ok(()) };
+    let Record::Request(request, _) = record else { return Ok(()) };
     let tokens = |tokens: Option<u64>| tokens.map_or("-".to_owned(), |t| t.to_string());
     writeln!(
         out,

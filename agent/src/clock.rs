@@ -1,4 +1,6 @@
-//! The kernel programs' clock, read in user space.
+//! The kernel programs' clock, read in user space, and what a thread has used of a CPU.
+
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -13,6 +15,11 @@ pub fn unix_offset_ns() -> u64 {
     let unix = read_ns(ClockId::Realtime);
     // Half of what passed meanwhile is the best guess at when that was read.
     unix.saturating_sub(before + monotonic_ns().saturating_sub(before) / 2)
+}
+
+/// CPU time of the calling thread.
+pub fn thread_cpu_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 fn read_ns(clock: ClockId) -> u64 {

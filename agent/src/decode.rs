@@ -1,8 +1,8 @@
 //! Ring bytes to [`Event`]: the only place that reads raw records. Total: any bytes give an event or an error.
 
 use inferscope_abi::{
-    BlockEvent, CloseEvent, ExecEvent, ExitEvent, ForkEvent, Header, Kind, LogEvent, PayloadHeader, SampleHeader,
-    SchedEvent, StallEvent, SyscallEvent,
+    BlockEvent, CloseEvent, ExecEvent, ExitEvent, ForkEvent, Header, Kind, ListenEvent, LogEvent, PayloadHeader,
+    SampleHeader, SchedEvent, StallEvent, SyscallEvent,
 };
 
 /// One record of the ring, payload bytes borrowed.
@@ -19,6 +19,7 @@ pub enum Event<'a> {
     Stall(StallEvent),
     Sample(Sample<'a>),
     Log(LogWrite<'a>),
+    Listen(ListenEvent),
 }
 
 /// What a watched process wrote to its output or to a log file.
@@ -107,6 +108,8 @@ unsafe impl Wire for StallEvent {}
 unsafe impl Wire for SampleHeader {}
 // SAFETY: as above.
 unsafe impl Wire for LogEvent {}
+// SAFETY: as above.
+unsafe impl Wire for ListenEvent {}
 
 fn take<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
     if bytes.len() < size_of::<T>() {
@@ -124,6 +127,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         Kind::Fork => Event::Fork(take(bytes)?),
         Kind::Exit => Event::Exit(Box::new(take(bytes)?)),
         Kind::Close => Event::Close(take(bytes)?),
+        Kind::Listen => Event::Listen(take(bytes)?),
         Kind::Sched => Event::Sched(take(bytes)?),
         Kind::Syscall => Event::Syscall(take(bytes)?),
         Kind::Block => Event::Block(take(bytes)?),

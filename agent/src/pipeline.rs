@@ -11,9 +11,11 @@ mod closes;
 mod logs;
 mod progress;
 mod timeline;
+mod unheard;
 mod watch;
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use inferscope_abi::{ExecEvent, ExitEvent, Kind};
+use inferscope_abi::{ExecEvent, ExitEvent, Kind, ListenEvent};
 
 use crate::{
     candidates::{CANDIDATES, Candidates},
@@ -29,6 +31,7 @@ use crate::{
     clock::monotonic_ns,
     correlate::{self, GpuHistory, Judge, Labels, Request},
     decode::{Event, decode},
+    events::Record,
     exits::{Cause, Exits, KILL},
     export::{lines::Queue, otlp, perfetto::Timeline, requests::RequestMetrics, web::History},
     poll::nvml::NvmlHandle,
@@ -60,6 +63,7 @@ const SWEEP_NS: u64 = 60 * TICK_NS;
 
 pub use logs::Logs;
 pub use progress::Progress;
+pub use unheard::Unheard;
 
 /// Sees every finished LLM request; must not wait.
 pub type Each = Box<dyn FnMut(&Arc<Request>) + Send>;
@@ -108,6 +112,7 @@ pub struct Pipeline {
     pub candidates: Candidates,
     pub refused: Refused,
     pub exits: Exits,
+    pub unheard: Unheard,
     /// None: what the servers write to their logs is not looked at.
     pub logs: Option<Logs>,
     pub changes: Teller,
@@ -151,15 +156,12 @@ fn finish(registry: &Registry, judging: &mut Judging, sinks: &mut Sinks, live: &
         sinks.progress.ended(index, if request.error_type.is_none() { Some(end_ns) } else { last_content_ns });
         // Contents go where logs go, and are not kept by anything here.
         let content = said.and_then(|said| sinks.guard.content(*said, request.model.as_deref()));
-        let told = match content.map(Box::new) {
-            None => Arc::clone(&request),
-            content => Arc::new(Request { content, ..Request::clone(&request) }),
-        };
+        let told = Record::Request(Arc::clone(&request), content.map(Arc::new));
         if let Some(records) = &sinks.records {
-            records.send(&told);
+            records.send(told.clone());
         }
         if let Some(otlp) = &sinks.otlp {
-            otlp.send(&told);
+            otlp.send(told);
         }
         if let Some(watcher) = &mut sinks.watcher {
             watcher(&request);
@@ -183,6 +185,7 @@ impl Pipeline {
             }
             if now >= next_closes {
                 self.end_unseen_closes(now);
+                self.unheard.count_missed_runs(&self.reader);
                 next_closes = now + CLOSES_NS;
             }
             if now >= next_sweep {
@@ -275,6 +278,10 @@ impl Pipeline {
                 }
                 executed(registry, scout, &exec);
             }
+            Ok(Event::Listen(listen)) => {
+                live.count(Kind::Listen);
+                scout.ask(began_to_listen(&listen));
+            }
             Ok(Event::Fork(fork)) => {
                 live.count(Kind::Fork);
                 registry.add_process(fork.service, fork.child_tgid);
@@ -314,14 +321,18 @@ impl Pipeline {
             logs: self.logs.as_ref().map(Logs::figures),
             ..Snapshot::default()
         };
-        for request in self.sessions.in_flight().filter(|request| request.role == Role::Server) {
-            if let Some((name, _)) = self.registry.name(request.service) {
-                *snapshot.in_flight.entry((name.to_owned(), request.server_port)).or_default() += 1;
-            }
-        }
-        for (service, flight) in self.sinks.progress.at(now, self.sessions.in_flight()) {
+        // They are walked once, and may be thousands; services and ports are few.
+        let mut ports: BTreeMap<(u32, u16), u64> = BTreeMap::new();
+        let served = self.sessions.in_flight().filter(|request| request.role == Role::Server);
+        let counted = served.inspect(|request| *ports.entry((request.service, request.server_port)).or_default() += 1);
+        for (service, flight) in self.sinks.progress.at(now, counted) {
             if let Some((name, _)) = self.registry.name(service) {
                 snapshot.flights.insert(name.to_owned(), flight);
+            }
+        }
+        for ((service, port), requests) in ports {
+            if let Some((name, _)) = self.registry.name(service) {
+                *snapshot.in_flight.entry((name.to_owned(), port)).or_default() += requests;
             }
         }
         self.live.publish(snapshot);
@@ -336,8 +347,13 @@ fn executed(registry: &mut Registry, scout: &Scout, exec: &ExecEvent) {
         return;
     }
     let len = (exec.filename_len as usize).min(exec.filename.len());
-    // A full queue is caught up with by the next scan of /proc.
+    // What a full queue leaves out is caught up with: see `unheard`.
     scout.ask(Ask::Exec { pid, filename: exec.filename[..len].to_vec() });
+}
+
+fn began_to_listen(listen: &ListenEvent) -> Ask {
+    let ListenEvent { header, socket, network, port, .. } = *listen;
+    Ask::Listen { pid: header.tgid, network, socket, port }
 }
 
 fn ended_process(registry: &Registry, exits: &mut Exits, changes: &Teller, exit: &ExitEvent) {

@@ -31,14 +31,14 @@ use crate::{
         web::History,
     },
     identity,
-    pipeline::{self, Each, Judging, Pipeline, Progress, Sinks},
+    pipeline::{self, Each, Judging, Pipeline, Progress, Sinks, Unheard},
     poll::{
         cgroup::Cgroups,
         nvml::{self, NvmlOptions},
         procfs::{ProcPoller, ProcReader},
     },
     privacy::{self, Guard},
-    probe::Loaded,
+    probe::{self, Loaded},
     profile::Feed,
     refused::Refused,
     registry::Registry,
@@ -132,10 +132,10 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let Loaded { ebpf, ring, watcher, reader, reports } = loaded;
     let records = out.map(|out| Records::start(out, tasks.guard("records"))).transpose()?;
     let (identities, kubernetes) = identity::begin(&config.kubernetes, tasks)?.unzip();
-    let pids = pids(&found);
-    let groups = Cgroups::new(config.cgroups.as_deref());
+    let (pids, groups) = (pids(&found), Cgroups::new(config.cgroups.as_deref()));
     let (services, live) = (SharedServices::default(), Arc::new(Live::default()));
-    let scout = Scout::start(discovery, &config.discover, found, Arc::clone(&live), tasks.guard("scout"))?;
+    let told = probe::tells_listeners(&reports);
+    let scout = Scout::start(discovery, &config.discover, told, found, Arc::clone(&live), tasks.guard("scout"))?;
     let asks = scout.asks.clone();
     let (wanted, metrics) = request_metrics(config)?;
     let journal = Arc::<Journal>::default();
@@ -182,6 +182,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         candidates: Candidates::default(),
         refused: Refused::default(),
         exits: Exits::default(),
+        unheard: Unheard::default(),
         logs: config.logs.enabled.then(|| pipeline::Logs::new(&journal, config.logs)),
         changes: teller.clone(),
         stop: Arc::clone(&stop),

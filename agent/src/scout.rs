@@ -1,7 +1,10 @@
-//! The thread that looks for inference servers: at start, at each exec that is worth a look, and from time to time.
-//! It reads /proc so that the pipeline need not; what it finds goes to the pipeline.
+//! The thread that looks for inference servers: at start, at each exec that is worth a look, at each process that begins
+//! to listen, and from time to time at all. It reads /proc so that the pipeline need not; what it finds goes to the
+//! pipeline.
 #![forbid(unsafe_code)]
 
+mod listeners;
+mod pace;
 #[cfg(test)]
 mod tests;
 
@@ -17,10 +20,13 @@ use std::{
 };
 
 use crate::{
+    clock::thread_cpu_time,
     discover::{Discovery, Found, Rules},
     shared::Live,
     tasks::Guard,
 };
+use listeners::Listeners;
+use pace::{Pace, SOON};
 
 /// After an exec a server still has to load its libraries, take its title and open its port.
 const LOOKS: [Duration; 5] = [
@@ -32,8 +38,7 @@ const LOOKS: [Duration; 5] = [
 ];
 /// The first of these looks at which a program that is no engine's is asked whether it listens: most have ended by then.
 const LISTENS_FROM: usize = 3;
-const SCAN_EVERY: Duration = Duration::from_secs(10);
-/// Looks, and messages in either direction, that may be outstanding: more execs than that wait for the next scan.
+/// Looks, and messages in either direction, that may be outstanding: what is more is left to a scan that then comes soon.
 const PENDING: usize = 4096;
 
 /// What the pipeline asks of the scout.
@@ -41,6 +46,10 @@ const PENDING: usize = 4096;
 pub enum Ask {
     /// A process ran a program.
     Exec { pid: u32, filename: Vec<u8> },
+    /// A process began to listen. `network`: inode of the socket's network namespace; `socket`: its own; 0 is not known.
+    Listen { pid: u32, network: u32, socket: u64, port: u16 },
+    /// Some of what would have been told so was lost.
+    Missed,
     /// An unrecognised process speaks a dialect.
     Wire { pid: u32, dialect: &'static str, port: u16 },
     /// There was no room for a service or a candidate, or its place in another service is free: tell of it again.
@@ -82,9 +91,12 @@ struct State {
     discovery: Discovery,
     wire: bool,
     looks: Vec<Look>,
+    listeners: Listeners,
+    pace: Pace,
     known: Vec<Found>,
-    /// Of these the next scan tells, changed or not.
+    /// These are told, changed or not, from that instant on or at the next scan.
     again: BTreeSet<u32>,
+    again_at: Option<Instant>,
     finds: SyncSender<Find>,
     live: Arc<Live>,
 }
@@ -130,17 +142,39 @@ impl State {
     }
 
     fn scan(&mut self) -> bool {
+        self.pace.missed = false;
+        let cpu = thread_cpu_time();
         let before = self.known.clone();
-        let again = std::mem::take(&mut self.again);
         let turn = self.discovery.turn(&mut self.known, self.wire);
-        for found in &self.known {
+        let going = self.tell_known(&before)
+            && turn.found.into_iter().all(|found| self.report(found))
+            && self.tell(turn.candidates);
+        self.pace.ended(Instant::now(), thread_cpu_time().saturating_sub(cpu));
+        going
+    }
+
+    /// Looks again at services with these roots; tells of them where something has changed, and of those that are to be
+    /// told again.
+    fn tell_changed(&mut self, roots: &BTreeSet<u32>) -> bool {
+        let before = self.known.clone();
+        self.discovery.refresh_roots(&mut self.known, roots);
+        self.tell_known(&before)
+    }
+
+    fn tell_known(&mut self, before: &[Found]) -> bool {
+        self.again_at = None;
+        let again = std::mem::take(&mut self.again);
+        self.known.iter().all(|found| {
             let pid = found.process.pid;
             let was = before.iter().find(|before| before.process.pid == pid);
-            if was != Some(found) || again.contains(&pid) {
-                let _ = self.finds.send(Find::Service(Box::new(found.clone())));
-            }
-        }
-        turn.found.into_iter().all(|found| self.report(found)) && self.tell(turn.candidates)
+            let is_told = was != Some(found) || again.contains(&pid);
+            !is_told || self.finds.send(Find::Service(Box::new(found.clone()))).is_ok()
+        })
+    }
+
+    fn tell_again(&mut self) -> bool {
+        let roots = self.again.clone();
+        self.tell_changed(&roots)
     }
 
     fn tell(&self, candidates: Vec<u32>) -> bool {
@@ -170,9 +204,18 @@ impl State {
                 let found = self.discovery.from_wire(pid, dialect, port);
                 found.is_none_or(|found| self.report(found))
             }
+            Ask::Listen { pid, network, socket, port } => {
+                self.began_to_listen(pid, network, socket, port);
+                true
+            }
+            Ask::Missed => {
+                self.missed();
+                true
+            }
             Ask::Again { pid } => {
                 if self.known.iter().any(|known| known.process.pid == pid) {
                     self.again.insert(pid);
+                    self.again_at.get_or_insert(now + SOON);
                 } else {
                     self.discovery.report_again(pid);
                 }
@@ -185,6 +228,7 @@ impl State {
     /// Takes new rules over and tells what is not wanted under them.
     fn take_over(&mut self, rules: Rules) -> bool {
         self.wire = rules.enabled && rules.wire;
+        self.pace.interval = rules.interval;
         if !self.discovery.set_rules(rules) {
             return true;
         }
@@ -198,21 +242,19 @@ impl State {
 }
 
 fn run(mut state: State, asks: &Receiver<Ask>) {
-    let mut next_scan = Instant::now() + SCAN_EVERY;
     loop {
         let now = Instant::now();
-        let wake = state.looks.iter().map(|look| look.at).fold(next_scan, Instant::min);
+        let others = state.listeners.next().into_iter().chain(state.again_at);
+        let wake = state.looks.iter().map(|look| look.at).chain(others).fold(state.pace.next(), Instant::min);
         let going = match asks.recv_timeout(wake.saturating_duration_since(now)) {
             Ok(ask) => state.answer(ask, Instant::now()),
             Err(RecvTimeoutError::Timeout) => true,
             Err(RecvTimeoutError::Disconnected) => return,
         };
         let now = Instant::now();
-        let going = going && state.look(now);
-        let going = going && (now < next_scan || state.scan());
-        if now >= next_scan {
-            next_scan = now + SCAN_EVERY;
-        }
+        let going = going && state.look(now) && state.look_at_listeners();
+        let going = going && (state.again_at.is_none_or(|at| now < at) || state.tell_again());
+        let going = going && (now < state.pace.next() || state.scan());
         if !going {
             return;
         }
@@ -220,10 +262,12 @@ fn run(mut state: State, asks: &Receiver<Ask>) {
 }
 
 impl Scout {
-    /// Starts the thread. `first` is what was found before; it is sent on at once.
+    /// Starts the thread. `told`: from now on the kernel tells of each socket that begins to listen. `first` is what was
+    /// found before; it is sent on at once.
     pub fn start(
-        discovery: Discovery,
+        mut discovery: Discovery,
         rules: &Rules,
+        told: bool,
         first: Vec<Found>,
         live: Arc<Live>,
         guard: Guard,
@@ -233,13 +277,19 @@ impl Scout {
         for found in &first {
             let _ = finds.send(Find::Service(Box::new(found.clone())));
         }
+        if told {
+            discovery.is_told_of_listeners();
+        }
         let wire = rules.enabled && rules.wire;
         let mut state = State {
             discovery,
             wire,
             looks: Vec::new(),
+            listeners: Listeners::new(),
+            pace: Pace::new(rules.interval, told),
             known: first,
             again: BTreeSet::new(),
+            again_at: None,
             finds,
             live: Arc::clone(&live),
         };

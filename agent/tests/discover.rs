@@ -122,6 +122,7 @@ fn the_operators_rules_hold() {
     let rules = Rules {
         enabled: false,
         wire: false,
+        interval: std::time::Duration::from_secs(10),
         exclude: vec!["*/llama-server".into()],
         include: Include { pids: vec![101], exe: vec!["app.py".into()], ports: vec![11434] },
         service: vec![NameRule { name: "notes".into(), port: Some(9000), ..NameRule::default() }],

@@ -34,6 +34,7 @@ macro_rules! classic_tracepoint {
 
 mod block;
 mod fault;
+mod listen;
 mod log;
 mod process;
 mod reclaim;

@@ -91,6 +91,7 @@ pub const KEYS: &[Key] = &[
     fixed("nvml.interval", Kind::Duration { least_ms: 100, most_ms: 3_600_000 }),
     live("discover.enabled", Kind::Bool),
     live("discover.wire", Kind::Bool),
+    live("discover.interval", Kind::Duration { least_ms: 1000, most_ms: 24 * 3_600_000 }),
     live("discover.exclude", Kind::Texts),
     live("discover.include.pids", Kind::Numbers { least: 1, most: MAX_PID }),
     live("discover.include.exe", Kind::Texts),

@@ -7,7 +7,7 @@ use zeroize::Zeroize;
 
 use super::{EngineTimes, engine, host::HostPhases, verdict::Finding};
 use crate::identity::Home;
-use crate::privacy::{self, Content};
+use crate::privacy;
 use crate::session::exchange::{Ending, Exchange, GapCounts, LlmExchange, Mark, Role, Sending, Subject};
 use crate::session::wanted::Values;
 
@@ -67,9 +67,6 @@ pub struct Request {
     /// Where the time went behind the HTTP front; None if the engine has none, or nothing was seen of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine_times: Option<EngineTimes>,
-    /// Prompt and completion, as far as the operator asked for them. Set where the record goes to a log, nowhere else.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub content: Option<Box<Content>>,
     /// The model or adapter that it asks the server to load.
     #[serde(skip)]
     pub subject: Option<Subject>,
@@ -238,7 +235,6 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
         network: NetworkShare::of(&exchange.sending),
         finding: Finding::default(),
         engine_times,
-        content: None,
         subject: exchange.subject,
         http_error,
         chunk_gaps: exchange.chunk_gaps,

@@ -105,6 +105,12 @@ impl Discovery {
         self.with_sockets(false, |discovery, sockets| discovery.is_candidate(pid, sockets))
     }
 
+    /// Something was missed: the next scan looks at every process.
+    pub fn look_at_all(&mut self) {
+        let due = self.looked.scans;
+        self.looked.by_pid.values_mut().for_each(|look| look.due = due);
+    }
+
     /// There was no room for a candidate: it is reported again later.
     pub fn report_again(&mut self, pid: u32) {
         if let Some(look) = self.looked.by_pid.get_mut(&pid) {

@@ -106,6 +106,18 @@ impl Discovery {
         discovery
     }
 
+    /// From now on, or again from now on after something was missed, the kernel tells of every socket that begins to
+    /// listen. Until it is told so, the tables of listening sockets are read time and again.
+    pub fn is_told_of_listeners(&mut self) {
+        self.sockets.told_from(std::time::Instant::now());
+    }
+
+    /// The kernel told of one, in the network namespace of this inode; PORT is 0 where it is not known. False if that
+    /// says too little to know where.
+    pub fn begins_to_listen(&mut self, network: u32, socket: u64, port: u16) -> bool {
+        self.sockets.begins(network, socket, port)
+    }
+
     /// Replaces the rules; names given before stay, and so do the processes that ids given before stand for. Under
     /// other rules every process is looked at anew. True if they are others.
     pub fn set_rules(&mut self, rules: Rules) -> bool {

@@ -1,7 +1,8 @@
-//! One network namespace's listening sockets, and when they are to be read again.
-//!
-//! Reading all tables together takes at most a thousandth of a core: each rests for so long. A table whose namespace has
-//! as many TCP sockets as when it was read rests longer still, for a socket that begins to listen is one more.
+//! One network namespace's listening sockets, and when they are to be read again. Where the kernel tells of each that
+//! begins to listen, a table that was read since lacks none: it is read again only in case, a long time later. Elsewhere
+//! reading all of them takes at most a thousandth of a core: each rests for so long, and longer while the number of its
+//! sockets is the same. One that was closed does no harm, for no process has its inode open; one that only ceased to
+//! listen stays until the next reading.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,20 +10,37 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
-
 use super::process;
 use super::sockets::Listener;
+use crate::clock::thread_cpu_time;
 
 /// Tables rest so many times as long as reading all of them takes.
-pub(super) const SHARE: u32 = 1000;
-/// So much longer where the number of sockets is the same: one may have closed while another began to listen.
+const SHARE: u32 = 1000;
+/// So much longer where the kernel told of none that began to listen since, or the number of sockets is the same: one may
+/// have closed while another began to listen.
 const UNCHANGED: u32 = 16;
+/// Sockets that the kernel told of beside those that were read; with more the table is read again.
+const TOLD: usize = 256;
+/// What was told of less than so long ago may not be in the table yet that is read now.
+const SETTLING: Duration = Duration::from_secs(10);
 /// SO_ACCEPTCON in the flags column of /proc/net/unix.
 const UNIX_LISTENING: u32 = 0x10000;
 
 /// TCP sockets of a namespace that listen or are connected: over IPv4, over IPv6.
 type Counts = (u64, u64);
+
+/// How a look at the host takes tables that were read before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// The number of the look.
+    pub look: u64,
+    /// Tables of earlier looks may do.
+    pub patient: bool,
+    /// What reading all tables takes.
+    pub all: Duration,
+    /// Since when the kernel has told of every socket that began to listen, if it does.
+    pub told_since: Option<Instant>,
+}
 
 #[derive(Debug)]
 pub(super) struct Namespace {
@@ -32,6 +50,10 @@ pub(super) struct Namespace {
     pub took: Duration,
     /// Listening sockets by inode.
     tcp: HashMap<u64, Listener>,
+    /// Those that the kernel told of, and when.
+    told: HashMap<u64, (Listener, Instant)>,
+    /// It told of one that cannot be kept.
+    stale: bool,
     /// As they were when the tables were read; none if the kernel does not tell.
     counts: Option<Counts>,
     read: Option<Instant>,
@@ -48,6 +70,8 @@ impl Default for Namespace {
             asked: Instant::now(),
             took: Duration::ZERO,
             tcp: HashMap::new(),
+            told: HashMap::new(),
+            stale: false,
             counts: None,
             read: None,
             read_at: 0,
@@ -60,34 +84,59 @@ impl Default for Namespace {
 
 impl Namespace {
     pub(super) fn get(&self, inode: u64, unix: bool) -> Option<&Listener> {
-        self.tcp.get(&inode).or_else(|| self.unix.get(&inode).filter(|_| unix))
+        let told = self.told.get(&inode).map(|(listener, _)| listener);
+        told.or_else(|| self.tcp.get(&inode)).or_else(|| self.unix.get(&inode).filter(|_| unix))
     }
 
-    /// Reads the TCP tables unless those that are there will do. REST: how long they may; none: only for this look.
-    pub(super) fn see_to_tcp(&mut self, proc_root: &Path, pid: u32, look: u64, rest: Option<Duration>) {
-        let is_new = self.read.is_none();
-        if !is_new && (self.read_at == look || (rest.is_some() && self.decided_at == look)) {
+    /// The kernel told of a socket that began to listen; PORT is 0 if it was bound to none yet.
+    pub(super) fn begins(&mut self, inode: u64, port: u16) {
+        if inode == 0 || port == 0 || (self.told.len() >= TOLD && !self.told.contains_key(&inode)) {
+            self.stale = true;
+        } else {
+            self.told.insert(inode, (Listener::Tcp(port), Instant::now()));
+        }
+    }
+
+    /// Reads the TCP tables unless those that are there will do.
+    pub(super) fn see_to_tcp(&mut self, proc_root: &Path, pid: u32, terms: &Terms) {
+        let Terms { look, patient, .. } = *terms;
+        if self.read.is_some() && (self.read_at == look || (patient && self.decided_at == look)) {
             return;
         }
         self.decided_at = look;
-        let counts = counts(proc_root, pid);
-        if !is_new && rest.is_some_and(|rest| !self.is_due(counts, rest)) {
+        if self.is_complete(terms) {
             return;
         }
-        let before = cpu_time();
+        let counts = counts(proc_root, pid);
+        if self.read.is_some() && patient && !self.is_due(counts, terms) {
+            return;
+        }
+        let before = thread_cpu_time();
         self.tcp.clear();
+        self.told.retain(|_, (_, at)| at.elapsed() < SETTLING);
+        self.stale = false;
         if counts != Some((0, 0)) {
             for name in ["net/tcp", "net/tcp6"] {
                 self.tcp.extend(read_listening(&process::file(proc_root, pid, name)));
             }
         }
-        self.took = cpu_time().saturating_sub(before);
+        self.took = thread_cpu_time().saturating_sub(before);
         (self.counts, self.read, self.read_at) = (counts, Some(Instant::now()), look);
     }
 
-    fn is_due(&self, counts: Option<Counts>, rest: Duration) -> bool {
+    /// Whether it lacks no socket, by the kernel's word.
+    fn is_complete(&self, terms: &Terms) -> bool {
+        let Some((read, since)) = self.read.zip(terms.told_since) else { return false };
+        !self.stale && read >= since && read.elapsed() < terms.all.saturating_mul(SHARE * UNCHANGED)
+    }
+
+    fn is_due(&self, counts: Option<Counts>, terms: &Terms) -> bool {
         let same = counts.is_some() && counts == self.counts;
-        let rest = if same { rest.saturating_mul(UNCHANGED) } else { rest };
+        // Once, after the kernel began to tell or something was missed.
+        if self.stale || (terms.told_since.is_some() && !same) {
+            return true;
+        }
+        let rest = terms.all.saturating_mul(if same { SHARE * UNCHANGED } else { SHARE });
         self.read.is_none_or(|read| read.elapsed() >= rest)
     }
 
@@ -100,10 +149,6 @@ impl Namespace {
         let text = process::read_text(&process::file(proc_root, pid, "net/unix")).unwrap_or_default();
         self.unix = text.lines().filter_map(unix_line).collect();
     }
-}
-
-fn cpu_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 /// From net/sockstat and net/sockstat6, which are the namespace's own and cost microseconds.
@@ -187,16 +232,50 @@ mod tests {
     fn what_did_not_change_rests_longer() {
         let read = Instant::now().checked_sub(Duration::from_secs(60));
         let namespace = Namespace { read, counts: Some((1, 0)), ..Namespace::default() };
-        let seconds = Duration::from_secs;
-        for (counts, rest, due) in [
-            (Some((2, 0)), seconds(50), true),
-            (Some((2, 0)), seconds(70), false),
-            (Some((1, 0)), seconds(50), false),
-            (Some((1, 0)), seconds(3), true),
-            (None, seconds(50), true),
+        for (counts, all_ms, due) in [
+            (Some((2, 0)), 50, true),
+            (Some((2, 0)), 70, false),
+            (Some((1, 0)), 50, false),
+            (Some((1, 0)), 3, true),
+            (None, 50, true),
         ] {
-            assert_eq!(namespace.is_due(counts, rest), due, "{counts:?} {rest:?}");
+            assert_eq!(namespace.is_due(counts, &terms(all_ms, None)), due, "{counts:?} {all_ms}");
         }
+    }
+
+    fn terms(all_ms: u64, told_since: Option<Instant>) -> Terms {
+        Terms { look: 2, patient: true, all: Duration::from_millis(all_ms), told_since }
+    }
+
+    #[test]
+    fn a_table_that_the_kernel_keeps_up_is_read_again_only_in_case() {
+        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds));
+        let mut namespace = Namespace { read: ago(60), counts: Some((1, 0)), ..Namespace::default() };
+        for (all_ms, since, complete) in
+            [(50, ago(61), true), (50, ago(59), false), (50, None, false), (3, ago(61), false)]
+        {
+            assert_eq!(namespace.is_complete(&terms(all_ms, since)), complete, "{all_ms} {since:?}");
+        }
+        // Read before the kernel told: again if there are other sockets now.
+        assert!(namespace.is_due(Some((2, 0)), &terms(50, ago(59))));
+        assert!(!namespace.is_due(Some((1, 0)), &terms(50, ago(59))));
+        namespace.begins(7, 0);
+        assert!(!namespace.is_complete(&terms(50, ago(61))) && namespace.is_due(Some((1, 0)), &terms(50, ago(61))));
+    }
+
+    #[test]
+    fn what_was_told_is_bounded_and_outlives_a_reading_for_a_while() {
+        let mut namespace = Namespace::default();
+        for inode in 1..=2 * TOLD as u64 {
+            namespace.begins(inode, 8000);
+        }
+        assert_eq!((namespace.told.len(), namespace.stale), (TOLD, true));
+        assert_eq!(namespace.get(1, false), Some(&Listener::Tcp(8000)));
+        let long_ago = Instant::now().checked_sub(2 * SETTLING).unwrap();
+        namespace.told.get_mut(&1).unwrap().1 = long_ago;
+        namespace.see_to_tcp(Path::new("/nonexistent"), 9, &terms(0, None));
+        assert_eq!((namespace.get(1, false), namespace.stale), (None, false));
+        assert_eq!(namespace.get(2, false), Some(&Listener::Tcp(8000)));
     }
 
     #[test]
@@ -209,7 +288,7 @@ mod tests {
         let listeners = |sockstat: &str| {
             fs::write(net.join("sockstat"), sockstat).unwrap();
             let mut namespace = Namespace::default();
-            namespace.see_to_tcp(root.path(), 9, 1, None);
+            namespace.see_to_tcp(root.path(), 9, &terms(0, None));
             namespace.tcp.len()
         };
         assert_eq!((listeners("TCP: inuse 0 orphan 0\n"), listeners("TCP: inuse 1 orphan 0\n")), (0, 1));

@@ -1,6 +1,8 @@
 //! The operator's rules for discovery: the `[discover]` section of the configuration. What to watch beside what is
 //! recognised, what to leave alone, and how services are called.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::command::Command;
@@ -14,6 +16,9 @@ pub struct Rules {
     pub enabled: bool,
     /// Watch unrecognised processes that listen on TCP until they show what they speak.
     pub wire: bool,
+    /// The least time from one look at all processes to the next.
+    #[serde(with = "crate::config::duration_text")]
+    pub interval: Duration,
     /// Patterns of executables, scripts or their paths that are never watched, unless their pid is given.
     pub exclude: Vec<String>,
     pub include: Include,
@@ -46,7 +51,14 @@ pub struct NameRule {
 
 impl Default for Rules {
     fn default() -> Self {
-        Rules { enabled: true, wire: true, exclude: Vec::new(), include: Include::default(), service: Vec::new() }
+        Rules {
+            enabled: true,
+            wire: true,
+            interval: Duration::from_secs(10),
+            exclude: Vec::new(),
+            include: Include::default(),
+            service: Vec::new(),
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! From processes to services: the scan of all processes, the look at a new one, and the refresh of those found.
 //! Every process costs one read and one link (`judge.rs`); only roots are read deeper (`describe.rs`).
 
+use std::collections::BTreeSet;
+
 use rustc_hash::FxHashMap;
 
 use super::classify::{Evidence, worth_a_look};
@@ -9,7 +11,7 @@ use super::describe::put_first;
 use super::judge::Verdict;
 use super::process::{self, Process};
 use super::sockets::Sockets;
-use super::tree::Tree;
+use super::tree::{self, Tree};
 use super::{DiscoverError, Discovery, Found, UNKNOWN_ENGINE, pattern, version};
 
 /// What a look at the whole host shows that was not known.
@@ -31,19 +33,35 @@ impl Discovery {
     /// listening sockets is read once for all of it at most, and not each time where there are many.
     pub fn turn(&mut self, known: &mut Vec<Found>, wire: bool) -> Turn {
         self.with_sockets(true, |discovery, sockets| {
-            if !known.is_empty() {
-                let tree = Tree::read(&discovery.proc_root);
-                known.retain_mut(|found| {
-                    // A server that is not known to listen yet may do so now.
-                    sockets.be_patient(!found.ports.is_empty());
-                    discovery.refresh_with(found, &tree, sockets)
-                });
-                sockets.be_patient(true);
-            }
+            discovery.refresh_all(known, |_| true, sockets);
             let found = discovery.scan_with(known, sockets);
             let candidates = if wire { discovery.candidates_with(sockets) } else { Vec::new() };
             Turn { found, candidates }
         })
+    }
+
+    /// Refreshes those of what is known that are of these roots, and takes out which of them have ended.
+    pub fn refresh_roots(&mut self, known: &mut Vec<Found>, roots: &BTreeSet<u32>) {
+        let is_meant = |found: &Found| roots.contains(&found.process.pid);
+        self.with_sockets(true, |discovery, sockets| discovery.refresh_all(known, is_meant, sockets));
+    }
+
+    fn refresh_all(&mut self, known: &mut Vec<Found>, is_meant: impl Fn(&Found) -> bool, sockets: &mut Sockets) {
+        if !known.iter().any(&is_meant) {
+            return;
+        }
+        let tree = Tree::read(&self.proc_root);
+        known.retain_mut(|found| {
+            // A server that is not known to listen yet may do so now.
+            sockets.be_patient(!found.ports.is_empty());
+            !is_meant(found) || self.refresh_with(found, &tree, sockets)
+        });
+        sockets.be_patient(true);
+    }
+
+    /// The root among `roots` that a process is, or descends from.
+    pub fn root_among(&self, pid: u32, roots: impl Fn(u32) -> bool) -> Option<u32> {
+        std::iter::once(pid).chain(tree::ancestors(&self.proc_root, pid)).find(|pid| roots(*pid))
     }
 
     /// A look with the tables that are kept; see [`Sockets::begin`].

@@ -1,16 +1,14 @@
 //! What a process listens on: TCP ports and unix sockets, from its own network namespace's tables and its descriptors.
-//! Connects to nothing.
-//!
-//! To end a namespace's table of TCP sockets the kernel walks the connections of the whole host: milliseconds for each
-//! namespace, with hundreds of containers a third of a core. So the tables are kept from look to look, and are read again
-//! as their age, what they cost together and the namespace's count of sockets say (`namespace.rs`).
+//! Connects to nothing. To end a namespace's table of TCP sockets the kernel walks the connections of the whole host:
+//! milliseconds for each, with hundreds of containers a third of a core. So tables are kept from look to look, and kept up
+//! by what the kernel tells of sockets that begin to listen; `namespace.rs` says when one is read again.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::namespace::{Namespace, SHARE};
+use super::namespace::{Namespace, Terms};
 use super::process;
 
 /// A listening socket.
@@ -29,14 +27,17 @@ pub struct Sockets {
     look: u64,
     /// A table of an earlier look may do.
     patient: bool,
+    /// Since when the kernel has told of every socket that began to listen.
+    told_since: Option<Instant>,
 }
 
 /// Descriptors looked at per process; a server with more has its listeners among the first.
 const MAX_DESCRIPTORS: usize = 65_536;
-/// Namespaces whose tables are kept; on a host with more they are read anew.
+/// Namespaces whose tables are kept; on a host with more, of those that were asked for last.
 const NAMESPACES: usize = 4096;
-/// A namespace that nobody asked for in so long has ended, as far as can be told.
-const FORGET: Duration = Duration::from_secs(600);
+/// A namespace that nobody asked for in so long has ended, as far as can be told: looks at a process that listens on
+/// nothing may be half an hour apart.
+const FORGET: Duration = Duration::from_secs(2 * 3600);
 
 impl Sockets {
     /// A look begins. If it is PATIENT, a table may be some minutes old where reading all of them is dear; else it is of
@@ -46,8 +47,30 @@ impl Sockets {
         self.patient = patient;
         self.namespaces.retain(|_, namespace| namespace.asked.elapsed() < FORGET);
         if self.namespaces.len() > NAMESPACES {
-            self.namespaces.clear();
+            self.forget_half();
         }
+    }
+
+    fn forget_half(&mut self) {
+        let mut asked: Vec<Instant> = self.namespaces.values().map(|namespace| namespace.asked).collect();
+        asked.sort_unstable();
+        let median = asked[asked.len() / 2];
+        self.namespaces.retain(|_, namespace| namespace.asked > median);
+    }
+
+    /// From this instant on the kernel tells of every socket that begins to listen; not of each one before it.
+    pub fn told_from(&mut self, since: Instant) {
+        self.told_since = Some(since);
+    }
+
+    /// The kernel told of a socket that began to listen. NETWORK: inode of its network namespace. Whether the table can
+    /// be kept up with it.
+    pub fn begins(&mut self, network: u32, inode: u64, port: u16) -> bool {
+        // A namespace that is not known yet is read when it is asked for.
+        if let Some(namespace) = self.namespaces.get_mut(Path::new(&format!("net:[{network}]"))) {
+            namespace.begins(inode, port);
+        }
+        network != 0
     }
 
     /// Whether tables of earlier looks may do from here on, within the look.
@@ -89,10 +112,11 @@ impl Sockets {
     fn namespace(&mut self, proc_root: &Path, pid: u32, unix: bool) -> &Namespace {
         let name = fs::read_link(process::file(proc_root, pid, "ns/net")).unwrap_or_else(|_| pid.to_string().into());
         let all: Duration = self.namespaces.values().map(|namespace| namespace.took).sum();
-        let (look, rest) = (self.look, self.patient.then(|| all * SHARE));
+        let look = self.look;
+        let terms = Terms { look, patient: self.patient, all, told_since: self.told_since };
         let namespace = self.namespaces.entry(name).or_default();
         namespace.asked = Instant::now();
-        namespace.see_to_tcp(proc_root, pid, look, rest);
+        namespace.see_to_tcp(proc_root, pid, &terms);
         if unix {
             namespace.see_to_unix(proc_root, pid, look);
         }
@@ -152,6 +176,51 @@ mod tests {
         assert!(!sockets.tcp_of(Path::new("/proc"), me).contains(&port(&second)));
         sockets.be_patient(false);
         assert!(sockets.tcp_of(Path::new("/proc"), me).contains(&port(&second)));
+    }
+
+    #[test]
+    fn a_table_is_kept_up_by_what_the_kernel_tells() {
+        let me = std::process::id();
+        let network = rustix::fs::stat("/proc/self/ns/net").unwrap().st_ino as u32;
+        // What has no socket open is not asked about.
+        let _first = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut sockets = Sockets::default();
+        sockets.told_from(Instant::now());
+        let mut ports = |told: Option<(u32, u64, u16)>| {
+            if let Some((network, inode, port)) = told {
+                assert!(sockets.begins(network, inode, port));
+            }
+            // As if reading it had taken an hour.
+            sockets.namespaces.values_mut().for_each(|namespace| namespace.took = Duration::from_secs(3600));
+            sockets.begin(false);
+            sockets.tcp_of(Path::new("/proc"), me)
+        };
+        ports(None);
+        let late = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (inode, port) = (rustix::fs::fstat(&late).unwrap().st_ino, late.local_addr().unwrap().port());
+        assert!(!ports(None).contains(&Listener::Tcp(port)), "the table is not read again");
+        assert!(!ports(Some((network ^ 1, inode, port))).contains(&Listener::Tcp(port)), "of another namespace");
+        assert!(ports(Some((network, inode, port))).contains(&Listener::Tcp(port)));
+        // One that is closed is open nowhere.
+        drop(late);
+        assert!(!ports(None).contains(&Listener::Tcp(port)));
+        let late = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = late.local_addr().unwrap().port();
+        assert!(ports(Some((network, 0, 0))).contains(&Listener::Tcp(port)), "what is not known is read");
+        assert!(!Sockets::default().begins(0, 7, 8000));
+    }
+
+    #[test]
+    fn of_too_many_namespaces_the_latest_are_kept() {
+        let now = Instant::now();
+        let mut sockets = Sockets::default();
+        for n in 0..=NAMESPACES {
+            let namespace = sockets.namespaces.entry(n.to_string().into()).or_default();
+            namespace.asked = now + Duration::from_nanos(n as u64);
+        }
+        sockets.begin(true);
+        let kept = |n: usize| sockets.namespaces.contains_key(Path::new(&n.to_string()));
+        assert_eq!((kept(0), kept(NAMESPACES), sockets.namespaces.len()), (false, true, NAMESPACES / 2));
     }
 
     #[test]

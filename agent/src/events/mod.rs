@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 pub use journal::{Journal, KEPT};
 
-use crate::correlate::Request;
+use crate::{correlate::Request, privacy::Content};
 
 /// Most attributes of an event; those beyond them are left out.
 pub const ATTRIBUTES: usize = 16;
@@ -199,13 +199,14 @@ impl Serialize for Event {
 /// What outputs carry.
 #[derive(Debug, Clone)]
 pub enum Record {
-    Request(Arc<Request>),
+    /// With prompt and completion, as far as the operator asked for them: logs have these, and nothing else does.
+    Request(Arc<Request>, Option<Arc<Content>>),
     Event(Arc<Event>),
 }
 
 impl From<&Arc<Request>> for Record {
     fn from(request: &Arc<Request>) -> Self {
-        Record::Request(Arc::clone(request))
+        Record::Request(Arc::clone(request), None)
     }
 }
 

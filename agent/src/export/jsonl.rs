@@ -14,7 +14,7 @@ use super::{
     lines::{Lines, Queue},
     output::Out,
 };
-use crate::{correlate::Request, events::Record, tasks::Guard};
+use crate::{correlate::Request, events::Record, privacy::Content, tasks::Guard};
 
 /// How long the end waits for the reader of the records.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -23,16 +23,23 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Records(Lines);
 
-/// The request as a line.
-pub fn line(request: &Request, out: &mut Vec<u8>) -> io::Result<()> {
+/// The request as a line, its contents as the last field of it.
+pub fn line(request: &Request, content: Option<&Content>, out: &mut Vec<u8>) -> io::Result<()> {
     serde_json::to_writer(&mut *out, request)?;
+    if let Some(content) = content {
+        // A request is an object and never an empty one.
+        out.pop();
+        out.write_all(b",\"content\":")?;
+        serde_json::to_writer(&mut *out, content)?;
+        out.write_all(b"}")?;
+    }
     out.write_all(b"\n")
 }
 
 /// A record of any kind as a line. Only what is no request says what it is, in its field `record`.
 pub fn record(record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
     match record {
-        Record::Request(request) => line(request, out),
+        Record::Request(request, content) => line(request, content.as_deref(), out),
         Record::Event(event) => {
             serde_json::to_writer(&mut *out, event.as_ref())?;
             out.write_all(b"\n")
@@ -84,5 +91,27 @@ impl Records {
         if left != 0 {
             tracing::warn!(records = left, "records are lost: they were not read, or not written to disk, in time");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    #[test]
+    fn contents_are_one_more_field_of_the_line() {
+        let request = Request { model: Some("m".into()), ..Request::default() };
+        let content = Content { mode: "hash", prompt_hash: Some("\"}\n".into()), ..Content::default() };
+        let told = |content: Option<&Content>| {
+            let mut out = Vec::new();
+            line(&request, content, &mut out).unwrap();
+            assert_eq!(out.iter().position(|byte| *byte == b'\n'), Some(out.len() - 1), "one line");
+            serde_json::from_slice::<Value>(&out).unwrap()
+        };
+        let (without, mut with) = (told(None), told(Some(&content)));
+        let field = with.as_object_mut().unwrap().remove("content");
+        assert_eq!(field, Some(serde_json::to_value(&content).unwrap()));
+        assert_eq!(with, without);
     }
 }

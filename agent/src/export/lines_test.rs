@@ -20,7 +20,7 @@ fn request(number: u32) -> Arc<Request> {
 
 fn pid(record: &Record) -> u32 {
     match record {
-        Record::Request(request) => request.pid,
+        Record::Request(request, _) => request.pid,
         Record::Event(event) => event.pid.unwrap(),
     }
 }

@@ -198,6 +198,7 @@ impl Pipeline {
         self.settle();
         let expired = self.candidates.expire(now);
         self.live.candidates_full.fetch_add(expired, Ordering::Relaxed);
+        self.unheard.tell(&self.reader, &self.live, &self.scout);
         let Self { refused, registry, scout, .. } = self;
         refused.ask_for(registry.take_orphans());
         refused.tick(|pid| scout.asks.try_send(Ask::Again { pid }).is_ok());

@@ -14,7 +14,7 @@ use super::{
 /// Where the running kernel shows its types.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
-const STRUCTS: [&str; 20] = [
+const STRUCTS: [&str; 21] = [
     "task_struct",
     "signal_struct",
     "files_struct",
@@ -25,6 +25,7 @@ const STRUCTS: [&str; 20] = [
     "socket",
     "sock",
     "tcp_sock",
+    "net",
     "sched_entity",
     "cfs_rq",
     "linux_binprm",
@@ -117,6 +118,7 @@ fn files(btf: &Btf, offsets: Offsets) -> Result<Offsets> {
         inode_ino: byte(btf, "inode", &["i_ino"])?,
         socket_sk: byte(btf, "socket", &["sk"])?,
         socket_type: byte(btf, "socket", &["type"])?,
+        socket_file: byte(btf, "socket", &["file"])?,
         ..offsets
     })
 }
@@ -128,6 +130,9 @@ fn sockets(btf: &Btf, offsets: Offsets) -> Result<Offsets> {
         sock_num: byte(btf, "sock", &["__sk_common", "skc_num"])?,
         sock_daddr: byte(btf, "sock", &["__sk_common", "skc_daddr"])?,
         sock_v6_daddr: optional(btf, "sock", &["__sk_common", "skc_v6_daddr"])?,
+        sock_socket: byte(btf, "sock", &["sk_socket"])?,
+        sock_net: optional(btf, "sock", &["__sk_common", "skc_net", "net"])?,
+        net_inum: optional(btf, "net", &["ns", "inum"])?,
         sock_sndbuf: byte(btf, "sock", &["sk_sndbuf"])?,
         sock_wmem_queued: byte(btf, "sock", &["sk_wmem_queued"])?,
         sock_protocol: byte(btf, "sock", &["sk_protocol"])?,

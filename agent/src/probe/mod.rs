@@ -21,7 +21,7 @@ use aya::{
 };
 use inferscope_abi::{Config, Counters, LogRow, PAYLOAD_BYTES, Process, WATCH_ROW};
 
-pub use programs::{PROBES, ProbeReport, kernel_version};
+pub use programs::{PROBES, ProbeReport, kernel_version, tells_listeners};
 pub use reader::{CounterReader, SyscallRow};
 use shared::{SharedArray, Wire};
 pub use watcher::{FoundThread, Watcher};

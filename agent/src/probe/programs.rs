@@ -36,6 +36,14 @@ pub struct Probe {
     pub attachments: &'static [Attachment],
 }
 
+/// The program that tells of each socket that begins to listen.
+const LISTEN: &str = "listen_state";
+
+/// Whether the kernel tells of each socket that begins to listen.
+pub fn tells_listeners(reports: &[ProbeReport]) -> bool {
+    reports.iter().any(|report| report.program == LISTEN && report.hook.is_some())
+}
+
 /// In the order in which they are attached: what ends a state before what begins it.
 pub const PROBES: &[Probe] = &[
     Probe {
@@ -61,6 +69,14 @@ pub const PROBES: &[Probe] = &[
             },
             Attachment::Tracepoint { name: "process_exec", tracepoint: "sched_process_exec" },
         ],
+    },
+    Probe {
+        name: "listen",
+        gives: "word of sockets that begin to listen (without it all processes are looked at every `discover.interval`)",
+        required: false,
+        since: "4.17",
+        asked_for: false,
+        attachments: &[Attachment::Tracepoint { name: LISTEN, tracepoint: "inet_sock_set_state" }],
     },
     Probe {
         name: "syscall",

@@ -11,7 +11,7 @@ use aya::{
     Ebpf,
     maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues},
 };
-use inferscope_abi::{Counters, LOSS_PLACES, LOSSES, LogRow, Process, SYSCALL_NUMBERS, SyscallKey, SyscallStats};
+use inferscope_abi::{Counters, LOSS_PLACES, LOSSES, LogRow, Lost, Process, SYSCALL_NUMBERS, SyscallKey, SyscallStats};
 
 use super::{Arrays, shared::Wire, watcher::take};
 
@@ -30,8 +30,8 @@ pub struct CounterReader {
     arrays: Arc<Arrays>,
     syscalls: Arc<Mutex<SyscallMap>>,
     lost: Arc<PerCpuArray<MapData, u64>>,
-    /// Descriptors of the loaded programs; they live as long as the load.
-    programs: Arc<[RawFd]>,
+    /// The loaded programs with their descriptors, which live as long as the load.
+    programs: Arc<[(Box<str>, RawFd)]>,
 }
 
 impl CounterReader {
@@ -47,16 +47,22 @@ impl CounterReader {
     /// Learns which programs were loaded.
     pub(super) fn watch_programs(&mut self, ebpf: &Ebpf) {
         let fd = |name: &str| Some(ebpf.program(name)?.fd().ok()?.as_fd().as_raw_fd());
-        self.programs = ebpf.programs().filter_map(|(name, _)| fd(name)).collect();
+        self.programs = ebpf.programs().filter_map(|(name, _)| Some((name.into(), fd(name)?))).collect();
     }
 
     /// Runs that the kernel left out because the program was running on that CPU already (5.12 and later say so).
     pub fn missed_runs(&self) -> u64 {
+        self.missed_runs_of(&[""])
+    }
+
+    /// Of the programs whose names begin so.
+    pub fn missed_runs_of(&self, programs: &[&str]) -> u64 {
         let missed = |fd: &RawFd| -> Option<u64> {
             let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
             info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
         };
-        self.programs.iter().filter_map(missed).sum()
+        let is_meant = |name: &str| programs.iter().any(|begin| name.starts_with(begin));
+        self.programs.iter().filter(|(name, _)| is_meant(name)).filter_map(|(_, fd)| missed(fd)).sum()
     }
 
     /// The sums of a watched process; None once it is gone.
@@ -98,10 +104,12 @@ impl CounterReader {
 
     /// What the kernel side lost, by place.
     pub fn lost(&self) -> [(&'static str, u64); LOSS_PLACES] {
-        LOSSES.map(|(place, label)| {
-            let count = self.lost.get(&(place as u32), 0).map(|cpus| cpus.iter().sum()).unwrap_or(0);
-            (label, count)
-        })
+        LOSSES.map(|(place, label)| (label, self.lost_at(place)))
+    }
+
+    /// What it lost at one place.
+    pub fn lost_at(&self, place: Lost) -> u64 {
+        self.lost.get(&(place as u32), 0).map(|cpus| cpus.iter().sum()).unwrap_or(0)
     }
 }
 

@@ -25,7 +25,9 @@ fn state(root: &Path) -> (State, Receiver<Find>) {
     let (finds, found) = sync_channel(PENDING);
     let discovery = Discovery::with_proc_root(Rules::default(), root.to_owned());
     let (looks, known, again, live) = (Vec::new(), Vec::new(), BTreeSet::new(), Arc::default());
-    (State { discovery, wire: true, looks, known, again, finds, live }, found)
+    let (listeners, pace) = (Listeners::new(), Pace::new(Rules::default().interval, false));
+    let again_at = None;
+    (State { discovery, wire: true, looks, listeners, pace, known, again, again_at, finds, live }, found)
 }
 
 #[test]
@@ -61,6 +63,89 @@ fn a_server_that_binds_late_is_a_candidate_then() {
     assert!(state.answer(Ask::Again { pid: 70 }, Instant::now()));
     assert!((0..100).all(|_| state.scan()));
     assert_eq!(told(&found), ["candidate 70"]);
+}
+
+/// The one namespace of a proc tree made here.
+const NETWORK: u32 = 4_026_531_840;
+
+fn in_network(root: &Path, pid: u32) {
+    let ns = root.join(pid.to_string()).join("ns");
+    fs::create_dir_all(&ns).unwrap();
+    symlink(format!("net:[{NETWORK}]"), ns.join("net")).unwrap();
+}
+
+#[test]
+fn a_process_is_looked_at_when_it_begins_to_listen() {
+    let root = tempfile::tempdir().unwrap();
+    python(root.path(), 70);
+    in_network(root.path(), 70);
+    let (mut state, found) = state(root.path());
+    state.pace.told = true;
+    state.discovery.is_told_of_listeners();
+    assert!(state.scan());
+    // Its table is not read again: the kernel's word is enough.
+    symlink("socket:[9000]", root.path().join("70/fd/3")).unwrap();
+    let ask = |network, socket| Ask::Listen { pid: 70, network, socket, port: 9000 };
+    assert!(state.answer(ask(NETWORK, 9001), Instant::now()) && state.look_at_listeners());
+    assert_eq!(told(&found), [""; 0], "it does not have that socket");
+    assert!(state.answer(ask(NETWORK, 9000), Instant::now()) && state.answer(ask(NETWORK, 9000), Instant::now()));
+    assert!(state.look_at_listeners() && state.listeners.next().is_none());
+    assert_eq!(told(&found), ["candidate 70"]);
+    assert!(!state.pace.missed);
+    assert!(state.answer(ask(0, 9000), Instant::now()));
+    assert!(state.pace.missed, "where it listens is not known");
+}
+
+#[test]
+fn a_service_that_begins_to_listen_on_more_tells_of_its_ports() {
+    let root = tempfile::tempdir().unwrap();
+    python(root.path(), 70);
+    listens(root.path(), 70);
+    in_network(root.path(), 70);
+    let (mut state, found) = state(root.path());
+    state.discovery.is_told_of_listeners();
+    assert!(state.answer(Ask::Wire { pid: 70, dialect: "openai_chat", port: 9000 }, Instant::now()) && state.scan());
+    let ports = || {
+        let services = found.try_iter().filter_map(|find| match find {
+            Find::Service(found) => Some(found.ports),
+            _ => None,
+        });
+        services.last().unwrap()
+    };
+    assert_eq!(ports(), [9000]);
+    symlink("socket:[9007]", root.path().join("70/fd/4")).unwrap();
+    let ask = Ask::Listen { pid: 70, network: NETWORK, socket: 9007, port: 9100 };
+    assert!(state.answer(ask, Instant::now()) && state.look_at_listeners());
+    assert_eq!(ports(), [9000, 9100]);
+}
+
+#[test]
+fn what_was_missed_is_found_by_the_next_scan_and_that_comes_soon() {
+    let root = tempfile::tempdir().unwrap();
+    python(root.path(), 70);
+    in_network(root.path(), 70);
+    let (mut state, found) = state(root.path());
+    state.pace = Pace::new(Duration::from_secs(3600), true);
+    state.discovery.is_told_of_listeners();
+    assert!((0..20).all(|_| state.scan()));
+    listens(root.path(), 70);
+    let before = state.pace.next();
+    assert!(state.answer(Ask::Missed, Instant::now()));
+    assert!(state.pace.next() < before);
+    assert!(state.scan());
+    assert_eq!(told(&found), ["candidate 70"]);
+    assert!(!state.pace.missed);
+}
+
+#[test]
+fn listeners_that_wait_are_bounded_and_the_rest_is_counted() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut state, _found) = state(root.path());
+    for pid in 1..=PENDING as u32 + 5 {
+        let ask = Ask::Listen { pid, network: NETWORK, socket: 9, port: 9000 };
+        assert!(state.answer(ask, Instant::now()));
+    }
+    assert_eq!(state.live.asks_lost.load(Ordering::Relaxed), 5);
 }
 
 fn told(found: &Receiver<Find>) -> Vec<String> {

@@ -28,9 +28,11 @@ pub enum Kind {
     Sample = 10,
     /// A watched process wrote to its output or to a log file: [`LogEvent`](crate::LogEvent) and the bytes.
     Log = 11,
+    /// A process began to listen on a port: [`ListenEvent`].
+    Listen = 12,
 }
 /// Every kind with its label, in the order of their numbers.
-pub const KINDS: [(Kind, &str); 11] = [
+pub const KINDS: [(Kind, &str); 12] = [
     (Kind::Exec, "exec"),
     (Kind::Fork, "fork"),
     (Kind::Exit, "exit"),
@@ -42,6 +44,7 @@ pub const KINDS: [(Kind, &str); 11] = [
     (Kind::Stall, "stall"),
     (Kind::Sample, "sample"),
     (Kind::Log, "log"),
+    (Kind::Listen, "listen"),
 ];
 
 impl TryFrom<u32> for Kind {
@@ -59,6 +62,7 @@ impl TryFrom<u32> for Kind {
             9 => Ok(Kind::Stall),
             10 => Ok(Kind::Sample),
             11 => Ok(Kind::Log),
+            12 => Ok(Kind::Listen),
             other => Err(other),
         }
     }
@@ -111,6 +115,21 @@ pub struct ExitEvent {
     pub service: u32,
     /// The final sums; the map entry is gone.
     pub process: crate::Process,
+}
+
+/// Record of [`Kind::Listen`], of any process but the agent. What could not be read is 0.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenEvent {
+    pub header: Header,
+    /// Inode of the socket.
+    pub socket: u64,
+    /// Inode of the socket's network namespace, the number in the link `/proc/PID/ns/net`.
+    pub network: u32,
+    /// In the host's byte order; 0 for a socket that was bound to none, which gets its port a moment later.
+    pub port: u16,
+    /// A `FAMILY_*`.
+    pub family: u16,
 }
 
 /// The process read these bytes.
@@ -213,4 +232,5 @@ const _: () = {
     assert!(size_of::<ExitEvent>() == 32 + size_of::<crate::Process>());
     assert!(size_of::<PayloadHeader>() == 112 + size_of::<Snapshot>() && size_of::<PayloadHeader>().is_multiple_of(8));
     assert!(size_of::<CloseEvent>() == 56);
+    assert!(size_of::<ListenEvent>() == 40);
 };

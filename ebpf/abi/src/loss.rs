@@ -14,7 +14,7 @@ macro_rules! losses {
 }
 
 /// Number of places.
-pub const LOSS_PLACES: usize = 20;
+pub const LOSS_PLACES: usize = 21;
 
 losses! {
     /// The ring had no room for an exec event.
@@ -54,4 +54,6 @@ losses! {
     LogRate = 18, "log_rate";
     /// The ring had no room for what was written to a log: counted in writes.
     RingLog = 19, "ring_log";
+    /// The ring had no room to tell that a process began to listen.
+    RingListen = 20, "ring_listen";
 }

@@ -42,6 +42,13 @@ pub struct Offsets {
     pub super_dev: u32,
     pub socket_sk: u32,
     pub socket_type: u32,
+    pub socket_file: u32,
+    /// `sk_socket`
+    pub sock_socket: u32,
+    /// `__sk_common.skc_net.net`; [`NO_OFFSET`] without network namespaces.
+    pub sock_net: u32,
+    /// `ns.inum`
+    pub net_inum: u32,
     pub sock_family: u32,
     pub sock_dport: u32,
     pub sock_num: u32,
@@ -107,7 +114,7 @@ pub struct Config {
     pub syscall_class: [u8; crate::SYSCALL_NUMBERS],
 }
 
-const _: () = assert!(size_of::<Offsets>() == 4 * 55);
+const _: () = assert!(size_of::<Offsets>() == 4 * 59);
 
 /// Slots of the tgids in a row: value of the array WATCHED, index `tgid / WATCH_ROW`. 0 is "not watched", `s` is slot
 /// `s - 1` of the array PROCESS. Array look-ups are inlined by the kernel, so an unwatched process pays two nanoseconds.

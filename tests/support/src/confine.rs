@@ -4,6 +4,8 @@
 use anyhow::{Context, Result};
 use std::ffi::CString;
 use std::io::{Error, Result as IoResult};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -134,6 +136,32 @@ pub fn unmount(command: &mut Command, kind: &str) -> Result<()> {
         });
     }
     Ok(())
+}
+
+/// Gives the program a network of its own, of which there is only the loopback.
+pub fn own_network(command: &mut Command) {
+    // SAFETY: system calls only.
+    unsafe {
+        command.pre_exec(|| {
+            check(libc::unshare(libc::CLONE_NEWNET))?;
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+            let mut loopback: libc::ifreq = std::mem::zeroed();
+            loopback.ifr_name[..2].copy_from_slice(&[b'l' as libc::c_char, b'o' as libc::c_char]);
+            loopback.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+            check(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const loopback))
+        });
+    }
+}
+
+/// Runs this in the network namespace of a process, on a thread of its own.
+pub fn within_network<T: Send>(pid: u32, run: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let network = std::fs::File::open(format!("/proc/{pid}/ns/net"))?;
+    let entered = || {
+        // SAFETY: a descriptor that is open.
+        check(unsafe { libc::setns(network.as_raw_fd(), libc::CLONE_NEWNET) })?;
+        run()
+    };
+    std::thread::scope(|scope| scope.spawn(entered).join().expect("what is run does not panic"))
 }
 
 /// Mounts from here on are this process' own.

@@ -1,9 +1,9 @@
 //! The small LLM server as a child process.
 
 use crate::child::{Lines, Running};
-use crate::locate;
 use crate::page;
 use crate::transport::Target;
+use crate::{confine, locate};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use std::process::Command;
@@ -43,7 +43,10 @@ impl Server {
     }
 
     fn run(command: Command) -> Result<Self> {
-        let running = Running::start(command, Lines::Stdout)?;
+        Self::listening(Running::start(command, Lines::Stdout)?)
+    }
+
+    fn listening(running: Running) -> Result<Self> {
         let address = running.wait_line(Duration::from_secs(20), |line| {
             Some(line.strip_prefix("listening on ")?.split(' ').next()?.to_owned())
         })?;
@@ -76,6 +79,26 @@ impl Server {
             ensure!(Instant::now() < deadline, "requests stay open: {stats:?}");
             std::thread::yield_now();
         }
+    }
+}
+
+/// An `echo-server` in a network namespace of its own that does not listen yet.
+pub struct Silent(Running);
+
+impl Silent {
+    pub fn start() -> Result<Self> {
+        let mut command = Command::new(locate::helper("echo-server")?);
+        command.arg("--wait");
+        confine::own_network(&mut command);
+        let running = Running::start(command, Lines::Stdout)?;
+        running.wait_line(Duration::from_secs(20), |line| (line == "ready").then_some(()))?;
+        Ok(Self(running))
+    }
+
+    /// Lets it listen. Who is to reach it must be in its network: see [`confine::within_network`].
+    pub fn speak(mut self) -> Result<Server> {
+        self.0.tell("listen")?;
+        Server::listening(self.0)
     }
 }
 

@@ -23,6 +23,7 @@ pub fn run(context: &Context) -> Result<Vec<Row>> {
     // Statistics cost time themselves; they end with this descriptor.
     let _statistics = enable_stats(Stats::RunTime).context("the kernel keeps no run-time statistics (before 5.8)")?;
     let mut rows = unwatched(seconds)?;
+    rows.push(connections(if context.quick { "2000" } else { "20000" })?);
     rows.extend(watched(seconds)?);
     Ok(rows)
 }
@@ -43,6 +44,20 @@ fn unwatched(seconds: &str) -> Result<Vec<Row>> {
         Row::told("an empty program by the same clock", format!("{:.1} ns", floor.ns_each())),
         Row::told("unwatched, ns per run of each program", list(&ours)),
     ])
+}
+
+/// What telling of listeners costs those who only connect.
+fn connections(count: &str) -> Result<Row> {
+    let agent = Agent::watch(&[])?;
+    let null = Pair::Typed.attach()?;
+    let (before, floor) = (runs(agent.pid())?, runs(std::process::id())?);
+    load::workload(&["connect", "--count", count])?;
+    let ours = of(&grown(&before, runs(agent.pid())?), "listen_state");
+    let floor = of(&grown(&floor, runs(std::process::id())?), "null_enter");
+    drop(null);
+    let (each, per) = (ours.ns_each(), ours.count as f64 / count.parse::<f64>()?);
+    let measured = format!("{each:.1} ns, {per:.1} times a connection; an empty program {:.1} ns", floor.ns_each());
+    Ok(Row::told("change of a TCP socket's state, any process", measured))
 }
 
 fn watched(seconds: &str) -> Result<Vec<Row>> {

@@ -13,10 +13,7 @@ use super::{
     spans::unix_ns,
     trace::Finished,
 };
-use crate::{
-    correlate::Request,
-    events::{self, Event, Severity},
-};
+use crate::events::{self, Event, Severity};
 
 /// What kind of event a request's record is.
 pub const EVENT: &str = "inferscope.request";
@@ -43,9 +40,10 @@ pub fn export(
 }
 
 /// Those of the span, and the contents that the mode lets a log have.
-fn attributes(request: &Request) -> Vec<KeyValue> {
+fn attributes(finished: &Finished<'_>) -> Vec<KeyValue> {
+    let request = finished.request;
     let mut all = attributes::of(request);
-    if let Some(content) = &request.content {
+    if let Some(content) = finished.content {
         all.extend(content::of(content, request.finish_reason.as_deref()));
     }
     all
@@ -63,7 +61,7 @@ fn record(finished: &Finished<'_>, offset_ns: u64, now_ns: u64) -> LogRecord {
         severity_number: severity as i32,
         severity_text: word.to_owned(),
         body: Some(AnyValue { value: Some(Value::StringValue(attributes::name(request))) }),
-        attributes: attributes(request),
+        attributes: attributes(finished),
         flags: finished.flags() & 0xff,
         trace_id: finished.trace.to_vec(),
         span_id: span.map(Vec::from).unwrap_or_default(),

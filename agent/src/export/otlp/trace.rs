@@ -1,7 +1,7 @@
 //! Which trace a request belongs to: that of its `traceparent`, else the one that its `x-request-id` names, else a new one.
 //! Makes the ids; whether they are exported is decided elsewhere.
 
-use crate::correlate::Request;
+use crate::{correlate::Request, privacy::Content};
 
 pub type TraceId = [u8; 16];
 pub type SpanId = [u8; 8];
@@ -16,6 +16,8 @@ const REMOTE: u32 = 0x200;
 #[derive(Debug)]
 pub struct Finished<'a> {
     pub request: &'a Request,
+    /// For a log; never on a span.
+    pub content: Option<&'a Content>,
     pub trace: TraceId,
     pub span: SpanId,
     /// The caller's span.
@@ -30,14 +32,14 @@ pub fn span_id() -> SpanId {
 
 impl<'a> Finished<'a> {
     /// Finds or makes the ids.
-    pub fn new(request: &'a Request) -> Self {
+    pub fn new(request: &'a Request, content: Option<&'a Content>) -> Self {
         let caller = request.traceparent.as_deref().and_then(traceparent);
         let named = || request.request_id.as_deref().and_then(uuid);
         let (trace, parent, flags) = match caller {
             Some((trace, parent, flags)) => (trace, Some(parent), flags),
             None => (named().unwrap_or_else(|| fastrand::u128(1..).to_be_bytes()), None, SAMPLED),
         };
-        Self { request, trace, span: span_id(), parent, flags }
+        Self { request, content, trace, span: span_id(), parent, flags }
     }
 
     /// Whether the caller records its trace; so does one that nobody else knows of.
@@ -96,7 +98,7 @@ mod tests {
         let header = |text: &str| Some(text.to_owned());
         let ids = |traceparent: Option<String>, request_id: Option<String>| {
             let request = Request { traceparent, request_id, ..Request::default() };
-            let finished = Finished::new(&request);
+            let finished = Finished::new(&request, None);
             (u128::from_be_bytes(finished.trace), finished.parent, finished.sampled(), finished.flags())
         };
         let trace = u128::from_str_radix(TRACE, 16).unwrap();

@@ -156,7 +156,7 @@ impl Gather<'_> {
         let (mut finished, mut events): (Vec<Finished<'_>>, Vec<&Event>) = (Vec::new(), Vec::new());
         for record in batch.iter() {
             match record {
-                Record::Request(request) => finished.push(Finished::new(request)),
+                Record::Request(request, content) => finished.push(Finished::new(request, content.as_deref())),
                 Record::Event(event) => events.push(event),
             }
         }

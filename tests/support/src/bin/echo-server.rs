@@ -1,5 +1,6 @@
 //! Speaks OpenAI's chat to whoever asks and says what the request tells it to, in its `say`: as a stream in pieces of
-//! three letters, in one document, or in an error. Says it in a cookie too, and on standard output where it listens.
+//! three letters, in one document, or in an error. Says it in a cookie too, and on standard output where it listens. With
+//! `--wait` it says `ready` and does not listen until it is told to by a line on standard input.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -7,6 +8,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 fn main() -> Result<()> {
+    if std::env::args().any(|argument| argument == "--wait") {
+        println!("ready");
+        std::io::stdin().read_line(&mut String::new())?;
+    }
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("listening on {} (http)", listener.local_addr()?);
     for connection in listener.incoming() {

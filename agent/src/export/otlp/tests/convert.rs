@@ -74,7 +74,7 @@ pub fn streamed() -> Request {
 }
 
 fn sent(request: &Request) -> (Vec<Span>, LogRecord) {
-    let finished = [Finished::new(request)];
+    let finished = [Finished::new(request, None)];
     let host = Host::named("h");
     let (traces, items) = spans::export(finished.iter().filter(|one| one.sampled()), &host, OFFSET);
     let traces = ExportTraceServiceRequest::decode(traces.encode_to_vec().as_slice()).unwrap();
@@ -209,7 +209,7 @@ fn texts_of_any_length_are_cut() {
 #[test]
 fn requests_of_several_services_have_a_resource_each() {
     let requests = ["b", "a", "b"].map(|service| Request { service: service.into(), ..streamed() });
-    let finished = requests.each_ref().map(Finished::new);
+    let finished = requests.each_ref().map(|request| Finished::new(request, None));
     let (export, items) = spans::export(finished.iter(), &Host::named("h"), OFFSET);
     let seen: Vec<_> = export
         .resource_spans
@@ -306,7 +306,7 @@ fn an_event_is_a_log_record_of_its_own_name() {
     let exit = Event::new(Topic::Change, "exit", Severity::Error).of("vllm-qwen", 7);
     let exit = Event { unix_ns: 5, ..exit }.with("exit_code", 3_u64).with("oom_kill", false);
     let reload = Event::new(Topic::Change, "agent_config", Severity::Info).with("key", "listen");
-    let (logs, items) = logs::export(&[Finished::new(&request)], &[&exit, &reload], &Host::named("h"), OFFSET, 9);
+    let (logs, items) = logs::export(&[Finished::new(&request, None)], &[&exit, &reload], &Host::named("h"), OFFSET, 9);
     assert_eq!((items, logs.resource_logs.len()), (3, 2));
     let of = |at: usize| &logs.resource_logs[at].scope_logs[0].log_records;
     // The agent's own resource comes first: "inferscope" before "vllm-qwen".

@@ -5,6 +5,7 @@ mod block;
 mod busy;
 mod calls;
 mod hog;
+mod listen;
 mod pingpong;
 mod spawn;
 mod storage;
@@ -38,6 +39,10 @@ enum Load {
     FutexPingpong(pingpong::Pingpong),
     /// Two threads that wake each other through pipes.
     PipePingpong(pingpong::Pingpong),
+    /// Sockets that begin to listen, one after the other.
+    Listen(listen::Listen),
+    /// Connections to itself, one after the other.
+    Connect(listen::Connect),
     /// Processes or threads that end at once.
     Spawn(spawn::Spawn),
     /// A tree of processes that live until the end.
@@ -78,6 +83,8 @@ fn run(load: &Load, wait: bool) -> Result<Value> {
         Load::Syscalls(it) => it.run(),
         Load::FutexPingpong(it) => it.futex(),
         Load::PipePingpong(it) => it.pipe(),
+        Load::Listen(it) => it.run(),
+        Load::Connect(it) => it.run(),
         Load::Spawn(it) => it.run(),
         Load::ForkTree(it) => it.run(wait),
         Load::ExecChain(it) => it.run(wait),
