@@ -438,3 +438,50 @@ fn the_c_plus_plus_library_has_its_probes() {
     let terminate = function(&path, "std::terminate()").unwrap();
     assert_eq!(terminate, function(&path, "_ZSt9terminatev").unwrap());
 }
+
+/// Mounted until dropped.
+struct Mount(PathBuf);
+
+impl Mount {
+    fn new(at: PathBuf, args: &[&str]) -> Option<Self> {
+        fs::create_dir(&at).unwrap();
+        let done = Command::new("mount").args(args).arg(&at).stderr(Stdio::null()).status();
+        done.is_ok_and(|status| status.success()).then_some(Self(at))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn two_containers_of_one_image_have_the_same_file_for_the_kernel() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().canonicalize().unwrap();
+    // An overlay's upper folder cannot be on an overlay, as a container's /tmp is.
+    let Some(base) = Mount::new(at.join("base"), &["-t", "tmpfs", "none"]) else {
+        return skip("two_containers_of_one_image_have_the_same_file_for_the_kernel", "nothing may be mounted");
+    };
+    let base = base.0.as_path();
+    ["image", "up1", "up2", "work1", "work2"].iter().for_each(|name| fs::create_dir(base.join(name)).unwrap());
+    fs::write(base.join("image/lib.so"), "one").unwrap();
+    fs::write(base.join("image/other.so"), "two").unwrap();
+    let overlay = |n: u32| {
+        let [low, up, work] = ["image", &format!("up{n}"), &format!("work{n}")].map(|name| base.join(name));
+        let options = format!("lowerdir={},upperdir={},workdir={}", low.display(), up.display(), work.display());
+        Mount::new(base.join(format!("merged{n}")), &["-t", "overlay", "none", "-o", &options])
+    };
+    let (Some(one), Some(two)) = (overlay(1), overlay(2)) else {
+        return skip("two_containers_of_one_image_have_the_same_file_for_the_kernel", "the kernel has no overlayfs");
+    };
+    let below = |path: PathBuf| mapped::Below::of(&path, &fs::metadata(&path).unwrap());
+    assert_ne!(identity(&one.0.join("lib.so")), identity(&two.0.join("lib.so")));
+    assert_eq!(below(one.0.join("lib.so")), below(two.0.join("lib.so")));
+    assert_ne!(below(one.0.join("lib.so")), below(one.0.join("other.so")));
+    // What a container changes is its own.
+    fs::write(two.0.join("lib.so"), "one").unwrap();
+    assert_ne!(below(one.0.join("lib.so")), below(two.0.join("lib.so")));
+    assert_ne!(below(base.join("image/lib.so")), below(base.join("image/other.so")));
+}

@@ -8,11 +8,13 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2, statfs};
 
 use super::soname;
 use crate::profile::maps::{self, Mapping};
 
+/// OVERLAYFS_SUPER_MAGIC of linux/magic.h.
+const OVERLAYFS: u64 = 0x794c_7630;
 /// Of /proc/PID/maps.
 const MAPS_BYTES: u64 = 64 << 20;
 /// Different files with code in one process: the largest have some hundred.
@@ -26,8 +28,34 @@ pub struct Mapped {
     /// As `stat` tells it. Two containers of one image have the same file on two devices.
     pub device: u64,
     pub inode: u64,
+    /// Equal where the kernel hangs probes on the same file.
+    pub below: Below,
     /// Openable by us, through /proc/PID, as long as the process lives and has it mapped.
     pub path: PathBuf,
+}
+
+/// The file that the kernel hangs a probe on. Through an overlay, of which each container has one, that is the file below
+/// it, which nothing names: what an overlay tells of that file's own (its times, its size, its number) stands for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Below {
+    Itself { device: u64, inode: u64 },
+    Overlaid { inode: u32, size: u64, changed: (i64, i64), modified: (i64, i64) },
+}
+
+impl Below {
+    /// Of the file at `path`, of which `meta` tells.
+    pub fn of(path: &Path, meta: &fs::Metadata) -> Self {
+        match statfs(path) {
+            // The upper half of the number may say which layer of this overlay it is from.
+            Ok(system) if system.f_type as u64 == OVERLAYFS => Below::Overlaid {
+                inode: meta.ino() as u32,
+                size: meta.len(),
+                changed: (meta.ctime(), meta.ctime_nsec()),
+                modified: (meta.mtime(), meta.mtime_nsec()),
+            },
+            _ => Below::Itself { device: meta.dev(), inode: meta.ino() },
+        }
+    }
 }
 
 /// The files with code that a process calls so: `exe` for its program, the name of a library as its users name it
@@ -136,7 +164,8 @@ fn below(root: &Path, path: &str) -> PathBuf {
 
 fn regular(path: PathBuf) -> Option<Mapped> {
     let meta = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
-    Some(Mapped { device: meta.dev(), inode: meta.ino(), path })
+    let below = Below::of(&path, &meta);
+    Some(Mapped { device: meta.dev(), inode: meta.ino(), below, path })
 }
 
 /// A file by its path as the process sees it: links in it lead nowhere else.
