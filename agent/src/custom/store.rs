@@ -1,9 +1,11 @@
 //! The series of the custom metrics: written once per finished request, read by scrapes, bounded for each metric.
 
+use std::cell::LazyCell;
+
 use ::prometheus::proto::MetricFamily;
 use rustc_hash::FxHashMap;
 
-use super::{Rule, Rules};
+use super::{Rule, Rules, Source};
 use crate::{
     config::CustomKind,
     correlate::Request,
@@ -13,6 +15,8 @@ use crate::{
         metrics::{Kind, Metric},
         requests::{OTHER, buckets::Buckets, label},
     },
+    privacy,
+    session::wanted::Value,
 };
 
 #[derive(Debug)]
@@ -34,8 +38,6 @@ struct Custom {
 #[derive(Debug, Default)]
 pub struct CustomMetrics {
     metrics: Vec<Custom>,
-    /// Some value is a field of the record.
-    needs_record: bool,
     /// Requests over a metric's cap of label sets.
     pub overflow: u64,
     /// Values that were there and cannot be used: no number, or less than nothing for a counter.
@@ -50,8 +52,7 @@ impl CustomMetrics {
             rule: rule.clone(),
             series: FxHashMap::default(),
         });
-        let needs_record = rules.rules.iter().any(Rule::needs_record);
-        Self { metrics: metrics.collect(), needs_record, ..Self::default() }
+        Self { metrics: metrics.collect(), ..Self::default() }
     }
 
     /// Adds a finished request.
@@ -59,7 +60,12 @@ impl CustomMetrics {
         if self.metrics.is_empty() || request.role == "client" {
             return;
         }
-        let record = self.needs_record.then(|| serde_json::to_value(request).ok()).flatten();
+        // Made once, and only if a metric of this service wants a field of it.
+        let record = LazyCell::new(|| serde_json::to_value(request).ok());
+        let read = |source: &Source| match source {
+            Source::Field(_) => source.value(request, None),
+            Source::Record(_) => source.value(request, record.as_ref()),
+        };
         for custom in &mut self.metrics {
             let Custom { rule, metric, series } = custom;
             if rule.service.as_deref().is_some_and(|wanted| !matches_pattern(wanted, &request.service)) {
@@ -68,7 +74,7 @@ impl CustomMetrics {
             let amount = match &rule.value {
                 None => 1.0,
                 Some(source) => {
-                    let Some(value) = source.value(request, record.as_ref()) else { continue };
+                    let Some(value) = read(source) else { continue };
                     let usable = |number: &f64| rule.kind != CustomKind::Counter || *number >= 0.0;
                     let Some(number) = value.number().filter(usable) else {
                         self.unusable += 1;
@@ -77,8 +83,10 @@ impl CustomMetrics {
                     number
                 }
             };
-            let values = rule.labels.iter().map(|(_, source)| source.value(request, record.as_ref()));
-            let texts = values.map(|value| value.map(|value| label(&value.text())).unwrap_or_default());
+            let values = rule.labels.iter().map(|(_, source)| read(source));
+            // What a client sends as its name may be a key, by mistake or not: metrics are no place for it.
+            let text = |value: Value| label(&privacy::name(&value.text()));
+            let texts = values.map(|value| value.map(text).unwrap_or_default());
             let mut key: Vec<String> = std::iter::once(request.service.clone()).chain(texts).collect();
             if series.len() >= rule.max_series && !series.contains_key(&key) {
                 key.fill(OTHER.to_owned());
@@ -117,13 +125,6 @@ impl CustomMetrics {
             family.finish()
         };
         self.metrics.iter().filter_map(family).collect()
-    }
-}
-
-impl Rule {
-    fn needs_record(&self) -> bool {
-        let sources = self.labels.iter().map(|(_, source)| source).chain(&self.value);
-        sources.into_iter().any(|source| matches!(source, super::Source::Record(_)))
     }
 }
 

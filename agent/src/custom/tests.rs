@@ -102,6 +102,17 @@ fn series_are_bounded_and_end_with_their_service() {
 }
 
 #[test]
+fn a_key_in_the_place_of_a_name_is_not_published() {
+    let mut metrics = CustomMetrics::new(&rules(GOOD).unwrap());
+    let key = format!("sk-proj-{}", "aB3dE6gH9".repeat(5));
+    metrics.observe(&request("s", [Some(&key), None, None]));
+    metrics.observe(&request("s", [Some("Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9"), None, None]));
+    let found = lines(&metrics).join("\n");
+    assert!(found.contains("tenant_requests_total{"), "{found}");
+    assert!(!found.contains("aB3dE6gH9") && !found.contains("eyJzdWIi"), "{found}");
+}
+
+#[test]
 fn what_is_no_figure_is_counted_and_left_out() {
     let mut metrics = CustomMetrics::new(&rules(GOOD).unwrap());
     metrics.observe(&request("vllm", [None, Some("many"), Some("-1")]));
