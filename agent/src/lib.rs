@@ -12,6 +12,7 @@ pub mod correlate;
 pub mod custom;
 pub mod decode;
 pub mod discover;
+pub mod elf;
 pub mod events;
 pub mod exits;
 pub mod export;

@@ -12,7 +12,7 @@ mod search;
 mod tls;
 mod yaml;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hyper::header::{HeaderName, HeaderValue};
 
@@ -44,6 +44,12 @@ pub enum WebConfigError {
     /// The file is well, and what it names is not.
     #[error("{}: {reason}", path.display())]
     Unusable { path: PathBuf, reason: String },
+}
+
+/// What is wrong with a file of this text in a folder, to which its paths are relative; nothing of the secrets in it. Reads
+/// no other file.
+pub fn problems(text: &str, folder: &Path) -> Vec<Problem> {
+    file::read(text, folder).err().unwrap_or_default()
 }
 
 impl Rules {

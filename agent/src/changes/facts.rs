@@ -113,8 +113,8 @@ impl Reader {
         Some(self.allowed(&bytes))
     }
 
-    /// Those of an environment block whose names are allowed.
-    fn allowed(&self, block: &[u8]) -> BTreeMap<String, Kept> {
+    /// Those of an environment block whose names are allowed, and what may be shown of them.
+    pub fn allowed(&self, block: &[u8]) -> BTreeMap<String, Kept> {
         let mut allowed = BTreeMap::new();
         for entry in block.split(|byte| *byte == 0) {
             let entry = String::from_utf8_lossy(entry);

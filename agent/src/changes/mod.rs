@@ -28,7 +28,9 @@ use std::{
 
 pub use counts::Counts;
 pub use exit::Exit;
+pub use facts::Reader;
 pub use oom::{Evidence, Oom};
+pub use secrets::{MASK, is_secret_name, looks_secret, units};
 pub use wire::{Asked, Used};
 
 use crate::{
@@ -40,7 +42,6 @@ use crate::{
     shared::Live,
     tasks::Tasks,
 };
-use facts::Reader;
 use host::Host;
 use ledger::{Around, Ledger};
 

@@ -5,7 +5,7 @@
 mod candidates;
 mod classify;
 mod command;
-mod container;
+pub mod container;
 mod describe;
 mod engine;
 mod judge;
@@ -18,7 +18,7 @@ mod rules;
 mod scan;
 mod sockets;
 mod tree;
-mod unit;
+pub mod unit;
 mod version;
 
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ pub use classify::{Evidence, worth_a_look};
 pub use container::Container;
 pub use engine::{ENGINES, Engine};
 pub use pattern::matches as matches_pattern;
-pub use process::Process;
+pub use process::{Process, Stat, parse_stat};
 pub use rules::{Include, NameRule, Rules};
 pub use scan::Turn;
 pub use sockets::open_sockets;

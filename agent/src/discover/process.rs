@@ -110,8 +110,9 @@ pub fn stat(proc_root: &Path, pid: u32) -> Option<Stat> {
     parse_stat(&read_text(&file(proc_root, pid, "stat"))?)
 }
 
-/// proc_pid_stat(5): the name is in parentheses and may hold anything, so the last `)` ends it.
-fn parse_stat(text: &str) -> Option<Stat> {
+/// The text of /proc/PID/stat, proc_pid_stat(5): the name is in parentheses and may hold anything, so the last `)` ends
+/// it.
+pub fn parse_stat(text: &str) -> Option<Stat> {
     let (before, after) = text.rsplit_once(')')?;
     let comm = before.split_once('(')?.1.to_owned();
     let mut fields = after.split_ascii_whitespace();

@@ -14,6 +14,9 @@ use super::{
 /// What stands for a key of no known form.
 const UNKNOWN: &str = "[secret]";
 
+/// How often a text is looked through at most. Two looks are enough but for texts that are made to need more.
+const LOOKS: usize = 8;
+
 /// Where a text was cut off before it came here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
@@ -56,7 +59,22 @@ pub fn cut_end(text: &str) -> &str {
     }
 }
 
+/// Looks again at a text from which something was taken: what stood beside it may be known only now, such as a number
+/// that was no word of its own. So a clean text stays as it is.
 fn replaced<'t>(finder: &Finder, text: &'t str, random: bool) -> Cow<'t, str> {
+    let Cow::Owned(mut clean) = looked_through(finder, text, random) else { return Cow::Borrowed(text) };
+    for _ in 1..LOOKS {
+        let Cow::Owned(cleaner) = looked_through(finder, &clean, random) else { break };
+        let settled = cleaner == clean;
+        wipe(Cow::Owned(std::mem::replace(&mut clean, cleaner)));
+        if settled {
+            break;
+        }
+    }
+    Cow::Owned(clean)
+}
+
+fn looked_through<'t>(finder: &Finder, text: &'t str, random: bool) -> Cow<'t, str> {
     let plain = unescaped(text);
     let shadow = without_escapes(&plain);
     let mut found = finder.find(&shadow);

@@ -20,7 +20,8 @@ pub struct Mapping {
     pub path: String,
 }
 
-fn mapping(line: &str) -> Option<Mapping> {
+/// None: it is no such line.
+pub fn mapping(line: &str) -> Option<Mapping> {
     let mut words = line.splitn(6, ' ');
     let (start, end) = words.next()?.split_once('-')?;
     let hex = |text: &str| u64::from_str_radix(text, 16).ok();

@@ -46,3 +46,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_seen_only_when_its_neighbour_has_gone_goes_too() {
+    for (text, left) in [
+        ("4111 1111 1111 1111data:image/png;base64,", "[card][image]"),
+        (r"john\u005cu0040example.com and jane@example.com", "[email] and [email]"),
+    ] {
+        assert_eq!(redact(text), left);
+    }
+}
+
+/// Parts of which what is found is made, and what it is found by.
+#[rustfmt::skip]
+const PIECES: &[&str] = &[
+    "password", "token", "api_key", "Authorization", "Cookie", "x-api-key", "Bearer ", "secret", "passport no", "dob", "key",
+    "=", ": ", ":", " ", "\n", "\"", "'", "\\\"", "\\n", "\\u00", "5c", "40", "@", "%40", "://", "/", ".", "-", "_", ";", ",",
+    "sk-", "ant-", "hf_", "ghp_", "AKIA", "eyJ", "-----BEGIN PRIVATE KEY-----", "-----END", "data:image/png;base64,",
+    "a1b2c3d4e5f6", "hunter2", "example.com", "john", "Qw3rTy7UiOpAsDf", "kJ8sLq2ZpX9vTb4RnY7wEe3MhUc6Fd1g", "ABCDEFGHIJKLMNOP",
+    "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00", "203.0.113.77", "2001:db8::1", "219-09-9999", "+49 30 901820", "1980-02-29",
+    "550e8400-e29b-41d4-a716-446655440000", "2026-11-29T13:13:30", "1.2.3.4.5", "[secret]", "[email]", "is ", "é", "你",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn what_is_clean_stays_as_it_is(pieces in prop::collection::vec(prop::sample::select(PIECES), 0..14)) {
+        let text = pieces.concat();
+        for clean in [redact, scrub] {
+            let once = clean(&text).into_owned();
+            prop_assert_eq!(clean(&once), once.as_str(), "{:?}", text);
+        }
+    }
+}
