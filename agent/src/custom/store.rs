@@ -48,7 +48,10 @@ impl CustomMetrics {
     /// Without a series yet. To be made once: the names stay in memory for as long as the process lives.
     pub fn new(rules: &Rules) -> Self {
         let metrics = rules.rules.iter().map(|rule| Custom {
-            metric: table_row(rule),
+            metric: {
+                let labels = std::iter::once("service").chain(rule.labels.iter().map(|(name, _)| name.as_str()));
+                table_row(&rule.name, &rule.help, rule.kind, labels, &rule.edges)
+            },
             rule: rule.clone(),
             series: FxHashMap::default(),
         });
@@ -128,23 +131,28 @@ impl CustomMetrics {
     }
 }
 
-/// The metric as the table has others. Leaked: tables live for ever, and this is called once.
-fn table_row(rule: &Rule) -> &'static Metric {
+/// The metric as the table has others. Leaked: tables live for ever, and this is called once for each.
+pub(super) fn table_row<'a>(
+    name: &str,
+    help: &str,
+    kind: CustomKind,
+    labels: impl Iterator<Item = &'a str>,
+    edges: &[f64],
+) -> &'static Metric {
     let text = |text: &str| -> &'static str { Box::leak(Box::from(text)) };
-    let labels = std::iter::once("service").chain(rule.labels.iter().map(|(name, _)| name.as_str()));
     let labels: Vec<&'static str> = labels.map(text).collect();
-    let kind = match rule.kind {
+    let kind = match kind {
         CustomKind::Counter => Kind::Counter,
         CustomKind::Gauge => Kind::Gauge,
         CustomKind::Histogram => Kind::Histogram,
     };
     Box::leak(Box::new(Metric {
-        name: text(&rule.name),
+        name: text(name),
         kind,
         unit: "",
         labels: Box::leak(labels.into()),
-        help: text(&rule.help),
+        help: text(help),
         source: "the configuration",
-        buckets: Box::leak(rule.edges.clone().into()),
+        buckets: Box::leak(edges.into()),
     }))
 }

@@ -64,6 +64,9 @@ impl Pipeline {
         match index {
             Some(index) => {
                 self.reader.clear_service(index);
+                if let (Some(probes), Some((name, _))) = (&self.probes, self.registry.name(index)) {
+                    probes.service(index, name);
+                }
                 self.sinks.used.forget(index);
             }
             None if self.refused.service(pid) => {
@@ -164,7 +167,7 @@ impl Pipeline {
 
     /// What comes due with time: idle connections, processes that are gone, refusals, series of ended services.
     pub(super) fn tick(&mut self, now: u64) {
-        let Self { sessions, registry, judging, sinks, live, watcher, exits, logs, changes, .. } = self;
+        let Self { sessions, registry, judging, sinks, live, watcher, exits, logs, probes, changes, .. } = self;
         sessions.tick(now, &mut |exchange| finish(registry, judging, sinks, live, exchange));
         for pid in registry.vanished() {
             // The kernel side still watches what ended before it was watched: its id may be another process next.
@@ -182,6 +185,9 @@ impl Pipeline {
         for service in registry.take_expired(now) {
             sinks.metrics.forget(&service);
             exits.forget(&service);
+            if let Some(probes) = probes {
+                probes.forget(&service);
+            }
             if let Some(logs) = logs {
                 logs.forget(&service);
             }

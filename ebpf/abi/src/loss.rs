@@ -14,7 +14,7 @@ macro_rules! losses {
 }
 
 /// Number of places.
-pub const LOSS_PLACES: usize = 20;
+pub const LOSS_PLACES: usize = 22;
 
 losses! {
     /// The ring had no room for an exec event.
@@ -54,4 +54,9 @@ losses! {
     LogRate = 18, "log_rate";
     /// The ring had no room for what was written to a log: counted in writes.
     RingLog = 19, "ring_log";
+    /// More series of metrics of the configuration than the map holds: counted in events.
+    MapCustom = 20, "map_custom";
+    /// A value or a label of such a metric could not be read, or a counter's value was less than nothing: counted in
+    /// events.
+    CustomRead = 21, "custom_read";
 }

@@ -17,7 +17,8 @@ use crate::libtest::Counts;
 use crate::{build, cargo, paths, process, step};
 
 /// The live tests that need nothing but the kernel: names of files in agent/tests.
-const LIVE_TESTS: [&str; 6] = ["live_process", "live_sched", "live_service", "live_socket", "live_start", "live_clock"];
+const LIVE_TESTS: [&str; 7] =
+    ["live_process", "live_sched", "live_service", "live_socket", "live_custom_probes", "live_start", "live_clock"];
 /// Much the same on every kernel: on the oldest only, which has the most of its own.
 const ONCE: [&str; 2] = ["live_start", "live_clock"];
 const AT_ONCE: usize = 2;
