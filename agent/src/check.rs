@@ -7,7 +7,7 @@ mod kubernetes;
 mod privilege;
 mod report;
 
-use crate::{config::Config, export::http, probe::ProbeReport, webconfig::Current};
+use crate::{config::Config, custom::Rules, export::http, probe::ProbeReport, webconfig::Current};
 
 pub use host::Host;
 pub use kubernetes::Pod;
@@ -23,6 +23,8 @@ pub struct Tried {
     pub nvml: Result<String, String>,
     /// Whom the agent would serve.
     pub served: Finding,
+    /// Metrics of the configuration that are made of probes.
+    pub custom: Vec<Finding>,
     /// What the cluster answers, if this is a pod.
     pub pod: Pod,
 }
@@ -48,6 +50,21 @@ pub fn served(config: &Config) -> Finding {
         Some(exposed) => Finding::degraded(NAME, format!("{scheme}://{address}, {exposed}"))
             .next("let a web configuration say who may ask (--web-config FILE), or let a firewall"),
     }
+}
+
+/// What of the configuration's metrics of probes this host has.
+pub fn custom(config: &Config) -> Vec<Finding> {
+    let Ok(rules) = Rules::new(&config.metrics.custom) else { return Vec::new() };
+    let troubles = rules.probes().troubles();
+    let finding = |name: &str| {
+        let title = format!("metric {name}");
+        match troubles.iter().find(|trouble| trouble.metric == name) {
+            None => Finding::ok(title, "what it is made of is there, or comes with a watched process"),
+            Some(trouble) => Finding::missing(title, format!("not counted: {}", trouble.reason))
+                .next("put `from`, `value` and `labels` of it right; the rest runs without it"),
+        }
+    };
+    rules.probes().names().map(finding).collect()
 }
 
 fn shown(file: Option<&std::path::Path>) -> String {
@@ -78,6 +95,7 @@ pub fn check(host: &Host, tried: &Tried) -> Report {
         ),
     });
     findings.push(tried.served.clone());
+    findings.extend(tried.custom.iter().cloned());
     findings.extend(tried.pod.findings());
     Report::new(findings, tried.probes.as_deref().unwrap_or_default())
 }
@@ -107,7 +125,10 @@ mod tests {
 
     fn check_with(probes: Result<Vec<ProbeReport>, String>) -> Report {
         let served = served(&Config::default());
-        check(&Host::empty_for_tests(), &Tried { probes, nvml: Err("no library".to_owned()), served, pod: Pod::No })
+        check(
+            &Host::empty_for_tests(),
+            &Tried { probes, nvml: Err("no library".to_owned()), served, custom: Vec::new(), pod: Pod::No },
+        )
     }
 
     #[test]

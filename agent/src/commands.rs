@@ -101,7 +101,8 @@ pub fn check(args: &CheckArgs, config: &Config) -> Result<ExitCode> {
         other => Err(other.word().to_owned()),
     };
     let served = check::served(config);
-    let report = check::check(&Host::new(config.btf.clone()), &Tried { probes, nvml, served, pod: pod(config) });
+    let tried = Tried { probes, nvml, served, custom: check::custom(config), pod: pod(config) };
+    let report = check::check(&Host::new(config.btf.clone()), &tried);
     let mut out = io::stdout().lock();
     if args.json { report.write_json(&mut out) } else { report.write_words(&mut out) }?;
     Ok(ExitCode::from(report.exit_code()))

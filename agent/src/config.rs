@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use change::{Change, changes};
 pub use changes::Changes;
-pub use custom::{Custom, CustomKind, Edges};
+pub use custom::{Custom, CustomKind, Edges, Scale, Scope};
 pub use keys::{KEYS, Key, Kind};
 pub use kubernetes::Kubernetes;
 pub use otlp::{Headers, Otlp, OtlpProtocol, is_endpoint};

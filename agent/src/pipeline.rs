@@ -30,6 +30,7 @@ use crate::{
     changes::{Exit, Tell, Teller, Used},
     clock::monotonic_ns,
     correlate::{self, GpuHistory, Judge, Labels, Request},
+    custom::Probes,
     decode::{Event, decode},
     events::Record,
     exits::{Cause, Exits, KILL},
@@ -102,6 +103,8 @@ pub struct Pipeline {
     pub ring: Ring,
     pub watcher: Watcher,
     pub reader: CounterReader,
+    /// Metrics of the configuration that the kernel side counts.
+    pub probes: Option<Arc<Probes>>,
     pub sessions: Sessions,
     pub registry: Registry,
     pub judging: Judging,

@@ -11,6 +11,10 @@ use rustix::{
     },
 };
 
+/// What the kernel asks for of who hangs a probe into a program, however it is done with perf events; of the one thread that
+/// does it while the agent runs.
+pub const PROBES: CapabilitySet = CapabilitySet::SYS_ADMIN.union(CapabilitySet::PERFMON);
+
 /// What a running agent still needs. `kernel`: major and minor number. `gpus`: figures of GPUs are read.
 pub fn needed(kernel: (u32, u32), gpus: bool) -> CapabilitySet {
     // Other users' processes, and the files that tell an engine's version and model.

@@ -44,8 +44,7 @@ use crate::{
     registry::Registry,
     ring::Ring,
     scout::{Ask, Scout},
-    services::SharedServices,
-    session::{Limits, Sessions, wanted::Wanted},
+    session::{Limits, Sessions},
     shared::Live,
     tasks::{Signals, Tasks, supervised, until_end},
 };
@@ -126,26 +125,24 @@ pub struct Hears {
 /// Starts everything but the HTTP server. `tasks` hears of a thread that fails.
 pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let began = Instant::now();
-    let ground = Ground::lay(config, tasks, &hears)?;
-    let Ground { door, discovery, found, out, exporter, loaded, seat, pipeline } = ground;
-    let Hears { each, timeline, profile } = hears;
-    let Loaded { ebpf, ring, watcher, reader, reports } = loaded;
+    let Ground { door, discovery, found, out, exporter, custom, probes, services, stop, loaded, seat, pipeline } =
+        Ground::lay(config, tasks, &hears)?;
+    let Loaded { ebpf, ring, watcher, reader, reports, .. } = loaded;
     let records = out.map(|out| Records::start(out, tasks.guard("records"))).transpose()?;
     let (identities, kubernetes) = identity::begin(&config.kubernetes, tasks)?.unzip();
     let (pids, groups) = (pids(&found), Cgroups::new(config.cgroups.as_deref()));
-    let (services, live) = (SharedServices::default(), Arc::new(Live::default()));
+    let live = Arc::new(Live::default());
     let told = probe::tells_listeners(&reports);
     let scout = Scout::start(discovery, &config.discover, told, found, Arc::clone(&live), tasks.guard("scout"))?;
     let asks = scout.asks.clone();
-    let (wanted, metrics) = request_metrics(config)?;
-    let journal = Arc::<Journal>::default();
-    journal.open(records.as_ref().map(Records::queue), exporter.as_ref().and_then(otlp::Exporter::queue));
+    let journal = journal(records.as_ref(), exporter.as_ref());
     let sources = Arc::new(Sources {
         reader: reader.clone(),
         reports,
         services: services.clone(),
         live: Arc::clone(&live),
-        requests: metrics,
+        requests: request_metrics(config, &custom),
+        probes: probes.clone(),
         history: Arc::new(History::new(config.limits.services as usize)),
         journal: Arc::clone(&journal),
         changes: Arc::default(),
@@ -161,17 +158,16 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     });
     sources.procfs.watch(&pids);
     let (teller, changing) = follow_changes(config, &sources, groups, tasks)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let chunk_times = if timeline.is_some() { CHUNK_TIMES } else { 0 };
-    let limits = Limits { connections: config.limits.connections as usize, chunk_times, wanted, ..Limits::default() };
+    let limits = limits(config, hears.timeline.is_some(), &custom);
     let guard = privacy::guard(&config.privacy);
-    let sinks = sinks(&sources, records.as_ref(), exporter.as_ref(), &guard, &teller, each);
+    let sinks = sinks(&sources, records.as_ref(), exporter.as_ref(), &guard, &teller, hears.each);
     let stages = Pipeline {
-        timeline,
-        profile,
+        timeline: hears.timeline,
+        profile: hears.profile,
         ring: Ring::new(ring)?,
         watcher,
         reader,
+        probes,
         sessions: Sessions::new(limits).guarded(Arc::clone(&guard)),
         registry: Registry::new(config.limits.services, identities),
         judging: Judging { nvml: sources.nvml.clone(), ..Judging::default() },
@@ -190,14 +186,13 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let otlp = exporter.map(|exporter| start_otlp(exporter, &sources, tasks)).transpose()?;
     seat.send(stages).map_err(|_| anyhow!("the pipeline's thread has ended: please report the message above"))?;
     tracing::info!(after_ms = began.elapsed().as_millis() as u64, "watching this host");
-    let changes = Some((teller, changing));
     Ok(Running {
         sources,
         asks,
         guard,
         stop,
         pipeline: Some(pipeline),
-        changes,
+        changes: Some((teller, changing)),
         records,
         otlp,
         _kubernetes: kubernetes,
@@ -205,15 +200,24 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     })
 }
 
-/// The families of finished requests, and what must be read of requests for those of the configuration.
-fn request_metrics(config: &Config) -> Result<(Arc<Wanted>, Arc<RequestMetrics>)> {
-    let custom = custom::Rules::new(&config.metrics.custom).map_err(|wrong| {
-        let reasons: Vec<String> = wrong.into_iter().map(|(_, reason)| reason).collect();
-        anyhow!("metrics.custom: {}", reasons.join("; "))
-    })?;
+/// What happens beside the requests goes where records and spans go.
+fn journal(records: Option<&Records>, exporter: Option<&otlp::Exporter>) -> Arc<Journal> {
+    let journal = Arc::<Journal>::default();
+    journal.open(records.map(Records::queue), exporter.and_then(otlp::Exporter::queue));
+    journal
+}
+
+/// What the session layer may keep, and must read.
+fn limits(config: &Config, timeline: bool, custom: &custom::Rules) -> Limits {
+    let chunk_times = if timeline { CHUNK_TIMES } else { 0 };
+    let connections = config.limits.connections as usize;
+    Limits { connections, chunk_times, wanted: custom.wanted(), ..Limits::default() }
+}
+
+/// The families of finished requests.
+fn request_metrics(config: &Config, custom: &custom::Rules) -> Arc<RequestMetrics> {
     let routes = Routes::new(config.metrics.route_templates.clone());
-    let metrics = RequestMetrics::with(config.limits.series as usize, routes, CustomMetrics::new(&custom));
-    Ok((custom.wanted(), Arc::new(metrics)))
+    Arc::new(RequestMetrics::with(config.limits.series as usize, routes, CustomMetrics::new(custom)))
 }
 
 /// Where finished requests go.

@@ -97,6 +97,16 @@ pub fn opaque(number: usize) -> usize {
     number
 }
 
+/// A pointer that the hook gave as a number, which a function of its own takes ("R1 is not a scalar" otherwise) and an
+/// offset that is not constant may be added to. To the verifier the result of a negation is a number on every kernel.
+#[inline(always)]
+pub fn number(pointer: *const c_void) -> u64 {
+    let mut number = pointer as u64;
+    // SAFETY: one register to itself, negated twice.
+    unsafe { asm!("{0} = -{0}", "{0} = -{0}", inlateout(reg) number) };
+    number
+}
+
 /// CLOCK_MONOTONIC nanoseconds.
 #[inline(always)]
 pub fn now_ns() -> u64 {

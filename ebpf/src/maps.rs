@@ -6,8 +6,9 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf, Stack},
 };
 use inferscope_abi::{
-    BlockIssue, Config, Connection, Counters, FileKey, LOSS_PLACES, LogRow, PAYLOAD_BYTES, PayloadHeader, Process,
-    SAMPLE_KERNEL_FRAMES, SAMPLE_USER_FRAMES, SampleHeader, SyscallKey, SyscallStats, Thread, WatchRow,
+    BlockIssue, CUSTOM_SLOTS, Config, Connection, Counters, CustomCount, CustomKey, CustomRule, CustomSums, FileKey,
+    LOSS_PLACES, LogRow, PAYLOAD_BYTES, PayloadHeader, Process, SAMPLE_KERNEL_FRAMES, SAMPLE_USER_FRAMES, SampleHeader,
+    SyscallKey, SyscallStats, Thread, WatchRow,
 };
 
 use crate::probe::{Call, Walk};
@@ -88,6 +89,22 @@ pub static LOG_MARK: LruHashMap<FileKey, u32> = LruHashMap::with_max_entries(819
 /// Block requests under way; only used while a timeline is recorded.
 #[map]
 pub static BLOCK: HashMap<u64, BlockIssue> = HashMap::with_max_entries(8192, 0);
+
+/// What each program of a metric of the configuration takes of its events.
+#[map]
+pub static CUSTOM_RULE: Array<CustomRule> = Array::with_max_entries(CUSTOM_SLOTS as u32, 0);
+
+/// The series of those metrics. Made before they are needed: a tracepoint may lie within the kernel's allocator.
+#[map]
+pub static CUSTOM: PerCpuHashMap<CustomKey, CustomSums> = PerCpuHashMap::with_max_entries(1, 0);
+
+#[map]
+pub static CUSTOM_COUNT: Array<CustomCount> = Array::with_max_entries(CUSTOM_SLOTS as u32, BPF_F_MMAPABLE);
+
+/// Which of those metrics are made of a service, a bit each; index as in SERVICE. Whole words, for the kernel keeps
+/// elements of an array at multiples of eight bytes.
+#[map]
+pub static CUSTOM_OF: Array<u64> = Array::with_max_entries(256, BPF_F_MMAPABLE);
 
 /// Room to put a payload record together: twice the data, so that the verifier can see that any piece fits behind
 /// any other.

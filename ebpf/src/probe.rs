@@ -33,6 +33,7 @@ macro_rules! classic_tracepoint {
 }
 
 mod block;
+mod custom;
 mod fault;
 mod listen;
 mod log;

@@ -58,6 +58,8 @@ pub enum Kind {
     Labels,
     /// A list of numbers.
     Edges,
+    /// A number above zero.
+    Factor,
 }
 
 const fn live(path: &'static str, kind: Kind) -> Key {
@@ -117,8 +119,11 @@ pub const KEYS: &[Key] = &[
     fixed("metrics.custom.name", Kind::Text),
     fixed("metrics.custom.help", Kind::Text),
     fixed("metrics.custom.type", Kind::OneOf(&["counter", "gauge", "histogram"])),
+    fixed("metrics.custom.from", Kind::Text),
+    fixed("metrics.custom.scope", Kind::OneOf(&["services", "host"])),
     fixed("metrics.custom.service", Kind::Text),
     fixed("metrics.custom.value", Kind::Text),
+    fixed("metrics.custom.scale", Kind::Factor),
     fixed("metrics.custom.labels", Kind::Labels),
     fixed("metrics.custom.buckets", Kind::Edges),
     fixed("metrics.custom.max_series", number(1, 100_000)),
@@ -194,6 +199,7 @@ impl Kind {
             Kind::Tables { .. } => "a section in double brackets, such as [[discover.service]]".to_owned(),
             Kind::Labels => "a section of names and texts, such as { tenant = \"request.header.x-tenant\" }".to_owned(),
             Kind::Edges => "a list of numbers, such as [0.1, 1, 10]".to_owned(),
+            Kind::Factor => "a number above zero, such as 1e-9".to_owned(),
         }
     }
 
@@ -230,6 +236,12 @@ impl Kind {
             Kind::Tables { .. } => all(&|item| item.is_table()),
             Kind::Labels => value.as_table().is_some_and(|table| table.values().all(|value| value.get_ref().is_str())),
             Kind::Edges => all(&|item| item.is_float() || item.is_integer()),
+            Kind::Factor => match value {
+                DeValue::Float(number) => {
+                    number.as_str().parse::<f64>().is_ok_and(|number| number > 0.0 && number.is_finite())
+                }
+                _ => integer(value).is_some_and(|number| number > 0),
+            },
         }
     }
 }

@@ -21,10 +21,10 @@ const SUFFIXES: [&str; 3] = ["_bucket", "_sum", "_count"];
 
 /// All that is wrong with it, or the rule.
 pub(super) fn rule(defined: &Custom, wanted: &mut Wanted) -> Result<Rule, Vec<String>> {
-    let mut wrong = Vec::new();
-    wrong.extend(name(defined));
-    wrong.extend(edges(defined));
-    wrong.extend(labels(defined));
+    let mut wrong = figures(defined);
+    let only = [("scope", defined.scope.is_some()), ("scale", defined.scale.is_some())];
+    let only = only.into_iter().filter(|(_, is_set)| *is_set);
+    wrong.extend(only.map(|(key, _)| format!("`{key}` goes with `from`, and a metric of requests has none")));
     let mut source = |text: &str, used| match place::source(text, used, wanted) {
         Ok(source) => Some(source),
         Err(reason) => {
@@ -35,15 +35,12 @@ pub(super) fn rule(defined: &Custom, wanted: &mut Wanted) -> Result<Rule, Vec<St
     let value = defined.value.as_deref().and_then(|text| source(text, Use::Figure));
     let sources = defined.labels.iter().filter_map(|(name, text)| Some((name.clone(), source(text, Use::Label)?)));
     let labels = sources.collect();
-    if defined.value.is_none() && defined.kind != CustomKind::Counter {
-        wrong.push("a gauge and a histogram need a `value`; only a counter counts without".to_owned());
-    }
     if !wrong.is_empty() {
         return Err(wrong);
     }
     Ok(Rule {
         name: defined.name.clone(),
-        help: if defined.help.is_empty() { "A metric of the configuration.".to_owned() } else { defined.help.clone() },
+        help: help(defined),
         kind: defined.kind,
         service: defined.service.clone(),
         value,
@@ -51,6 +48,21 @@ pub(super) fn rule(defined: &Custom, wanted: &mut Wanted) -> Result<Rule, Vec<St
         edges: defined.buckets.0.clone(),
         max_series: defined.max_series as usize,
     })
+}
+
+/// All that is wrong with its name, its labels' names, its buckets and its kind.
+pub(super) fn figures(defined: &Custom) -> Vec<String> {
+    let mut wrong = Vec::from_iter(name(defined));
+    wrong.extend(edges(defined));
+    wrong.extend(labels(defined));
+    if defined.value.is_none() && defined.kind != CustomKind::Counter {
+        wrong.push("a gauge and a histogram need a `value`; only a counter counts without".to_owned());
+    }
+    wrong
+}
+
+pub(super) fn help(defined: &Custom) -> String {
+    if defined.help.is_empty() { "A metric of the configuration.".to_owned() } else { defined.help.clone() }
 }
 
 fn is_name(text: &str, colons: bool) -> bool {

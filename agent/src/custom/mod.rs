@@ -1,10 +1,11 @@
-//! Metrics of the operator's own, made of requests without a line of code: counts, gauges and histograms of a header, of
-//! a place in a body, or of a field of the record. All is checked when the configuration is read; what could publish a
+//! Metrics of the operator's own, made without a line of code: counts, gauges and histograms of requests (a header, a
+//! place in a body, a field of the record) and of probes (tracepoints, functions, USDT; see `probes`). All is checked when the configuration is read; what could publish a
 //! secret, or what people write, is refused.
 #![forbid(unsafe_code)]
 
 mod check;
 mod place;
+pub mod probes;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use crate::{
     session::wanted::{FieldId, Value, Wanted},
 };
 
+pub use probes::{ProbeRules, Probes};
 pub use store::CustomMetrics;
 
 /// Where a value comes from.
@@ -46,24 +48,36 @@ struct Rule {
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     rules: Vec<Rule>,
+    probes: ProbeRules,
     wanted: Arc<Wanted>,
 }
 
 impl Rules {
     /// Errors: what is wrong with which of them, counted from 0, in sentences.
     pub fn new(defined: &[Custom]) -> Result<Self, Vec<(usize, String)>> {
-        let (mut rules, mut wanted, mut wrong) = (Vec::new(), Wanted::default(), Vec::new());
+        let (mut rules, mut probes, mut wanted) = (Vec::new(), Vec::new(), Wanted::default());
+        let mut wrong = Vec::new();
         for (at, one) in defined.iter().enumerate() {
             if defined[..at].iter().any(|before| before.name == one.name) {
                 wrong.push((at, format!("there is a metric `{}` before this one", one.name)));
                 continue;
             }
-            match check::rule(one, &mut wanted) {
-                Ok(rule) => rules.push(rule),
-                Err(reasons) => wrong.extend(reasons.into_iter().map(|reason| (at, reason))),
-            }
+            let checked = match &one.from {
+                Some(from) => probes::rule(at, one, from).map(|rule| probes.push(rule)),
+                None => check::rule(one, &mut wanted).map(|rule| rules.push(rule)),
+            };
+            wrong.extend(checked.err().into_iter().flatten().map(|reason| (at, reason)));
         }
-        if wrong.is_empty() { Ok(Self { rules, wanted: Arc::new(wanted) }) } else { Err(wrong) }
+        let probes = ProbeRules::new(probes).unwrap_or_else(|reason| {
+            wrong.push(reason);
+            ProbeRules::default()
+        });
+        if wrong.is_empty() { Ok(Self { rules, probes, wanted: Arc::new(wanted) }) } else { Err(wrong) }
+    }
+
+    /// Those that are made of probes.
+    pub fn probes(&self) -> &ProbeRules {
+        &self.probes
     }
 
     /// What must be read of requests for them.

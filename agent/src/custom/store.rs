@@ -1,9 +1,11 @@
 //! The series of the custom metrics: written once per finished request, read by scrapes, bounded for each metric.
 
+use std::cell::LazyCell;
+
 use ::prometheus::proto::MetricFamily;
 use rustc_hash::FxHashMap;
 
-use super::{Rule, Rules};
+use super::{Rule, Rules, Source};
 use crate::{
     config::CustomKind,
     correlate::Request,
@@ -13,6 +15,8 @@ use crate::{
         metrics::{Kind, Metric},
         requests::{OTHER, buckets::Buckets, label},
     },
+    privacy,
+    session::wanted::Value,
 };
 
 #[derive(Debug)]
@@ -34,8 +38,6 @@ struct Custom {
 #[derive(Debug, Default)]
 pub struct CustomMetrics {
     metrics: Vec<Custom>,
-    /// Some value is a field of the record.
-    needs_record: bool,
     /// Requests over a metric's cap of label sets.
     pub overflow: u64,
     /// Values that were there and cannot be used: no number, or less than nothing for a counter.
@@ -46,12 +48,14 @@ impl CustomMetrics {
     /// Without a series yet. To be made once: the names stay in memory for as long as the process lives.
     pub fn new(rules: &Rules) -> Self {
         let metrics = rules.rules.iter().map(|rule| Custom {
-            metric: table_row(rule),
+            metric: {
+                let labels = std::iter::once("service").chain(rule.labels.iter().map(|(name, _)| name.as_str()));
+                table_row(&rule.name, &rule.help, rule.kind, labels, &rule.edges)
+            },
             rule: rule.clone(),
             series: FxHashMap::default(),
         });
-        let needs_record = rules.rules.iter().any(Rule::needs_record);
-        Self { metrics: metrics.collect(), needs_record, ..Self::default() }
+        Self { metrics: metrics.collect(), ..Self::default() }
     }
 
     /// Adds a finished request.
@@ -59,7 +63,12 @@ impl CustomMetrics {
         if self.metrics.is_empty() || request.role == "client" {
             return;
         }
-        let record = self.needs_record.then(|| serde_json::to_value(request).ok()).flatten();
+        // Made once, and only if a metric of this service wants a field of it.
+        let record = LazyCell::new(|| serde_json::to_value(request).ok());
+        let read = |source: &Source| match source {
+            Source::Field(_) => source.value(request, None),
+            Source::Record(_) => source.value(request, record.as_ref()),
+        };
         for custom in &mut self.metrics {
             let Custom { rule, metric, series } = custom;
             if rule.service.as_deref().is_some_and(|wanted| !matches_pattern(wanted, &request.service)) {
@@ -68,7 +77,7 @@ impl CustomMetrics {
             let amount = match &rule.value {
                 None => 1.0,
                 Some(source) => {
-                    let Some(value) = source.value(request, record.as_ref()) else { continue };
+                    let Some(value) = read(source) else { continue };
                     let usable = |number: &f64| rule.kind != CustomKind::Counter || *number >= 0.0;
                     let Some(number) = value.number().filter(usable) else {
                         self.unusable += 1;
@@ -77,8 +86,10 @@ impl CustomMetrics {
                     number
                 }
             };
-            let values = rule.labels.iter().map(|(_, source)| source.value(request, record.as_ref()));
-            let texts = values.map(|value| value.map(|value| label(&value.text())).unwrap_or_default());
+            let values = rule.labels.iter().map(|(_, source)| read(source));
+            // What a client sends as its name may be a key, by mistake or not: metrics are no place for it.
+            let text = |value: Value| label(&privacy::name(&value.text()));
+            let texts = values.map(|value| value.map(text).unwrap_or_default());
             let mut key: Vec<String> = std::iter::once(request.service.clone()).chain(texts).collect();
             if series.len() >= rule.max_series && !series.contains_key(&key) {
                 key.fill(OTHER.to_owned());
@@ -120,30 +131,28 @@ impl CustomMetrics {
     }
 }
 
-impl Rule {
-    fn needs_record(&self) -> bool {
-        let sources = self.labels.iter().map(|(_, source)| source).chain(&self.value);
-        sources.into_iter().any(|source| matches!(source, super::Source::Record(_)))
-    }
-}
-
-/// The metric as the table has others. Leaked: tables live for ever, and this is called once.
-fn table_row(rule: &Rule) -> &'static Metric {
+/// The metric as the table has others. Leaked: tables live for ever, and this is called once for each.
+pub(super) fn table_row<'a>(
+    name: &str,
+    help: &str,
+    kind: CustomKind,
+    labels: impl Iterator<Item = &'a str>,
+    edges: &[f64],
+) -> &'static Metric {
     let text = |text: &str| -> &'static str { Box::leak(Box::from(text)) };
-    let labels = std::iter::once("service").chain(rule.labels.iter().map(|(name, _)| name.as_str()));
     let labels: Vec<&'static str> = labels.map(text).collect();
-    let kind = match rule.kind {
+    let kind = match kind {
         CustomKind::Counter => Kind::Counter,
         CustomKind::Gauge => Kind::Gauge,
         CustomKind::Histogram => Kind::Histogram,
     };
     Box::leak(Box::new(Metric {
-        name: text(&rule.name),
+        name: text(name),
         kind,
         unit: "",
         labels: Box::leak(labels.into()),
-        help: text(&rule.help),
+        help: text(help),
         source: "the configuration",
-        buckets: Box::leak(rule.edges.clone().into()),
+        buckets: Box::leak(edges.into()),
     }))
 }

@@ -102,6 +102,20 @@ fn series_are_bounded_and_end_with_their_service() {
 }
 
 #[test]
+fn a_key_in_the_place_of_a_name_is_not_published() {
+    let mut metrics = CustomMetrics::new(&rules(GOOD).unwrap());
+    let key = format!("sk-proj-{}", "aB3dE6gH9".repeat(5));
+    metrics.observe(&request("s", [Some(&key), None, None]));
+    metrics.observe(&request(
+        "s",
+        [Some("Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9"), None, None],
+    ));
+    let found = lines(&metrics).join("\n");
+    assert!(found.contains("tenant_requests_total{"), "{found}");
+    assert!(!found.contains("aB3dE6gH9") && !found.contains("eyJzdWIi"), "{found}");
+}
+
+#[test]
 fn what_is_no_figure_is_counted_and_left_out() {
     let mut metrics = CustomMetrics::new(&rules(GOOD).unwrap());
     metrics.observe(&request("vllm", [None, Some("many"), Some("-1")]));
@@ -171,6 +185,50 @@ fn what_is_wrong_is_refused_with_the_reason_and_the_line() {
         refused("labels = { a = \"request.body.max_tokens\", b = \"record.model\", c = \"request.body.user\" }"),
         ""
     );
+}
+
+#[test]
+fn what_is_wrong_with_a_probe_is_refused_with_the_reason_and_the_line() {
+    let refused = |lines: &str| {
+        let (kind, lines) = lines.split_once(' ').unwrap();
+        let name = if kind == "counter" { "a_total" } else { "a" };
+        let text = format!("[[metrics.custom]]\nname = \"{name}\"\ntype = \"{kind}\"\n{lines}\n");
+        rules(&text).err().unwrap_or_default().join("\n")
+    };
+    for (lines, wants) in [
+        ("counter from = \"kprobe:x\"", "1: metrics.custom: `kprobe:x` is no place for a probe"),
+        ("counter from = \"uprobe:libc:x\"", "is no file of programs"),
+        ("counter from = \"tracepoint:a:b\"\nvalue = \"arg0\"", "nothing of a tracepoint"),
+        ("counter from = \"uprobe:exe:f\"\nvalue = \"arg0:string\"", "a text is no value"),
+        ("counter from = \"tracepoint:a:b\"\nvalue = \"comm\"", "a text is no value"),
+        ("gauge from = \"tracepoint:a:b\"", "a gauge and a histogram need a `value`"),
+        ("histogram from = \"tracepoint:a:b\"\nvalue = \"field.x\"\nbuckets = [0.1, 0.2]", "two of the `buckets`"),
+        ("counter from = \"tracepoint:a:b\"\nscope = \"host\"\nservice = \"x\"", "of no use with scope"),
+        ("counter from = \"uprobe:exe:f\"\nscope = \"host\"", "an absolute path"),
+        ("counter scope = \"host\"", "`scope` goes with `from`"),
+        ("counter scale = 2", "`scale` goes with `from`"),
+        ("counter from = \"tracepoint:a:b\"\nscale = 0", "wants a number above zero"),
+        ("counter from = \"tracepoint:a:b\"\nscale = -1.5", "wants a number above zero"),
+        ("counter from = \"tracepoint:a:b\"\nscale = inf", "wants a number above zero"),
+        (
+            "counter from = \"usdt:exe:a:b\"\nlabels = { a = \"arg0\", b = \"arg1\", c = \"arg2\", d = \"cpu\", e = \"comm\" }",
+            "4 labels at most",
+        ),
+        ("counter from = \"tracepoint:a:b\"\nmax_series = 100000\nlabels = { a = \"cpu\" }", ""),
+    ] {
+        let said = refused(lines);
+        assert!(said.contains(wants) && said.is_empty() == wants.is_empty(), "{lines}\n  said: {said}");
+    }
+    let many = |count: usize, from: &str| {
+        let one = |at| format!("[[metrics.custom]]\nname = \"m{at}_total\"\ntype = \"counter\"\nfrom = \"{from}\"\n");
+        rules(&(0..count).map(one).collect::<String>()).err().unwrap_or_default().join("\n")
+    };
+    assert_eq!((many(8, "tracepoint:a:b"), many(16, "uprobe:exe:f")), (String::new(), String::new()));
+    assert!(many(9, "tracepoint:a:b").contains("there is room for 8 metrics of tracepoints"));
+    assert!(many(17, "uprobe:exe:f").contains("there is room for 16 metrics of functions"));
+    let large = "[[metrics.custom]]\nname = \"h\"\ntype = \"histogram\"\nfrom = \"tracepoint:a:b\"\n\
+                 value = \"field.x\"\nbuckets = [1, 2, 3]\nmax_series = 50000\n";
+    assert!(rules(large).unwrap_err()[0].contains("is too much: there is room for"));
 }
 
 #[test]

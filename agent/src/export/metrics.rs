@@ -246,7 +246,11 @@ metrics! {
     BYTES_LEFT_OUT = "inferscope_payload_left_out_bytes_total", Counter, "By", &[], &[], "agent",
         "Payload bytes of followed connections that were not captured.";
     SERIES_OVERFLOW = "inferscope_series_overflow_total", Counter, "{observation}", &["family"], &[], "agent",
-        "What was counted under `_other`, by what had no room: label sets (gen_ai, http), kinds of error (error_type), routes (http_route), exits (process_exits), messages of logs (log_lines), changes (changes), metrics of the configuration (custom).";
+        "What was counted under `_other`, by what had no room: label sets (gen_ai, http), kinds of error (error_type), routes (http_route), exits (process_exits), messages of logs (log_lines), changes (changes), metrics of the configuration (custom), those of probes included.";
+    CUSTOM_PROBES = "inferscope_custom_probe_places", Gauge, "{place}", &["metric"], &[], "agent",
+        "Places that a metric of the configuration is counted at now, of those that have `from`: 1 for a tracepoint, one for each place of a function or a USDT probe in each file; 0: it is not counted.";
+    CUSTOM_PROBE_FAILURES = "inferscope_custom_probe_failures_total", Counter, "{failure}", &["metric", "reason"], &[], "agent",
+        "Tracepoints and files that such a metric could not be counted at, by reason: tracepoint (no such one, or no such field), file (unreadable, or no such function or probe in it), argument (it has no such one), places (too many), programs (USDT arguments in more kinds of places than there are programs), kernel (it refused).";
     OTLP_EXPORTS = "inferscope_otlp_exports_total", Counter, "{export}", &["signal", "outcome"], &[], "agent",
         "OTLP exports, by what became of them: delivered, partial (some of it was not taken), rejected, undelivered (given up); retried counts attempts that are made again.";
     OTLP_UNSAMPLED = "inferscope_otlp_unsampled_total", Counter, "{request}", &[], &[], "agent",

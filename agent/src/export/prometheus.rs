@@ -18,6 +18,7 @@ use super::{
 use crate::{
     changes,
     clock::monotonic_ns,
+    custom::Probes,
     events::Journal,
     identity::Identities,
     poll::{
@@ -36,6 +37,8 @@ pub struct Sources {
     pub services: SharedServices,
     pub live: Arc<Live>,
     pub requests: Arc<RequestMetrics>,
+    /// Metrics of the configuration that are made of probes.
+    pub probes: Option<Arc<Probes>>,
     /// For the page and the API; no scrape reads it.
     pub history: Arc<History>,
     pub journal: Arc<Journal>,
@@ -81,6 +84,7 @@ impl Sources {
         let mut families = self.requests.families();
         families.extend(self.service_families(&services));
         families.extend(self.changes.families());
+        families.extend(self.probes.iter().flat_map(|probes| probes.families()));
         let now = monotonic_ns();
         families.extend(kernel::services(|index| Some(self.reader.service(index)?.at(now)), &services));
         let proc = self.proc_snapshot(&services);
@@ -209,7 +213,9 @@ impl Sources {
             ("log_lines", snapshot.logs.as_ref().map_or(0, |logs| logs.overflow)),
             ("changes", self.changes.overflow()),
         ];
+        let of_probes = self.probes.as_ref().map_or(0, |probes| probes.overflow());
         for (family, count) in self.requests.overflow().into_iter().chain(over) {
+            let count = if family == "custom" { count + of_probes } else { count };
             overflow.add(&[family], count as f64);
         }
         let single = |metric, value: f64| {

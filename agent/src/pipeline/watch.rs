@@ -67,6 +67,9 @@ impl Pipeline {
                     self.forget_series(service);
                 }
                 self.reader.clear_service(index);
+                if let (Some(probes), Some((name, _))) = (&self.probes, self.registry.name(index)) {
+                    probes.service(index, name);
+                }
                 self.sinks.used.forget(index);
             }
             None if self.refused.service(pid) => {
@@ -169,6 +172,9 @@ impl Pipeline {
     fn forget_series(&mut self, service: String) {
         self.sinks.metrics.forget(&service);
         self.exits.forget(&service);
+        if let Some(probes) = &self.probes {
+            probes.forget(&service);
+        }
         if let Some(logs) = &mut self.logs {
             logs.forget(&service);
         }

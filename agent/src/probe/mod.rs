@@ -4,12 +4,15 @@
 pub mod arch;
 pub mod btf;
 mod classic;
+pub mod custom;
 pub mod layout;
 pub mod memory;
+pub mod perf;
 pub mod programs;
 mod reader;
 pub mod shared;
 mod timeline;
+pub mod tracefs;
 mod watcher;
 
 use std::{os::fd::AsFd, path::Path, sync::Arc, time::Duration};
@@ -19,6 +22,7 @@ use aya::{
     Ebpf, EbpfLoader,
     maps::{MapData, RingBuf},
 };
+use custom::{CustomKernel, CustomRoom};
 use inferscope_abi::{Config, Counters, LogRow, PAYLOAD_BYTES, Process, WATCH_ROW};
 
 pub use programs::{PROBES, ProbeReport, kernel_version, tells_listeners};
@@ -55,6 +59,8 @@ pub struct LoadOptions<'a> {
     pub engines: bool,
     /// Bytes a second that a service may write to its logs and be read; None: they are not looked at.
     pub logs: Option<u32>,
+    /// What metrics of the configuration need; None: there are none that are made here.
+    pub custom: Option<CustomRoom>,
 }
 
 impl Default for LoadOptions<'_> {
@@ -72,6 +78,7 @@ impl Default for LoadOptions<'_> {
             stacks_hz: 0,
             engines: true,
             logs: Some(1 << 20),
+            custom: None,
         }
     }
 }
@@ -91,6 +98,8 @@ pub struct Loaded {
     pub watcher: Watcher,
     pub reader: CounterReader,
     pub reports: Vec<ProbeReport>,
+    /// For metrics of the configuration, if any needs it.
+    pub custom: Option<CustomKernel>,
 }
 
 /// The kernel's limit of process ids.
@@ -164,6 +173,8 @@ pub fn load_reporting(options: &LoadOptions<'_>) -> Result<Loaded> {
         .map_max_entries("LOG_MARK", if options.logs.is_some() { LOG_FILES } else { 1 })
         .map_max_entries("RAN", options.services * possible_cpus()?)
         .map_max_entries("CONNECTION", options.connections)
+        .map_max_entries("CUSTOM", options.custom.map_or(1, |room| room.rows.max(1)))
+        .map_max_entries("CUSTOM_OF", options.services)
         .map_max_entries("BLOCK", if options.timeline.is_some() { BLOCK_REQUESTS } else { 1 })
         .load(OBJECT)
         .context("cannot load the kernel programs: run `inferscope check` to see what this host lacks")?;
@@ -181,10 +192,12 @@ pub fn load_reporting(options: &LoadOptions<'_>) -> Result<Loaded> {
     if options.timeline.is_some() {
         reports.extend(programs::attach_all(&mut ebpf, btf.as_ref(), timeline::PROBES, 0));
     }
+    let load_custom = |room| CustomKernel::load(&mut ebpf, room, options.services, &mut reports);
+    let custom = options.custom.map(load_custom).transpose()?;
     reader.watch_programs(&ebpf);
     drop(btf);
     release_memory();
-    Ok(Loaded { ebpf, ring, watcher, reader, reports })
+    Ok(Loaded { ebpf, ring, watcher, reader, reports, custom })
 }
 
 fn array_fd<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a aya::maps::MapFd> {

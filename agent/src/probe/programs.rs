@@ -165,7 +165,7 @@ pub struct ProbeReport {
     pub gives: &'static str,
 }
 
-fn why(error: &dyn std::error::Error) -> String {
+pub(super) fn why(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

@@ -31,6 +31,10 @@ plain!(
     inferscope_abi::Config,
     inferscope_abi::Connection,
     inferscope_abi::Counters,
+    inferscope_abi::CustomCount,
+    inferscope_abi::CustomKey,
+    inferscope_abi::CustomRule,
+    inferscope_abi::CustomSums,
     inferscope_abi::FileKey,
     inferscope_abi::LogRow,
     inferscope_abi::Process,
@@ -40,6 +44,8 @@ plain!(
 );
 // SAFETY: an integer.
 unsafe impl Plain for u16 {}
+// SAFETY: as above.
+unsafe impl Plain for u64 {}
 
 /// A BPF array (BPF_F_MMAPABLE, 5.5) as memory. Values may change at any time: they are read word by word.
 pub struct SharedArray<T: Plain> {

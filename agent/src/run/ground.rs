@@ -1,9 +1,12 @@
 //! What a start can fail at: files, processes and addresses that the configuration names, the kernel programs, and the
 //! rights for them. All of it is there before anything runs; then what only this needed is given back.
 
-use std::{sync::Arc, sync::mpsc::SyncSender, thread::JoinHandle};
+use std::{
+    sync::{Arc, atomic::AtomicBool, mpsc::SyncSender},
+    thread::JoinHandle,
+};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use super::{
     Hears,
@@ -12,11 +15,13 @@ use super::{
 };
 use crate::{
     config::Config,
+    custom::{Probes, Rules, probes::follow},
     discover::{Discovery, Found},
     export::{http, jsonl, otlp, output::Out},
     pipeline::Pipeline,
     privacy,
     probe::Loaded,
+    services::SharedServices,
     tasks::Tasks,
     webconfig::Current,
 };
@@ -29,6 +34,13 @@ pub(super) struct Ground {
     /// Where records go.
     pub out: Option<Out>,
     pub exporter: Option<otlp::Exporter>,
+    /// Metrics of the configuration.
+    pub custom: Rules,
+    /// Those of them that are made of probes, which hang already.
+    pub probes: Option<Arc<Probes>>,
+    pub services: SharedServices,
+    /// Ends what runs.
+    pub stop: Arc<AtomicBool>,
     pub loaded: Loaded,
     /// The pipeline's thread, which waits for it.
     pub seat: SyncSender<Pipeline>,
@@ -46,12 +58,27 @@ impl Ground {
         let exporter = otlp::Exporter::open(&config.otlp)?;
         let syscalls = hears.timeline.as_ref().map(|timeline| timeline.syscalls);
         let stacks_hz = hears.profile.as_ref().map_or(0, |feed| feed.frequency_hz);
-        let loaded = load(config, syscalls, stacks_hz)?;
+        let custom = rules(config)?;
+        let mut loaded = load(config, &custom, syscalls, stacks_hz)?;
         tell_refused(&loaded.reports);
+        let probes = loaded.custom.take().map(|kernel| Probes::start(custom.probes().clone(), kernel));
         let (seat, pipeline) = seat::take(config, tasks.guard("pipeline"))?;
+        let (services, stop) = (SharedServices::default(), Arc::new(AtomicBool::new(false)));
+        if let Some(probes) = probes.as_ref().filter(|probes| probes.follows()) {
+            let (config, services, stop) = (config.clone(), services.clone(), Arc::clone(&stop));
+            follow(probes, services, stop, tasks.guard("probes"), move || seat::give_back_but_probes(&config))?;
+        }
         seat::give_back(config);
-        Ok(Self { door, discovery, found, out, exporter, loaded, seat, pipeline })
+        Ok(Self { door, discovery, found, out, exporter, custom, probes, services, stop, loaded, seat, pipeline })
     }
+}
+
+/// The metrics of the configuration, checked.
+fn rules(config: &Config) -> Result<Rules> {
+    Rules::new(&config.metrics.custom).map_err(|wrong| {
+        let reasons: Vec<String> = wrong.into_iter().map(|(_, reason)| reason).collect();
+        anyhow!("metrics.custom: {}", reasons.join("; "))
+    })
 }
 
 /// Every given process must be there; the rest is found now and later.

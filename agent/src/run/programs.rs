@@ -7,12 +7,13 @@ use anyhow::{Context, Result, anyhow};
 use crate::{
     check::{self, Host},
     config::Config,
-    probe::{self, LoadOptions, Loaded},
+    custom::Rules,
+    probe::{self, LoadOptions, Loaded, custom::CustomRoom},
     profile::FREQUENCY_HZ,
 };
 
 /// Loads and attaches. Errors: in words that say what this host lacks.
-pub(super) fn load(config: &Config, timeline: Option<Duration>, stacks_hz: u32) -> Result<Loaded> {
+pub(super) fn load(config: &Config, custom: &Rules, timeline: Option<Duration>, stacks_hz: u32) -> Result<Loaded> {
     let options = LoadOptions {
         btf: config.btf.as_deref(),
         ring_bytes: config.capture.ring_bytes,
@@ -26,6 +27,7 @@ pub(super) fn load(config: &Config, timeline: Option<Duration>, stacks_hz: u32) 
         stacks_hz,
         engines: config.capture.engines,
         logs: config.logs.enabled.then_some(config.logs.bytes_per_second),
+        custom: custom.probes().room(),
     };
     probe::load(&options).map_err(|error| match check::obstacle(&Host::new(config.btf.clone())) {
         Some(sentence) => anyhow!("{sentence} (the kernel programs did not load: {})", error.root_cause()),
@@ -43,8 +45,9 @@ pub(super) fn tell_refused(reports: &[probe::ProbeReport]) {
 
 /// `inferscope check`'s part that needs the kernel: loads, attaches, reports, and takes it all away again.
 pub fn try_probes(btf: Option<&Path>) -> Result<Vec<probe::ProbeReport>> {
-    // What a timeline and stacks need is tried too.
+    // What a timeline, stacks and metrics of probes need is tried too: of programs that are the same, one.
     let (timeline, stacks_hz) = (Some(Duration::ZERO), FREQUENCY_HZ);
-    let options = LoadOptions { btf, timeline, stacks_hz, ..LoadOptions::default() };
+    let custom = Some(CustomRoom { tracepoints: 1, uprobes: 1, rows: 1 });
+    let options = LoadOptions { btf, timeline, stacks_hz, custom, ..LoadOptions::default() };
     Ok(probe::load_reporting(&options).context("no kernel program could be loaded")?.reports)
 }

@@ -6,6 +6,8 @@ use std::{
     thread::JoinHandle,
 };
 
+use rustix::thread::CapabilitySet;
+
 use crate::{config::Config, pipeline::Pipeline, privileges, probe, tasks::Guard};
 
 /// Starts the pipeline's thread while there is still a right to its precedence; it waits for the pipeline.
@@ -26,10 +28,18 @@ pub fn take(config: &Config, guard: Guard) -> std::io::Result<(SyncSender<Pipeli
 
 /// The calling thread, and those that it starts, keep what a running agent needs.
 pub fn give_back(config: &Config) {
+    keep(config, privileges::needed(probe::kernel_version(), config.nvml.enabled));
+}
+
+/// The calling thread keeps the right to hang probes into programs too.
+pub fn give_back_but_probes(config: &Config) {
+    keep(config, privileges::needed(probe::kernel_version(), config.nvml.enabled) | privileges::PROBES);
+}
+
+fn keep(config: &Config, kept: CapabilitySet) {
     if !config.process.drop_privileges {
         return;
     }
-    let kept = privileges::needed(probe::kernel_version(), config.nvml.enabled);
     match privileges::drop_to(kept) {
         Ok(()) => tracing::debug!(kept = privileges::names(kept), "privileges are dropped"),
         Err(error) => tracing::warn!(%error, "privileges could not be dropped: everything works, with more rights"),

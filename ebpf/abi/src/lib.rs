@@ -5,6 +5,7 @@
 
 mod connection;
 mod counters;
+mod custom;
 mod event;
 mod log;
 mod loss;
@@ -16,6 +17,7 @@ mod timeline;
 
 pub use connection::*;
 pub use counters::*;
+pub use custom::*;
 pub use event::*;
 pub use log::*;
 pub use loss::*;

@@ -14,7 +14,7 @@ macro_rules! losses {
 }
 
 /// Number of places.
-pub const LOSS_PLACES: usize = 21;
+pub const LOSS_PLACES: usize = 23;
 
 losses! {
     /// The ring had no room for an exec event.
@@ -56,4 +56,9 @@ losses! {
     RingLog = 19, "ring_log";
     /// The ring had no room to tell that a process began to listen.
     RingListen = 20, "ring_listen";
+    /// More series of metrics of the configuration than the map holds: counted in events.
+    MapCustom = 21, "map_custom";
+    /// A value or a label of such a metric could not be read, or a counter's value was less than nothing: counted in
+    /// events.
+    CustomRead = 22, "custom_read";
 }

@@ -14,6 +14,7 @@ mod log_cost;
 mod lossless;
 mod memory;
 mod namespaces;
+mod probe_cost;
 mod requests;
 mod sched;
 mod sched_cost;
@@ -68,6 +69,7 @@ const BENCHES: &[Bench] = &[
     bench("sched", "on-CPU and run-queue time against schedstat", sched::run),
     bench("syscall-tax", "what a system call of an unwatched process pays", syscall_tax::run),
     bench("sched-cost", "run time of the kernel programs, by the kernel's own statistics", sched_cost::run),
+    bench("probe-cost", "what metrics of tracepoints and of functions cost at each event", probe_cost::run),
     bench("log-cost", "what a write to a log, and to another file, pays", log_cost::run),
     bench("stream", "throughput of a watched server that streams as fast as it can", stream::run),
     bench("lossless", "20,000 chunks/s without loss, and exact books beyond the limit", lossless::run),

@@ -17,8 +17,16 @@ use crate::libtest::Counts;
 use crate::{build, cargo, paths, process, step};
 
 /// The live tests that need nothing but the kernel: names of files in agent/tests.
-const LIVE_TESTS: [&str; 7] =
-    ["live_listen", "live_process", "live_sched", "live_service", "live_socket", "live_start", "live_clock"];
+const LIVE_TESTS: [&str; 8] = [
+    "live_custom_probes",
+    "live_listen",
+    "live_process",
+    "live_sched",
+    "live_service",
+    "live_socket",
+    "live_start",
+    "live_clock",
+];
 /// Much the same on every kernel: on the oldest only, which has the most of its own.
 const ONCE: [&str; 2] = ["live_start", "live_clock"];
 const AT_ONCE: usize = 2;
