@@ -1,3 +1,4 @@
+//! Arguments of USDT notes of both architectures, and any text.
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,4 @@
+//! Files made by hand: prelinked, lying, cut short, of another kind, of any bytes.
 mod made;
 
 use object::elf::{EM_AARCH64, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, STT_OBJECT, STT_TLS};
