@@ -31,6 +31,19 @@ const GPUS: &str = r#"{"gpu": 0, "name": "Test GPU", "memory_total": 85520809984
 /// A call of the library that fails, so that failures have a series.
 const FAULT: &str = "fail=nvmlDeviceGetTemperature=UNKNOWN@1\n";
 
+/// Metrics of the configuration: one that is counted, one of a file that there is not.
+const COUNTS: &str = r#"
+[[metrics.custom]]
+name = "process_ends_total"
+type = "counter"
+from = "tracepoint:sched:sched_process_exit"
+scope = "host"
+[[metrics.custom]]
+name = "missing_calls_total"
+type = "counter"
+from = "uprobe:/nowhere/libmissing.so:call"
+"#;
+
 /// The agents' job at Prometheus.
 pub const JOB: &str = "inferscope";
 /// Nothing listens there: a target of somebody else, which is down.
@@ -104,12 +117,12 @@ fn agent_binary() -> PathBuf {
     std::env::var_os("INFERSCOPE_BIN").map_or_else(|| paths::target().join("release/inferscope"), PathBuf::from)
 }
 
-/// OTLP goes where nobody listens, so that its exports have series.
+/// OTLP goes where nobody listens, so that its exports have series; of the metrics of its own one cannot be had.
 fn configuration(servers: &[&Server], client: u32) -> String {
     let ports: Vec<String> = servers.iter().filter_map(|server| Some(server.target.port()?.to_string())).collect();
     format!(
         "[discover]\nenabled = false\n[discover.include]\nports = [{}]\npids = [{client}]\n[nvml]\ninterval = \"1s\"\n\
-         [otlp]\nendpoint = \"http://127.0.0.1:1\"\ninterval = \"1s\"\n",
+         [otlp]\nendpoint = \"http://127.0.0.1:1\"\ninterval = \"1s\"\n{COUNTS}",
         ports.join(", ")
     )
 }
