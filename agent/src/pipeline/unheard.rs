@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 use inferscope_abi::Lost;
 
 use crate::{
-    probe::CounterReader,
+    probe::{CounterReader, LISTEN},
     scout::{Ask, Scout},
     shared::Live,
 };
 
 /// The programs that tell of them.
-const PROGRAMS: [&str; 3] = ["process_exec", "process_fork", "listen_"];
+const PROGRAMS: [&str; 3] = ["process_exec", "process_fork", LISTEN];
 
 /// How many were lost so far, as the scout knows.
 #[derive(Debug, Default)]

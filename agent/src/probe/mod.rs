@@ -26,7 +26,7 @@ use custom::{CustomKernel, CustomRoom};
 use inferscope_abi::{Config, Counters, LogRow, PAYLOAD_BYTES, Process, WATCH_ROW};
 
 pub use programs::{PROBES, ProbeReport, kernel_version, tells_listeners};
-pub use reader::{CounterReader, SyscallRow};
+pub use reader::{CounterReader, LISTEN, SyscallRow};
 use shared::{SharedArray, Wire};
 pub use watcher::{FoundThread, Watcher};
 

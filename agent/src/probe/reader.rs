@@ -15,6 +15,9 @@ use inferscope_abi::{Counters, LOSS_PLACES, LOSSES, LogRow, Lost, Process, SYSCA
 
 use super::{Arrays, shared::Wire, watcher::take};
 
+/// How the name of the program begins that tells of listeners.
+pub const LISTEN: &str = "listen_";
+
 /// Counts of one system call of one process.
 #[derive(Debug, Clone, Copy)]
 pub struct SyscallRow {
@@ -50,18 +53,23 @@ impl CounterReader {
         self.programs = ebpf.programs().filter_map(|(name, _)| Some((name.into(), fd(name)?))).collect();
     }
 
-    /// Runs that the kernel left out because the program was running on that CPU already (5.12 and later say so).
+    /// Runs that the kernel left out because the program was running on that CPU already (5.12 and later say so). Without
+    /// those of the program that tells of listeners: nearly all of its runs are of sockets that do something else, and
+    /// whenever one was left out everything is looked at again.
     pub fn missed_runs(&self) -> u64 {
-        self.missed_runs_of(&[""])
+        self.missed_runs_where(|name| !name.starts_with(LISTEN))
     }
 
     /// Of the programs whose names begin so.
     pub fn missed_runs_of(&self, programs: &[&str]) -> u64 {
+        self.missed_runs_where(|name| programs.iter().any(|begin| name.starts_with(begin)))
+    }
+
+    fn missed_runs_where(&self, is_meant: impl Fn(&str) -> bool) -> u64 {
         let missed = |fd: &RawFd| -> Option<u64> {
             let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
             info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
         };
-        let is_meant = |name: &str| programs.iter().any(|begin| name.starts_with(begin));
         self.programs.iter().filter(|(name, _)| is_meant(name)).filter_map(|(_, fd)| missed(fd)).sum()
     }
 
