@@ -125,11 +125,6 @@ pub fn header(text: &str) -> Option<Range<usize>> {
     (at + spaces < text.len()).then_some(at + spaces..text.len())
 }
 
-/// The value behind a name in quotes.
-pub fn quoted(text: &str) -> Option<Range<usize>> {
-    value_of(text)
-}
-
 /// The password of `scheme://user:password@`.
 pub fn url_password(text: &str) -> Option<Range<usize>> {
     let user = "://".len();
@@ -140,7 +135,7 @@ pub fn url_password(text: &str) -> Option<Range<usize>> {
 }
 
 /// What follows the last `=`, `:` or ` is ` and its quote.
-fn value_of(text: &str) -> Option<Range<usize>> {
+pub fn value_of(text: &str) -> Option<Range<usize>> {
     let name = text.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '"' | '\'' | '\\')))?;
     let rest = &text[name..];
     let start = rest.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, ':' | '=' | '>'));
