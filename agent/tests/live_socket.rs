@@ -13,6 +13,9 @@ use support::server::Server;
 const THREADS: f64 = 32.0;
 const WRITERS: [&str; 5] = ["write", "send", "writev", "sendmsg", "sendmmsg"];
 
+const READS: [libc::c_long; 5] =
+    [libc::SYS_read, libc::SYS_readv, libc::SYS_recvfrom, libc::SYS_recvmsg, libc::SYS_recvmmsg];
+
 fn chat(stream: bool) -> Request {
     Request::chat("m", "one two three", 20, stream)
 }
@@ -206,6 +209,44 @@ fn a_capture_that_starts_in_the_middle() {
     assert!(records.iter().all(|r| r.id == second.id || r.id.is_none()), "a record of what was seen in part");
     let own: Vec<_> = records.into_iter().filter(|r| r.id == second.id).collect();
     assert_eq!((own.len(), own[0].output_tokens, own[0].chunks), (1, Some(20), 20));
+}
+
+/// A server that reads with a thread per connection waits within a call when the agent comes. What that call brings
+/// is seen though its beginning was not.
+#[test]
+fn reads_that_began_before() {
+    let Some(_guard) = live::begin("reads_that_began_before") else { return };
+    let readers = ["read", "recv", "readv", "recvmsg", "recvmmsg"];
+    let servers = readers.map(|reader| Server::start(&["-s", &format!("reader={reader}")]).unwrap());
+    let mut clients = servers.each_ref().map(|server| Client::new(&server.target));
+    for (server, client) in servers.iter().zip(&mut clients) {
+        assert!(client.send(&chat(true)).unwrap().complete());
+        wait_until_it_reads(server.pid());
+    }
+    let agent = Agent::watch(&servers.each_ref().map(Server::pid)).unwrap();
+    let outcomes: Vec<_> = clients.iter_mut().map(|client| client.send(&chat(true)).unwrap()).collect();
+    assert_exact(&agent, &outcomes);
+}
+
+/// Until a thread of a process is within a call that reads a socket.
+fn wait_until_it_reads(pid: u32) {
+    let reading = |thread: std::path::PathBuf| {
+        let call = std::fs::read_to_string(thread.join("syscall")).ok()?;
+        let mut words = call.split_whitespace();
+        let number: libc::c_long = words.next()?.parse().ok()?;
+        let fd = u32::from_str_radix(words.next()?.trim_start_matches("0x"), 16).ok()?;
+        let socket = std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()?.to_str()?.starts_with("socket:");
+        Some(socket && READS.contains(&number))
+    };
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while std::time::Instant::now() < deadline {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        if threads.flatten().any(|thread| reading(thread.path()) == Some(true)) {
+            return;
+        }
+        std::thread::yield_now();
+    }
+    panic!("no thread of {pid} reads a socket");
 }
 
 /// The agent stands still while the server streams, so the ring fills up. Every call that moved payload is then

@@ -4,8 +4,14 @@
 use inferscope_abi as abi;
 use inferscope_abi::SYSCALL_NUMBERS;
 
-/// Offsets in `struct pt_regs` of the first six arguments of a system call; `field` gives the offset of the
-/// `index`th eight-byte word behind a field.
+/// The field of `struct pt_regs` that holds the number of the system call from its beginning to its end.
+#[cfg(target_arch = "x86_64")]
+pub const NUMBER_REGISTER: &str = "orig_ax";
+#[cfg(target_arch = "aarch64")]
+pub const NUMBER_REGISTER: &str = "syscallno";
+
+/// Offsets in `struct pt_regs` of the first six arguments of a system call, where they lie until its end; `field` gives
+/// the offset of the `index`th eight-byte word behind a field.
 #[cfg(target_arch = "x86_64")]
 pub fn argument_registers<E>(field: impl Fn(&str, u32) -> Result<u32, E>) -> Result<[u32; 6], E> {
     Ok([field("di", 0)?, field("si", 0)?, field("dx", 0)?, field("r10", 0)?, field("r8", 0)?, field("r9", 0)?])
@@ -14,7 +20,8 @@ pub fn argument_registers<E>(field: impl Fn(&str, u32) -> Result<u32, E>) -> Res
 #[cfg(target_arch = "aarch64")]
 pub fn argument_registers<E>(field: impl Fn(&str, u32) -> Result<u32, E>) -> Result<[u32; 6], E> {
     let regs = |index| field("regs", index);
-    Ok([regs(0)?, regs(1)?, regs(2)?, regs(3)?, regs(4)?, regs(5)?])
+    // The result takes the place of the first.
+    Ok([field("orig_x0", 0)?, regs(1)?, regs(2)?, regs(3)?, regs(4)?, regs(5)?])
 }
 
 /// Class and numbers; libc knows the numbers of every processor.

@@ -168,7 +168,7 @@ impl Layout {
         let regs_args =
             arch::argument_registers(|path, index| byte(&btf, "pt_regs", &[path]).map(|at| at + 8 * index))?;
         let offsets = disks(&btf, sockets(&btf, files(&btf, tasks(&btf)?)?)?)?;
-        let offsets = Offsets { regs_args, ..offsets };
+        let offsets = Offsets { regs_args, regs_number: byte(&btf, "pt_regs", &[arch::NUMBER_REGISTER])?, ..offsets };
         Ok(Self {
             offsets,
             switch_prev_state_arg: match btf.tracepoint_arguments("sched_switch")? {

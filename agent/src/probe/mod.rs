@@ -129,6 +129,7 @@ fn config(options: &LoadOptions<'_>) -> Result<Config> {
             .timeline
             .map_or(0, |longest| u32::try_from(longest.as_micros()).unwrap_or(u32::MAX)),
         typed_current_task: u32::from(programs::kernel_version() >= (5, 11)),
+        task_registers: u32::from(programs::kernel_version() >= (5, 15)),
         wake_bytes: options.ring_bytes / 4,
         services: options.services,
         logs: u32::from(options.logs.is_some()),

@@ -11,7 +11,7 @@ use aya::{
     maps::{Array, HashMap, MapData, Stack},
 };
 use inferscope_abi::{
-    CONNECTION_IGNORED, Connection, FileKey, LOG_MARK_FILE, LOG_MARK_OTHER, NO_SYSCALL, Process, STATE_UNKNOWN, Thread,
+    CONNECTION_IGNORED, Connection, FileKey, LOG_MARK_FILE, LOG_MARK_OTHER, NO_SYSCALL, Process, STATE_UNKNOWN, THREAD_FOUND, Thread,
     WAIT_NONE, Wait,
 };
 
@@ -140,6 +140,7 @@ impl Watcher {
                 state: STATE_UNKNOWN,
                 syscall: syscall.unwrap_or(NO_SYSCALL),
                 syscall_since_ns: now_ns,
+                flags: THREAD_FOUND,
                 wait: Wait { state: WAIT_NONE, ..Wait::default() },
                 ..zeroed()
             };

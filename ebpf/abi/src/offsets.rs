@@ -71,8 +71,9 @@ pub struct Offsets {
     pub queue_disk: u32,
     pub disk_major: u32,
     pub disk_first_minor: u32,
-    /// pt_regs: the first six arguments of a system call.
+    /// pt_regs: the first six arguments of a system call, there from its beginning to its end, and its number.
     pub regs_args: [u32; 6],
+    pub regs_number: u32,
 }
 
 /// Values for absent fields.
@@ -96,6 +97,8 @@ pub struct Config {
     /// 1 where the kernel has bpf_get_current_task_btf() (5.11 and later). Elsewhere the call is dead code, which the
     /// verifier takes out.
     pub typed_current_task: u32,
+    /// 1 where it has bpf_task_pt_regs() (5.15 and later).
+    pub task_registers: u32,
     /// 1 if each run of a watched thread is an event, and what else a timeline shows.
     pub timeline: u32,
     /// System calls that take so long are events of it.
@@ -114,7 +117,7 @@ pub struct Config {
     pub syscall_class: [u8; crate::SYSCALL_NUMBERS],
 }
 
-const _: () = assert!(size_of::<Offsets>() == 4 * 59);
+const _: () = assert!(size_of::<Offsets>() == 4 * 60);
 
 /// Slots of the tgids in a row: value of the array WATCHED, index `tgid / WATCH_ROW`. 0 is "not watched", `s` is slot
 /// `s - 1` of the array PROCESS. Array look-ups are inlined by the kernel, so an unwatched process pays two nanoseconds.

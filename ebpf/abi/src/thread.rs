@@ -64,6 +64,9 @@ pub const WAIT_NEW: u16 = 2;
 pub const THREAD_EXITED: u32 = 1;
 /// The thread makes room in memory: between the two tracepoints of direct reclaim.
 pub const THREAD_RECLAIMS: u32 = 2;
+/// The thread was there when the watch began, and none of its calls has begun since: what it is in, the kernel side has
+/// not seen begin.
+pub const THREAD_FOUND: u32 = 4;
 /// Outside any system call.
 pub const NO_SYSCALL: u32 = u32::MAX;
 /// Not known yet.

@@ -1,15 +1,18 @@
 //! Count, time and errors of the system calls of watched processes, and the way to `socket` for those that move bytes.
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid,
+    generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
+};
 use inferscope_abi::{
     INTERPRETER_WAIT_NS, Kind, Lost, NO_FD, NO_SYSCALL, SYS_CLOSE, SYS_DUP, SYS_FUTEX, SYS_OTHER, SYS_READ,
-    SYS_SENDMMSG, SYS_SHUTDOWN, SYSCALL_NUMBERS, SyscallEvent, SyscallKey, SyscallStats, Thread,
+    SYS_SENDMMSG, SYS_SHUTDOWN, SYSCALL_NUMBERS, SyscallEvent, SyscallKey, SyscallStats, THREAD_FOUND, Thread,
 };
 
 use crate::{
     config,
     emit::{self, header, lost},
-    kernel::{Read, Untyped, now_ns},
+    kernel::{Read, Typed, Untyped, now_ns},
     maps::{CONFIG, SYSCALL},
     probe::{log, socket},
     state, watch,
@@ -77,12 +80,22 @@ classic_tracepoint!(sys_enter_tp, |record| {
     }
 });
 
+/// `struct pt_regs` of the call that the current thread is in, where no hook gives it; null where it can't be had.
+#[inline(always)]
+fn own_registers() -> *const u8 {
+    if config!(task_registers) == 0 {
+        return core::ptr::null();
+    }
+    // SAFETY: the helper takes a task, typed as that of `bpf_get_current_task_btf` is.
+    unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) as *const u8 }
+}
+
 // TP_PROTO(struct pt_regs *regs, long ret)
 tracepoint!(sys_exit_btf, sys_exit_raw, "sys_exit", |ctx, R| {
     let current = bpf_get_current_pid_tgid();
     let mark = watch::mark((current >> 32) as u32);
     if mark != 0 {
-        returned::<R>(current, mark, ctx.arg::<u64>(1) as i64);
+        returned::<R, R>(current, mark, ctx.arg::<u64>(1) as i64, || ctx.arg(0));
     }
 });
 // raw_syscalls:sys_exit
@@ -91,7 +104,8 @@ classic_tracepoint!(sys_exit_tp, |record| {
     let mark = watch::mark((current >> 32) as u32);
     if mark != 0 {
         // SAFETY: a field of the record.
-        returned::<Untyped>(current, mark, unsafe { core::ptr::read_volatile(record.add(RECORD_RET).cast::<i64>()) });
+        let result = unsafe { core::ptr::read_volatile(record.add(RECORD_RET).cast::<i64>()) };
+        returned::<Untyped, Typed>(current, mark, result, own_registers);
     }
 });
 
@@ -112,8 +126,26 @@ fn entered<R: Read>(current: u64, mark: u16, number: u32, arguments: impl Argume
     let class = class_of(number);
     // SAFETY: a map value.
     unsafe {
-        (*thread).syscall = number;
+        (*thread).flags &= !THREAD_FOUND;
         (*thread).syscall_since_ns = now_ns();
+        began::<R>(thread, mark, number, class, &arguments);
+        if class == SYS_CLOSE {
+            socket::closing::<R>(current, mark, (*thread).args[0]);
+        } else if class == SYS_DUP {
+            socket::replacing::<R>(current, mark, arguments.get(0), arguments.get(1));
+        }
+    }
+}
+
+/// Keeps what the end of a call needs of its beginning.
+///
+/// # Safety
+/// `thread` is a map value.
+#[inline(always)]
+unsafe fn began<R: Read>(thread: *mut Thread, mark: u16, number: u32, class: u8, arguments: &impl Arguments) {
+    // SAFETY: by contract.
+    unsafe {
+        (*thread).syscall = number;
         if (SYS_READ..=SYS_SHUTDOWN).contains(&class) || log::writes(class) {
             (*thread).args[0] = arguments.get(0);
             (*thread).args[1] = arguments.get(1);
@@ -128,20 +160,37 @@ fn entered<R: Read>(current: u64, mark: u16, number: u32, arguments: impl Argume
         if (SYS_READ..=SYS_SENDMMSG).contains(&class) || class == SYS_SHUTDOWN || log::writes(class) {
             socket::begins::<R>(thread, class, mark);
         }
-        if class == SYS_CLOSE {
-            socket::closing::<R>(current, mark, (*thread).args[0]);
-        } else if class == SYS_DUP {
-            socket::replacing::<R>(current, mark, arguments.get(0), arguments.get(1));
+    }
+}
+
+/// A call that began before the watch has its number and its arguments from the registers still. What its descriptor
+/// stands for is looked up only now.
+///
+/// # Safety
+/// `thread` is a map value.
+#[inline(always)]
+unsafe fn began_before<R: Read, S: Read>(thread: *mut Thread, mark: u16, registers: *const u8) {
+    // SAFETY: by contract, and the registers at constant offsets.
+    unsafe {
+        (*thread).flags &= !THREAD_FOUND;
+        if !registers.is_null() {
+            let number = S::u32(registers, config!(offsets.regs_number));
+            let arguments = Registers::<S>(registers, core::marker::PhantomData);
+            began::<R>(thread, mark, number, class_of(number), &arguments);
         }
     }
 }
 
+/// `registers` gives those of the call, read in the way `S`, or null.
 #[inline(always)]
-fn returned<R: Read>(current: u64, mark: u16, result: i64) {
+fn returned<R: Read, S: Read>(current: u64, mark: u16, result: i64, registers: impl Fn() -> *const u8) {
     let (tgid, tid) = ((current >> 32) as u32, current as u32);
     let Some(thread) = state::thread(tid, tgid) else { return };
     // SAFETY: a map value.
     unsafe {
+        if (*thread).flags & THREAD_FOUND != 0 {
+            began_before::<R, S>(thread, mark, registers());
+        }
         let number = (*thread).syscall;
         if number == NO_SYSCALL {
             return;
