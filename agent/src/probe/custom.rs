@@ -34,6 +34,8 @@ pub struct CustomRoom {
     pub uprobes: usize,
     /// Rows of series.
     pub rows: u32,
+    /// Whether one of them counts the events of every process.
+    pub host: bool,
 }
 
 type Series = PerCpuHashMap<MapData, Wire<CustomKey>, Wire<CustomSums>>;

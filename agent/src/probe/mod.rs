@@ -134,6 +134,7 @@ fn config(options: &LoadOptions<'_>) -> Result<Config> {
         services: options.services,
         logs: u32::from(options.logs.is_some()),
         log_byte_ns: 1_000_000_000 / options.logs.unwrap_or(1).max(1),
+        custom_host: u32::from(options.custom.is_some_and(|room| room.host)),
         agent_tgid: std::process::id(),
         syscall_class: arch::syscall_classes(),
     })

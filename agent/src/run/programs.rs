@@ -47,7 +47,7 @@ pub(super) fn tell_refused(reports: &[probe::ProbeReport]) {
 pub fn try_probes(btf: Option<&Path>) -> Result<Vec<probe::ProbeReport>> {
     // What a timeline, stacks and metrics of probes need is tried too: of programs that are the same, one.
     let (timeline, stacks_hz) = (Some(Duration::ZERO), FREQUENCY_HZ);
-    let custom = Some(CustomRoom { tracepoints: 1, uprobes: 1, rows: 1 });
+    let custom = Some(CustomRoom { tracepoints: 1, uprobes: 1, rows: 1, host: false });
     let options = LoadOptions { btf, timeline, stacks_hz, custom, ..LoadOptions::default() };
     Ok(probe::load_reporting(&options).context("no kernel program could be loaded")?.reports)
 }

@@ -111,6 +111,8 @@ pub struct Config {
     pub logs: u32,
     /// Nanoseconds for which a byte of it uses the limit of its service up.
     pub log_byte_ns: u32,
+    /// 1 if a metric of the configuration counts the events of every process.
+    pub custom_host: u32,
     /// The agent itself, never watched.
     pub agent_tgid: u32,
     /// Class of each system call number: a `SYS_*` such as [`crate::SYS_READ`].

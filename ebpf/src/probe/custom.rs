@@ -27,6 +27,7 @@ use inferscope_abi::{
 };
 
 use crate::{
+    config,
     emit::lost,
     kernel::{now_ns, number, opaque, read},
     maps::{CUSTOM, CUSTOM_COUNT, CUSTOM_OF, CUSTOM_RULE},
@@ -43,7 +44,11 @@ macro_rules! slots {
     ($macro:ident, $context:ident: $($name:ident = $slot:literal),+) => { $(
         #[$macro]
         pub fn $name(ctx: $context) -> u32 {
-            custom_event(number(ctx.as_ptr()), $slot);
+            // Most events are of processes that nobody watches: they pay for one look-up and no call.
+            let mark = watch::mark((bpf_get_current_pid_tgid() >> 32) as u32);
+            if mark != 0 || config!(custom_host) != 0 {
+                custom_event(number(ctx.as_ptr()), $slot, u64::from(mark));
+            }
             0
         }
     )+ };
@@ -58,10 +63,10 @@ slots!(uprobe, ProbeContext:
     custom_up8 = 16, custom_up9 = 17, custom_up10 = 18, custom_up11 = 19,
     custom_up12 = 20, custom_up13 = 21, custom_up14 = 22, custom_up15 = 23);
 
-/// An event of a slot. `ctx` is the address of the tracepoint's record or of the registers.
+/// An event of a slot. `ctx` is the address of the tracepoint's record or of the registers, `mark` is the process's.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn custom_event(ctx: u64, slot: u64) -> u64 {
+pub extern "C" fn custom_event(ctx: u64, slot: u64, mark: u64) -> u64 {
     let Some(rule) = CUSTOM_RULE.get_ptr(slot as u32) else { return 0 };
     // SAFETY: a map value.
     let rule = unsafe { &*rule };
@@ -72,7 +77,7 @@ pub extern "C" fn custom_event(ctx: u64, slot: u64) -> u64 {
         labels: [[0; CUSTOM_TEXT_BYTES / 8]; CUSTOM_LABELS],
     };
     if rule.flags & CUSTOM_HOST == 0 {
-        let Some(sums) = watch::sums(watch::mark((bpf_get_current_pid_tgid() >> 32) as u32)) else { return 0 };
+        let Some(sums) = watch::sums(mark as u16) else { return 0 };
         let Some(wanted) = CUSTOM_OF.get_ptr(sums.service_index) else { return 0 };
         // SAFETY: a map value.
         if unsafe { *wanted } & (1 << (rule.rule & 63)) == 0 {

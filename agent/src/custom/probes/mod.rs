@@ -97,7 +97,8 @@ impl ProbeRules {
         let uprobes = if tracepoints < self.0.len() { CUSTOM_UPROBES } else { 0 };
         let rows = self.0.iter().map(|rule| (rule.max_series as u32 + 1).saturating_mul(rule.rows_each()) + SPARE_ROWS);
         let rows = rows.fold(0, u32::saturating_add);
-        (!self.0.is_empty()).then_some(CustomRoom { tracepoints, uprobes, rows })
+        let host = self.0.iter().any(|rule| rule.host);
+        (!self.0.is_empty()).then_some(CustomRoom { tracepoints, uprobes, rows, host })
     }
 
     /// Whether probes are hung into programs that appear while the agent runs.
