@@ -4,10 +4,10 @@
 
 use std::collections::HashMap;
 
+pub use inferscope_abi::CANDIDATES;
+
 use crate::session::exchange::{Exchange, Role};
 
-/// The service index under which candidates are watched; it is never published.
-pub const CANDIDATES: u32 = 0;
 const PROCESSES: usize = 64;
 const EXCHANGES: usize = 256;
 /// Discovery answers within a second; what has no service by then is given up.

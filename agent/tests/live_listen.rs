@@ -52,6 +52,27 @@ fn a_late_listener_in_its_own_network_is_found_by_the_kernels_word() {
     assert!(heard(&m) > before && unheard(&m) == 0.0, "{} heard, {} not", heard(&m), unheard(&m));
 }
 
+/// This process listens too and is nobody's: what it answers would show what it is, what it asks others would not.
+#[test]
+fn what_an_unrecognised_listener_asks_others_is_not_copied() {
+    const CHUNKS: u64 = 1000;
+    let Some(_guard) = live::begin("what_an_unrecognised_listener_asks_others_is_not_copied") else { return };
+    let _listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = Server::start(&[]).unwrap();
+    let (agent, _first) = settled(SELDOM);
+    found(&agent, &server);
+    let seen = || agent.scrape().unwrap().count("inferscope_events_total", &[("kind", "payload")]);
+    let before = seen();
+    // Slow enough to be read one by one.
+    let request = Request::chat("m", "one two three", CHUNKS, true).test("delay-us", 200);
+    let outcomes = [0; 4].map(|_| live::send(&server, &request));
+    let records = agent.records_of(&outcomes).unwrap();
+    assert_eq!(records.iter().filter(|r| r.chunks == CHUNKS).count(), 4);
+    let (seen, sent) = (seen() - before, (4 * CHUNKS) as f64);
+    // Something is left to others that listen on this host.
+    assert!((sent..sent * 1.25).contains(&seen), "{seen} events of {sent} chunks");
+}
+
 #[test]
 fn a_listener_whose_event_was_lost_is_found_because_it_was() {
     let Some(_guard) = live::begin("a_listener_whose_event_was_lost_is_found_because_it_was") else { return };

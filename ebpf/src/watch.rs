@@ -1,6 +1,6 @@
 //! Who is watched: tgid to slot, and slots handed out and taken back.
 
-use inferscope_abi::{Counters, Lost, Process, WATCH_ROW};
+use inferscope_abi::{CANDIDATES, Counters, Lost, Process, WATCH_ROW};
 
 use crate::{
     emit::lost,
@@ -47,6 +47,16 @@ pub fn sums(mark: u16) -> Option<Sums> {
     // SAFETY: a map value.
     let service_index = unsafe { (*process).service };
     Some(Sums { process, service: SERVICE.get_ptr_mut(service_index)?, service_index })
+}
+
+/// Whether a watched process is of no service (yet). Nobody asked for what it says and whom it asks.
+#[inline(always)]
+pub fn is_candidate(mark: u16) -> bool {
+    match PROCESS.get_ptr(u32::from(mark) - 1) {
+        // SAFETY: a map value.
+        Some(process) => unsafe { (*process).service == CANDIDATES },
+        None => true,
+    }
 }
 
 /// Whether a watched process is of a service that speaks ZMTP within.

@@ -11,8 +11,8 @@ use aya::{
     maps::{Array, HashMap, MapData, Stack},
 };
 use inferscope_abi::{
-    CONNECTION_IGNORED, Connection, FileKey, LOG_MARK_FILE, LOG_MARK_OTHER, NO_SYSCALL, Process, STATE_UNKNOWN, THREAD_FOUND, Thread,
-    WAIT_NONE, Wait,
+    CONNECTION_IGNORED, Connection, FileKey, LOG_MARK_FILE, LOG_MARK_OTHER, NO_SYSCALL, Process, STATE_UNKNOWN,
+    THREAD_FOUND, Thread, WAIT_NONE, Wait,
 };
 
 use super::{

@@ -45,6 +45,10 @@ pub const fn runq_bucket(delay_ns: u64) -> usize {
     if bits < RUNQ_BUCKETS { bits } else { RUNQ_BUCKETS - 1 }
 }
 
+/// The index in the array SERVICE of processes that are watched and are of no service: what they answer will show what
+/// they are. It is never published.
+pub const CANDIDATES: u32 = 0;
+
 /// A watched process: value of the array PROCESS, index its slot (see [`crate::WatchRow`]).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

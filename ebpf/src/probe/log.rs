@@ -4,7 +4,7 @@
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use inferscope_abi::{
-    FileKey, Kind, LOG_APPENDED, LOG_ASKING, LOG_ASKING_BYTES, LOG_ASKS, LOG_BURST_NS, LOG_BYTES, LOG_FILE,
+    CANDIDATES, FileKey, Kind, LOG_APPENDED, LOG_ASKING, LOG_ASKING_BYTES, LOG_ASKS, LOG_BURST_NS, LOG_BYTES, LOG_FILE,
     LOG_MARK_FILE, LOG_MARK_OTHER, LOG_NONE, LOG_OUTPUT, LOG_RECORD_COST, LOG_VECTORS, LogEvent, LogRow, Lost,
     SYS_PWRITE, SYS_PWRITEV, SYS_WRITE, SYS_WRITEV, Thread,
 };
@@ -23,9 +23,6 @@ const MODE_REGULAR: u16 = 0o100_000;
 /// Of asm-generic/fcntl.h.
 const O_APPEND: u32 = 0o2000;
 const DATA: u64 = LOG_BYTES as u64;
-
-/// The agent's name for programs that are watched and not shown: nobody asked for what they say.
-const CANDIDATES: u32 = 0;
 
 /// The record as it is put together in the scratch: the room is that of a payload's, which the same call has not.
 #[repr(C)]
@@ -80,7 +77,7 @@ fn kind_of_file(file: u64, inode: u64, mark: u16) -> u32 {
     if asked == LOG_MARK_FILE {
         return LOG_FILE;
     }
-    if asked == LOG_MARK_OTHER || !is_shown(mark) {
+    if asked == LOG_MARK_OTHER || watch::is_candidate(mark) {
         return LOG_NONE;
     }
     if read::<u32>(file, config!(offsets.file_flags)).unwrap_or(0) & O_APPEND != 0 {
@@ -99,14 +96,6 @@ fn key_of(inode: u64) -> FileKey {
         inode: read(inode, config!(offsets.inode_ino)).unwrap_or(0),
         device: read(superblock, config!(offsets.super_dev)).unwrap_or(0),
         generation: read(inode, config!(offsets.inode_generation)).unwrap_or(0),
-    }
-}
-
-#[inline(always)]
-fn is_shown(mark: u16) -> bool {
-    match watch::sums(mark) {
-        Some(sums) => sums.service_index != CANDIDATES,
-        None => false,
     }
 }
 

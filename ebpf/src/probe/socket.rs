@@ -271,6 +271,10 @@ fn followed<R: Read>(scratch: *mut Scratch, mark: u16, inode: u64) -> Option<*mu
     if direction == DIR_TX && log::is_output(u64::from(fd)) && address::is_unix::<R>(u64::from(fd), inode) {
         return None;
     }
+    // What a process answers will show whether it is a server; what it asks, or its children do, is not looked at.
+    if direction == DIR_TX && watch::is_candidate(mark) {
+        return None;
+    }
     // SAFETY: this CPU's scratch.
     let protocol = sniff::protocol(unsafe { &(*scratch).call }, mark);
     if protocol == sniff::NONE {
