@@ -239,7 +239,13 @@ impl Pipeline {
         let Self { ring, watcher, sessions, registry, judging, scout, sinks, live, .. } = self;
         let Self { exits, candidates, logs, changes, .. } = self;
         let (timeline, profile) = (&self.timeline, &self.profile);
-        let mut ended = |registry: &Registry, exchange: Exchange| {
+        let mut ended = |registry: &Registry, mut exchange: Exchange| {
+            // One that began before its process was a service's ends as that service's.
+            if exchange.service == CANDIDATES
+                && let Some(service) = registry.service_of(exchange.tgid)
+            {
+                exchange.service = service;
+            }
             if exchange.service == CANDIDATES {
                 finish_candidate(candidates, scout, live, exchange);
             } else {

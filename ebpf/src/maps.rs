@@ -64,9 +64,9 @@ pub static SERVICE: Array<Counters> = Array::with_max_entries(256, BPF_F_MMAPABL
 #[map]
 pub static RAN: Array<u64> = Array::with_max_entries(256, 0);
 
-/// 1 for a service whose processes speak ZMTP among themselves; index as in SERVICE.
+/// What to expect of a service: `TRAIT_*` bits; index as in SERVICE.
 #[map]
-pub static ZMTP: Array<u32> = Array::with_max_entries(256, 0);
+pub static TRAITS: Array<u32> = Array::with_max_entries(256, 0);
 
 #[map]
 pub static THREAD: HashMap<u32, Thread> = HashMap::with_max_entries(32_768, 0);

@@ -8,7 +8,7 @@ use crate::{
     config,
     emit::lost,
     kernel::opaque,
-    maps::{RAN, THREAD},
+    maps::{RAN, SERVICE, THREAD},
     watch::Sums,
 };
 
@@ -44,6 +44,9 @@ pub fn thread(tid: u32, tgid: u32) -> Option<*mut Thread> {
         waking: 0,
         waking_cpu: 0,
         log: LOG_NONE,
+        awaited: 0,
+        timeouts: 0,
+        service: 0,
     };
     if THREAD.insert(tid, new, 0).is_err() {
         lost(Lost::MapThread);
@@ -84,7 +87,9 @@ pub unsafe fn close(thread: *mut Thread, sums: Sums, now: u64) {
         }
         (*thread).state = STATE_UNKNOWN;
         leave((&raw mut (*sums.process).counters.states).cast::<StateSum>().add(from), now);
-        leave((&raw mut (*sums.service).states).cast::<StateSum>().add(from), now);
+        // Its process may have become another service's meanwhile.
+        let Some(service) = SERVICE.get_ptr_mut((*thread).service) else { return };
+        leave((&raw mut (*service).states).cast::<StateSum>().add(from), now);
     }
 }
 
@@ -103,34 +108,37 @@ pub unsafe fn open(thread: *mut Thread, sums: Sums, to: usize, now: u64) {
         }
         (*thread).state = to as u32;
         (*thread).since_ns = now;
+        (*thread).service = sums.service_index;
         enter((&raw mut (*sums.process).counters.states).cast::<StateSum>().add(to), now);
         enter((&raw mut (*sums.service).states).cast::<StateSum>().add(to), now);
     }
 }
 
-/// A thread on the CPU begins, or goes on, to make room in memory.
+/// A thread whose state is that it is on the CPU begins, or goes on, to make room in memory.
 ///
 /// # Safety
-/// `sums` point to map values.
+/// As for [`close`].
 #[inline(always)]
-pub unsafe fn reclaim_begins(sums: Sums, now: u64) {
+pub unsafe fn reclaim_begins(thread: *const Thread, sums: Sums, now: u64) {
     // SAFETY: by contract.
     unsafe {
         enter(&raw mut (*sums.process).counters.reclaim, now);
-        enter(&raw mut (*sums.service).reclaim, now);
+        let Some(service) = SERVICE.get_ptr_mut((*thread).service) else { return };
+        enter(&raw mut (*service).reclaim, now);
     }
 }
 
-/// It has made room, or leaves the CPU meanwhile.
+/// It has made room, or leaves the CPU meanwhile: before its state changes.
 ///
 /// # Safety
 /// As for [`reclaim_begins`], which it follows.
 #[inline(always)]
-pub unsafe fn reclaim_ends(sums: Sums, now: u64) {
+pub unsafe fn reclaim_ends(thread: *const Thread, sums: Sums, now: u64) {
     // SAFETY: by contract.
     unsafe {
         leave(&raw mut (*sums.process).counters.reclaim, now);
-        leave(&raw mut (*sums.service).reclaim, now);
+        let Some(service) = SERVICE.get_ptr_mut((*thread).service) else { return };
+        leave(&raw mut (*service).reclaim, now);
     }
 }
 
@@ -157,15 +165,16 @@ pub unsafe fn queued(thread: *mut Thread, service: u32, cpu: u32) {
     }
 }
 
-/// For how long of a wait that is over threads of its own service had the CPU that a thread waited for.
+/// For how long of a wait that is over threads of its own service had the CPU that a thread waited for: before its state
+/// changes.
 ///
 /// # Safety
 /// As for [`queued`].
 #[inline(always)]
-pub unsafe fn own_wait(thread: *const Thread, service: u32, delay_ns: u64) -> u64 {
+pub unsafe fn own_wait(thread: *const Thread, delay_ns: u64) -> u64 {
     // SAFETY: by contract, and a map value.
     unsafe {
-        let ran = ran(service, (*thread).queue_cpu);
+        let ran = ran((*thread).service, (*thread).queue_cpu);
         if ran.is_null() {
             return 0;
         }

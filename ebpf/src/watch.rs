@@ -5,7 +5,7 @@ use inferscope_abi::{CANDIDATES, Counters, Lost, Process, WATCH_ROW};
 use crate::{
     emit::lost,
     kernel::now_ns,
-    maps::{FREE_SLOTS, LIVE, PROCESS, SERVICE, WATCHED, ZMTP},
+    maps::{FREE_SLOTS, LIVE, PROCESS, SERVICE, TRAITS, WATCHED},
 };
 
 /// Slot + 1 of a process, 0 if it is not watched.
@@ -59,14 +59,14 @@ pub fn is_candidate(mark: u16) -> bool {
     }
 }
 
-/// Whether a watched process is of a service that speaks ZMTP within.
+/// Whether a watched process is of a service with this `TRAIT_*`.
 #[inline(always)]
-pub fn speaks_zmtp(mark: u16) -> bool {
+pub fn expects(mark: u16, which: u32) -> bool {
     let Some(process) = PROCESS.get_ptr(u32::from(mark) - 1) else { return false };
     // SAFETY: a map value.
-    match ZMTP.get_ptr(unsafe { (*process).service }) {
+    match TRAITS.get_ptr(unsafe { (*process).service }) {
         // SAFETY: as above.
-        Some(speaks) => unsafe { *speaks != 0 },
+        Some(traits) => unsafe { *traits & which != 0 },
         None => false,
     }
 }

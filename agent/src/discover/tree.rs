@@ -54,6 +54,17 @@ pub fn ancestors(proc_root: &Path, pid: u32) -> Vec<u32> {
     chain(pid, |pid| Some(process::stat(proc_root, pid)?.ppid))
 }
 
+/// Children of a process of this host that run the same program, `most` of them at most: its workers.
+pub fn workers(pid: u32, most: usize) -> Vec<u32> {
+    let program = |pid: u32| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let (Some(own), Ok(threads)) = (program(pid), std::fs::read_dir(format!("/proc/{pid}/task"))) else {
+        return Vec::new();
+    };
+    let children = threads.flatten().filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let pids = children.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>());
+    pids.filter(|pid| program(*pid).as_ref() == Some(&own)).take(most).collect()
+}
+
 fn chain(pid: u32, parent: impl Fn(u32) -> Option<u32>) -> Vec<u32> {
     std::iter::successors(parent(pid), |pid| parent(*pid)).take_while(|pid| *pid > 0).take(MAX_DEPTH).collect()
 }
@@ -74,6 +85,27 @@ mod tests {
         assert!(tree.descendants(99).is_empty());
         assert_eq!(tree.ancestors(13), [12, 10, 1]);
         assert!(tree.ancestors(1).is_empty());
+    }
+
+    #[test]
+    fn workers_run_their_parents_program() {
+        // Two shells within a shell, and something else.
+        let script = "sh -c 'read x; :' <&0 & sh -c 'read x; :' <&0 & cat <&0 & wait";
+        let mut parent = std::process::Command::new("sh");
+        let mut parent = parent.args(["-c", script]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        // A child is the parent's program until it runs its own.
+        let settled = || std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", parent.id())).unwrap();
+        let names = |list: &str| {
+            let name = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            list.split_whitespace().map(name).collect::<Vec<_>>()
+        };
+        while names(&settled()).iter().filter(|name| *name == "cat\n").count() < 1 {
+            assert!(std::time::Instant::now() < deadline, "{:?}", names(&settled()));
+        }
+        assert_eq!((workers(parent.id(), 9).len(), workers(parent.id(), 1).len()), (2, 1));
+        drop(parent.stdin.take());
+        parent.wait().unwrap();
     }
 
     #[test]

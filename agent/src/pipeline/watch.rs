@@ -8,12 +8,14 @@ use crate::{
     candidates::CANDIDATES,
     changes::{Exit, Tell},
     clock::monotonic_ns,
-    discover::Found,
+    discover::{Found, runs_python},
     scout::Ask,
 };
 
 /// Engines whose HTTP front and core are processes that speak ZMTP.
 const ZMTP_ENGINES: [&str; 2] = ["vllm", "sglang"];
+/// Workers of a candidate that are looked at.
+const WORKERS: usize = 64;
 /// Looks for what was made while its parent's watch ended; the second finds nothing, as a rule.
 const ROUNDS: usize = 4;
 
@@ -26,10 +28,10 @@ impl Pipeline {
         if let Some(index) = self.registry.place_of(root) {
             self.registry.update(index, found);
             self.tell_service(index, root, false);
-            self.expect_zmtp(index);
+            self.expect(index);
             processes.iter().for_each(|pid| self.adopt(*pid, index, root, now));
         } else if let Some(index) = self.begin(found) {
-            self.expect_zmtp(index);
+            self.expect(index);
             processes.iter().for_each(|pid| self.adopt(*pid, index, root, now));
             if !self.registry.withdraw_empty(index, now) {
                 self.tell_service(index, root, true);
@@ -42,10 +44,13 @@ impl Pipeline {
         self.settle();
     }
 
-    /// The kernel side looks for messages between front and core only where the engine has such.
-    fn expect_zmtp(&mut self, index: u32) {
+    /// The kernel side looks for messages between front and core only where the engine has such, and for waits for the
+    /// interpreter only where there is one.
+    fn expect(&mut self, index: u32) {
         let engine = self.registry.name(index).map(|(_, engine)| engine);
-        self.watcher.set_zmtp(index, engine.is_some_and(|engine| ZMTP_ENGINES.contains(&engine)));
+        let zmtp = engine.is_some_and(|engine| ZMTP_ENGINES.contains(&engine));
+        let python = self.registry.entry(index).is_some_and(|entry| runs_python(&entry.found));
+        self.watcher.expect(index, zmtp, python);
     }
 
     /// Changes are looked for in what discovery found of a service's root process.
@@ -93,7 +98,9 @@ impl Pipeline {
                 return self.registry.add_process(process.service, pid);
             }
             // A candidate, or the child of one.
-            self.watcher.unwatch(pid);
+            if self.watcher.hand_over(pid, index) {
+                return self.registry.add_process(index, pid);
+            }
         }
         match self.watcher.watch(pid, index, now) {
             Ok(()) => self.registry.add_process(index, pid),
@@ -119,9 +126,17 @@ impl Pipeline {
             }
             return;
         }
-        if let Err(error) = self.watcher.watch(pid, CANDIDATES, monotonic_ns()) {
+        let now = monotonic_ns();
+        if let Err(error) = self.watcher.watch(pid, CANDIDATES, now) {
             self.candidates.remove(pid);
-            self.refuse(pid, pid, &error);
+            return self.refuse(pid, pid, &error);
+        }
+        // Workers that have the listener from their parent, or each connection, listen on nothing themselves. Where there
+        // is no room for them, there is none for what they show either: the next look at the parent finds it.
+        for worker in crate::discover::workers(pid, WORKERS) {
+            if self.registry.service_of(worker).is_none() {
+                let _ = self.watcher.watch(worker, CANDIDATES, now);
+            }
         }
     }
 

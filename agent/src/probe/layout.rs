@@ -168,7 +168,9 @@ impl Layout {
         let regs_args =
             arch::argument_registers(|path, index| byte(&btf, "pt_regs", &[path]).map(|at| at + 8 * index))?;
         let offsets = disks(&btf, sockets(&btf, files(&btf, tasks(&btf)?)?)?)?;
-        let offsets = Offsets { regs_args, regs_number: byte(&btf, "pt_regs", &[arch::NUMBER_REGISTER])?, ..offsets };
+        let register = |name| byte(&btf, "pt_regs", &[name]);
+        let (regs_number, regs_stack) = (register(arch::NUMBER_REGISTER)?, register("sp")?);
+        let offsets = Offsets { regs_args, regs_number, regs_stack, ..offsets };
         Ok(Self {
             offsets,
             switch_prev_state_arg: match btf.tracepoint_arguments("sched_switch")? {

@@ -170,7 +170,7 @@ pub fn load_reporting(options: &LoadOptions<'_>) -> Result<Loaded> {
         .map_max_entries("FREE_SLOTS", options.processes)
         .map_max_entries("LIVE", options.processes)
         .map_max_entries("SERVICE", options.services)
-        .map_max_entries("ZMTP", options.services)
+        .map_max_entries("TRAITS", options.services)
         .map_max_entries("LOG_ROW", options.services)
         .map_max_entries("LOG_MARK", if options.logs.is_some() { LOG_FILES } else { 1 })
         .map_max_entries("RAN", options.services * possible_cpus()?)

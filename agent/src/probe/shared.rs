@@ -116,6 +116,19 @@ impl<T: Plain> SharedArray<T> {
     }
 }
 
+impl SharedArray<inferscope_abi::Process> {
+    /// Makes a process another service's, with one store: its counters go on meanwhile.
+    pub fn set_service(&self, index: usize, service: u32) -> bool {
+        if index >= self.len {
+            return false;
+        }
+        let at = index * Self::STRIDE + std::mem::offset_of!(inferscope_abi::Process, service);
+        // SAFETY: within the mapping, and aligned as the field is.
+        unsafe { self.base.as_ptr().add(at).cast::<u32>().write_volatile(service) };
+        true
+    }
+}
+
 impl<T: Plain> Drop for SharedArray<T> {
     fn drop(&mut self) {
         // SAFETY: our own mapping, unmapped once.

@@ -12,7 +12,7 @@ use aya::{
 };
 use inferscope_abi::{
     CONNECTION_IGNORED, Connection, FileKey, LOG_MARK_FILE, LOG_MARK_OTHER, NO_SYSCALL, Process, STATE_UNKNOWN,
-    THREAD_FOUND, Thread, WAIT_NONE, Wait,
+    THREAD_FOUND, TRAIT_PYTHON, TRAIT_ZMTP, Thread, WAIT_NONE, Wait,
 };
 
 use super::{
@@ -28,7 +28,7 @@ pub struct Watcher {
     live: HashMap<MapData, u32, u32>,
     threads: HashMap<MapData, u32, Wire<Thread>>,
     connections: HashMap<MapData, u64, Wire<Connection>>,
-    zmtp: Array<MapData, u32>,
+    traits: Array<MapData, u32>,
     log_marks: HashMap<MapData, Wire<FileKey>, u32>,
     /// Whether anybody wants what is said within an engine.
     engines: bool,
@@ -88,7 +88,7 @@ impl Watcher {
             live: take(ebpf, "LIVE")?,
             threads: take(ebpf, "THREAD")?,
             connections: take(ebpf, "CONNECTION")?,
-            zmtp: take(ebpf, "ZMTP")?,
+            traits: take(ebpf, "TRAITS")?,
             log_marks: take(ebpf, "LOG_MARK")?,
             engines: options.engines,
             watched: StdMap::new(),
@@ -98,10 +98,12 @@ impl Watcher {
         })
     }
 
-    /// Whether a service's processes may speak ZMTP among themselves: only then it is looked for.
-    pub fn set_zmtp(&mut self, service: u32, speaks: bool) {
+    /// Whether a service's processes may speak ZMTP among themselves, and whether Python's interpreter runs in one of
+    /// them: what belongs to that is looked for only then.
+    pub fn expect(&mut self, service: u32, zmtp: bool, python: bool) {
+        let zmtp = if zmtp && self.engines { TRAIT_ZMTP } else { 0 };
         // An index beyond the array is no service.
-        let _ = self.zmtp.set(service, u32::from(speaks && self.engines), 0);
+        let _ = self.traits.set(service, zmtp | if python { TRAIT_PYTHON } else { 0 }, 0);
     }
 
     /// Tells the kernel side whether a file is a log. It forgets that of files that nobody has written to for long.
@@ -154,6 +156,17 @@ impl Watcher {
         self.arrays.watched.set(tgid as usize, slot as u16 + 1);
         self.watched.insert(tgid, service);
         Ok(())
+    }
+
+    /// Makes a watched process part of another service: from one event to the next, so that nothing of what it does
+    /// meanwhile is missed. The states that its threads are in end as the former service's.
+    pub fn hand_over(&mut self, tgid: u32, service: u32) -> bool {
+        let Some(mark) = self.arrays.watched.get(tgid as usize).filter(|mark| *mark != 0) else { return false };
+        let theirs = self.arrays.process.set_service(usize::from(mark) - 1, service);
+        if theirs {
+            self.watched.insert(tgid, service);
+        }
+        theirs
     }
 
     /// The threads whose watch began since the last call, if a timeline is recorded.

@@ -19,7 +19,7 @@ pub struct Counters {
     pub reclaim: StateSum,
     /// Times that they had to.
     pub reclaims: u64,
-    /// Time of futex calls that ended by a timeout of [`INTERPRETER_WAIT_NS`].
+    /// Time of futex calls that ended by a timeout of [`INTERPRETER_WAIT_NS`], up to [`INTERPRETER_TIMEOUTS`] in a row.
     pub interpreter_wait_ns: u64,
     /// Time in [`STATE_RUNQUEUE`](crate::STATE_RUNQUEUE) in which threads of the same service ran on the CPU that was waited for; of waits that are
     /// over.
@@ -31,6 +31,9 @@ pub struct Counters {
 /// CPython waits for its interpreter lock 5 ms at a time (`sys.getswitchinterval()`), each a futex call that times out
 /// while another thread holds the lock. A call in this range, with room for waking up late, is taken for one: an estimate.
 pub const INTERPRETER_WAIT_NS: core::ops::Range<u64> = 4_900_000..9_000_000;
+/// A wait for the lock ends with a wake-up. Whoever waits for the same so often in a row and is never woken looks at
+/// something from time to time.
+pub const INTERPRETER_TIMEOUTS: u32 = 100;
 
 /// Buckets of the run-queue delay: bucket `i` counts delays below `2^(i + RUNQ_SHIFT)` ns that no earlier bucket took;
 /// the last one takes all the rest.
@@ -48,6 +51,11 @@ pub const fn runq_bucket(delay_ns: u64) -> usize {
 /// The index in the array SERVICE of processes that are watched and are of no service: what they answer will show what
 /// they are. It is never published.
 pub const CANDIDATES: u32 = 0;
+
+/// Bits of the array TRAITS, one value for each service: its processes speak ZMTP among themselves.
+pub const TRAIT_ZMTP: u32 = 1;
+/// One of them runs Python's interpreter.
+pub const TRAIT_PYTHON: u32 = 2;
 
 /// A watched process: value of the array PROCESS, index its slot (see [`crate::WatchRow`]).
 #[repr(C)]

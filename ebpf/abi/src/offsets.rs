@@ -74,6 +74,8 @@ pub struct Offsets {
     /// pt_regs: the first six arguments of a system call, there from its beginning to its end, and its number.
     pub regs_args: [u32; 6],
     pub regs_number: u32,
+    /// `sp`
+    pub regs_stack: u32,
 }
 
 /// Values for absent fields.
@@ -119,7 +121,7 @@ pub struct Config {
     pub syscall_class: [u8; crate::SYSCALL_NUMBERS],
 }
 
-const _: () = assert!(size_of::<Offsets>() == 4 * 60);
+const _: () = assert!(size_of::<Offsets>() == 4 * 61);
 
 /// Slots of the tgids in a row: value of the array WATCHED, index `tgid / WATCH_ROW`. 0 is "not watched", `s` is slot
 /// `s - 1` of the array PROCESS. Array look-ups are inlined by the kernel, so an unwatched process pays two nanoseconds.

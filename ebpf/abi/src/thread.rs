@@ -32,6 +32,13 @@ pub struct Thread {
     pub waking_cpu: u32,
     /// Which log the call that it is in writes: a `LOG_*`.
     pub log: u32,
+    /// The word that it last waited for with futex(2) for about as long as CPython waits for its interpreter's lock, in
+    /// steps of eight bytes.
+    pub awaited: u64,
+    /// How many such waits in a row have ended by their timeout.
+    pub timeouts: u32,
+    /// The service that its state is counted for: that of its process when the state began.
+    pub service: u32,
 }
 
 /// What a thread did between two runs on a CPU.
@@ -72,4 +79,4 @@ pub const NO_SYSCALL: u32 = u32::MAX;
 /// Not known yet.
 pub const STATE_UNKNOWN: u32 = u32::MAX;
 
-const _: () = assert!(size_of::<Wait>() == 32 && size_of::<Thread>() == 136);
+const _: () = assert!(size_of::<Wait>() == 32 && size_of::<Thread>() == 152);

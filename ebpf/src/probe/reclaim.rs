@@ -33,7 +33,7 @@ fn begins() {
         let now = now_ns();
         (*thread).flags |= THREAD_RECLAIMS;
         (*thread).reclaim_ns = now;
-        state::reclaim_begins(sums, now);
+        state::reclaim_begins(thread, sums, now);
         state::add(&raw mut (*sums.process).counters.reclaims, 1);
         state::add(&raw mut (*sums.service).reclaims, 1);
     }
@@ -52,7 +52,7 @@ fn ends(cause: u32, pages: u64) {
         }
         let now = now_ns();
         (*thread).flags &= !THREAD_RECLAIMS;
-        state::reclaim_ends(sums, now);
+        state::reclaim_ends(thread, sums, now);
         // For a timeline; without one this is dead code.
         if config!(timeline) != 0 {
             let event = StallEvent {

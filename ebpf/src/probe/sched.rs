@@ -12,7 +12,7 @@ use crate::{
     config,
     kernel::{Read, now_ns, opaque},
     maps::THREAD,
-    probe::syscall::class_of,
+    probe::syscall::{FUTEX_COMMAND, FUTEX_WAIT, FUTEX_WAIT_BITSET, HELD_AND_AWAITED, class_of},
     state, watch,
 };
 
@@ -102,11 +102,11 @@ unsafe fn leave_cpu<R: Read>(prev: *const u8, tgid: u32, mark: u16, task_state: 
         if to == STATE_RUNQUEUE {
             state::queued(thread, sums.service_index, cpu);
         }
+        if (*thread).flags & THREAD_RECLAIMS != 0 {
+            state::reclaim_ends(thread, sums, now);
+        }
         state::close(thread, sums, now);
         state::open(thread, sums, to, now);
-        if (*thread).flags & THREAD_RECLAIMS != 0 {
-            state::reclaim_ends(sums, now);
-        }
     }
 }
 
@@ -168,18 +168,16 @@ unsafe fn reason<R: Read>(prev: *const u8, thread: *const Thread, state: u32) ->
     }
 }
 
-/// Whether futex(2) with this operation and value waits for a lock, and not for work: the mutexes of glibc, musl, Go and
-/// Rust all write 2 for "held, and somebody waits", which is what a waiter then expects there.
+/// Whether futex(2) with this operation and value waits for a lock, and not for work: the mutexes of glibc, Go and Rust
+/// all write 2 for "held, and somebody waits", which is what a waiter then expects there, and musl's EBUSY with the
+/// highest bit.
 #[inline(always)]
 fn waits_for_lock(operation: u64, value: u64) -> bool {
-    const COMMAND: u64 = 0x7f;
-    const WAIT: u64 = 0;
     const LOCK_PI: u64 = 6;
-    const WAIT_BITSET: u64 = 9;
     const LOCK_PI2: u64 = 13;
-    const HELD_AND_AWAITED: u32 = 2;
-    match operation & COMMAND {
-        WAIT | WAIT_BITSET => value as u32 == HELD_AND_AWAITED,
+    const HELD_IN_MUSL: u32 = 0x8000_0010;
+    match operation & FUTEX_COMMAND {
+        FUTEX_WAIT | FUTEX_WAIT_BITSET => matches!(value as u32, HELD_AND_AWAITED | HELD_IN_MUSL),
         LOCK_PI | LOCK_PI2 => true,
         _ => false,
     }
@@ -197,17 +195,17 @@ fn enter_cpu(tid: u32, tgid: u32, mark: u16, now: u64) {
         let waited = (*thread).state == STATE_RUNQUEUE as u32;
         let delay = now.wrapping_sub((*thread).since_ns);
         told::runs(thread);
+        let own = if waited { state::own_wait(thread, delay) } else { 0 };
         state::close(thread, sums, now);
         state::open(thread, sums, STATE_ONCPU, now);
         if (*thread).flags & THREAD_RECLAIMS != 0 {
-            state::reclaim_begins(sums, now);
+            state::reclaim_begins(thread, sums, now);
         }
         if waited {
             let bucket = opaque(runq_bucket(delay));
             if bucket < RUNQ_BUCKETS {
                 state::add((&raw mut (*sums.process).runq_delay).cast::<u64>().add(bucket), 1);
             }
-            let own = state::own_wait(thread, sums.service_index, delay);
             state::add(&raw mut (*sums.process).counters.own_wait_ns, own);
             state::add(&raw mut (*sums.service).own_wait_ns, own);
         }

@@ -5,8 +5,9 @@ use aya_ebpf::helpers::{
     generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
 };
 use inferscope_abi::{
-    INTERPRETER_WAIT_NS, Kind, Lost, NO_FD, NO_SYSCALL, SYS_CLOSE, SYS_DUP, SYS_FUTEX, SYS_OTHER, SYS_READ,
-    SYS_SENDMMSG, SYS_SHUTDOWN, SYSCALL_NUMBERS, SyscallEvent, SyscallKey, SyscallStats, THREAD_FOUND, Thread,
+    INTERPRETER_TIMEOUTS, INTERPRETER_WAIT_NS, Kind, Lost, NO_FD, NO_SYSCALL, SYS_CLOSE, SYS_DUP, SYS_FUTEX, SYS_OTHER,
+    SYS_READ, SYS_SENDMMSG, SYS_SHUTDOWN, SYSCALL_NUMBERS, SyscallEvent, SyscallKey, SyscallStats, THREAD_FOUND,
+    TRAIT_PYTHON, Thread,
 };
 
 use crate::{
@@ -20,11 +21,23 @@ use crate::{
 
 /// The highest error number that a system call returns, negated.
 const MAX_ERRNO: i64 = 4095;
+const EAGAIN: i64 = -11;
 const ETIMEDOUT: i64 = -110;
+
+/// Of futex(2): the operation without its flags, and two of them.
+pub const FUTEX_COMMAND: u64 = 0x7f;
+pub const FUTEX_WAIT: u64 = 0;
+pub const FUTEX_WAIT_BITSET: u64 = 9;
+/// What most mutexes hold while somebody waits for them, and a waiter therefore expects.
+pub const HELD_AND_AWAITED: u32 = 2;
+/// A word so near to the stack's end lies on the stack of the one who waits.
+const STACK: u64 = 16 << 10;
 
 /// Where a hook finds the arguments of the call that begins.
 trait Arguments {
     fn get(&self, index: usize) -> u64;
+    /// Its stack pointer; 0 if it can't be had.
+    fn stack(&self) -> u64;
 }
 
 /// `struct pt_regs`.
@@ -42,6 +55,12 @@ impl<R: Read> Arguments for Registers<R> {
         // SAFETY: the hook's registers at constant offsets.
         unsafe { R::u64(self.0, at) }
     }
+
+    #[inline(always)]
+    fn stack(&self) -> u64 {
+        // SAFETY: as above.
+        unsafe { R::u64(self.0, config!(offsets.regs_stack)) }
+    }
 }
 
 /// The record of raw_syscalls:sys_enter.
@@ -52,6 +71,13 @@ impl Arguments for Record {
     fn get(&self, index: usize) -> u64 {
         // SAFETY: a field of the record; the programs are only attached where it lies there.
         unsafe { core::ptr::read_volatile(self.0.add(RECORD_ARGS + 8 * index).cast()) }
+    }
+
+    #[inline(always)]
+    fn stack(&self) -> u64 {
+        let registers = own_registers();
+        // SAFETY: typed registers of the current task at a constant offset.
+        if registers.is_null() { 0 } else { unsafe { Typed::u64(registers, config!(offsets.regs_stack)) } }
     }
 }
 
@@ -153,8 +179,14 @@ unsafe fn began<R: Read>(thread: *mut Thread, mark: u16, number: u32, class: u8,
             (*thread).args[3] = arguments.get(3);
         }
         if class == SYS_FUTEX {
+            (*thread).args[0] = arguments.get(0);
             (*thread).args[1] = arguments.get(1);
             (*thread).args[2] = arguments.get(2);
+            // A word on the waiter's own stack is nobody's lock: a condition variable of musl waits for a 2 there.
+            if (*thread).args[2] as u32 == HELD_AND_AWAITED && (*thread).args[0].wrapping_sub(arguments.stack()) < STACK
+            {
+                (*thread).args[2] = 0;
+            }
         }
         // close(2) looks at the file itself.
         if (SYS_READ..=SYS_SENDMMSG).contains(&class) || class == SYS_SHUTDOWN || log::writes(class) {
@@ -201,8 +233,8 @@ fn returned<R: Read, S: Read>(current: u64, mark: u16, result: i64, registers: i
         let took = now.wrapping_sub((*thread).syscall_since_ns);
         let stats = count(tgid, number, took, failed);
         let class = class_of(number);
-        if class == SYS_FUTEX && result == ETIMEDOUT {
-            timed_out(mark, took);
+        if class == SYS_FUTEX {
+            waited(thread, mark, result, took);
         }
         slow(thread, current, class, result, now, number);
         if (SYS_READ..=SYS_SENDMMSG).contains(&class) || class == SYS_SHUTDOWN {
@@ -217,11 +249,38 @@ fn returned<R: Read, S: Read>(current: u64, mark: u16, result: i64, registers: i
     }
 }
 
-/// A futex call ended by its timeout: if that was the interpreter's, its lock is what was waited for.
+/// A futex call ended. If it was a wait that ended by the timeout of the interpreter, its lock is what was waited for: as
+/// long as such waits end otherwise too.
+///
+/// # Safety
+/// `thread` is a map value.
 #[inline(always)]
-fn timed_out(mark: u16, took_ns: u64) {
-    if !INTERPRETER_WAIT_NS.contains(&took_ns) {
+unsafe fn waited(thread: *mut Thread, mark: u16, result: i64, took_ns: u64) {
+    // SAFETY: by contract.
+    let (operation, at) = unsafe { ((*thread).args[1] & FUTEX_COMMAND, (*thread).args[0] / 8) };
+    if operation != FUTEX_WAIT && operation != FUTEX_WAIT_BITSET {
         return;
+    }
+    // SAFETY: by contract.
+    unsafe {
+        if result == 0 || result == EAGAIN {
+            if (*thread).awaited == at {
+                (*thread).timeouts = 0;
+            }
+            return;
+        }
+        let like_it = result == ETIMEDOUT && INTERPRETER_WAIT_NS.contains(&took_ns);
+        if !like_it || !watch::expects(mark, TRAIT_PYTHON) {
+            return;
+        }
+        if (*thread).awaited != at {
+            (*thread).awaited = at;
+            (*thread).timeouts = 0;
+        }
+        if (*thread).timeouts >= INTERPRETER_TIMEOUTS {
+            return;
+        }
+        (*thread).timeouts += 1;
     }
     let Some(sums) = watch::sums(mark) else { return };
     // SAFETY: map values.

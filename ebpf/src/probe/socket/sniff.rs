@@ -2,7 +2,7 @@
 //! then nothing of a connection is copied.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use inferscope_abi::{DIR_TX, Lost, PROTOCOL_HTTP, PROTOCOL_ZMTP};
+use inferscope_abi::{DIR_TX, Lost, PROTOCOL_HTTP, PROTOCOL_ZMTP, TRAIT_ZMTP};
 
 use super::{Call, walk::first_buffer};
 use crate::{emit::lost, watch};
@@ -65,10 +65,13 @@ pub fn protocol(call: &Call, mark: u16) -> u8 {
         return NONE;
     }
     let [first, second] = begin;
-    if begins_http(first, if have > 8 { 8 } else { have }) {
+    // A server may take an empty line before a request (RFC 9112, 2.2).
+    let (head, left) =
+        if first & 0xffff == 0x0a0d && have > 2 { (first >> 16 | second << 48, have - 2) } else { (first, have) };
+    if begins_http(head, if left > 8 { 8 } else { left }) {
         return PROTOCOL_HTTP;
     }
-    if have == 16 && begins_message(first, second, call.direction) && watch::speaks_zmtp(mark) {
+    if have == 16 && begins_message(first, second, call.direction) && watch::expects(mark, TRAIT_ZMTP) {
         return PROTOCOL_ZMTP;
     }
     NONE
