@@ -191,6 +191,7 @@ pub fn attach(args: &AttachArgs, log: &LogArgs) -> Result<()> {
     let finished = running.finish();
     let beside = Beside {
         lost: running.sources.losses(),
+        in_flight: running.sources.live.snapshot().llm_in_flight,
         all: counters.during(&running.sources),
         unseen: unseen::all(&running.sources),
     };

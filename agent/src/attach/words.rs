@@ -125,8 +125,10 @@ impl Findings {
         parts
     }
 
-    /// Lines for a terminal. `all`: what the threads did during the whole time; `unseen`: what could not be seen.
-    pub fn text(&self, all: Option<&HostShare>, unseen: &[String]) -> String {
+    /// Lines for a terminal. `all`: what the threads did during the whole time; `seen`: there were requests, though none may
+    /// have a finding: those in flight have none, nor have those that a process sends to others; `unseen`: what could not
+    /// be seen.
+    pub fn text(&self, all: Option<&HostShare>, seen: bool, unseen: &[String]) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
         if let Some((at, part, sure)) = self.verdict() {
@@ -158,7 +160,8 @@ impl Findings {
                 let _ = writeln!(text, "to try: {advice}");
             }
         } else if let Some(all) = all {
-            parts(&mut text, "no requests were seen; what its threads did:", &Causes::of_host(all));
+            let none = if seen { "no request that it served ended" } else { "no requests were seen" };
+            parts(&mut text, &format!("{none}; what its threads did:"), &Causes::of_host(all));
         }
         if !unseen.is_empty() {
             let _ = writeln!(text, "not seen: {}", unseen.join("; "));
@@ -215,7 +218,7 @@ mod tests {
         let mut findings = Findings::default();
         findings.add(&request(Verdict::CpuContention, 3.0, Some(3.0)));
         findings.add(&request(Verdict::HostOk, 1.0, Some(1.0)));
-        let text = findings.text(None, &["the GPU: no NVML".to_owned()]);
+        let text = findings.text(None, true, &["the GPU: no NVML".to_owned()]);
         assert!(text.contains("verdict: cpu_contention (75 % of the requests' time, confidence 80 %)"), "{text}");
         assert!(text.contains("took 2.00 times") && text.contains("beside it: host_ok 25 %"), "{text}");
         assert!(text.contains("   70.0 %  run_queue ") && text.contains("to try: move them"), "{text}");
@@ -232,16 +235,16 @@ mod tests {
     fn a_host_that_is_all_right_needs_no_advice() {
         let mut findings = Findings::default();
         findings.add(&request(Verdict::HostOk, 1.0, Some(1.0)));
-        let text = findings.text(None, &[]);
+        let text = findings.text(None, true, &[]);
         assert!(text.contains("verdict: host_ok") && !text.contains("to try"), "{text}");
     }
 
     #[test]
     fn without_requests_the_threads_are_what_is_told() {
         let host = HostShare { wall_s: 10.0, oncpu_s: 4.0, runqueue_s: 1.0, ..HostShare::default() };
-        let text = Findings::default().text(Some(&host), &[]);
+        let text = Findings::default().text(Some(&host), false, &[]);
         assert!(text.contains("no requests were seen") && text.contains(" 40.0 %  on_cpu "), "{text}");
         assert_eq!(Findings::default().json(Some(&host), &[])["verdict"], Value::Null);
-        assert_eq!(Findings::default().text(None, &[]), "");
+        assert_eq!(Findings::default().text(None, false, &[]), "");
     }
 }
