@@ -190,7 +190,7 @@ pub fn attach(args: &AttachArgs, log: &LogArgs) -> Result<()> {
     let outcome = runtime.block_on(wait(args, &running, &printer, outputs, &mut counters, &mut ended));
     let finished = running.finish();
     let beside = Beside {
-        lost: running.sources.losses(),
+        lost: unseen::losses(&running.sources),
         in_flight: running.sources.live.snapshot().llm_in_flight,
         all: counters.during(&running.sources),
         unseen: unseen::all(&running.sources),
