@@ -28,6 +28,7 @@ use crate::{
     cli::{AttachArgs, AttachFormat, LogArgs},
     commands,
     correlate::{Request, Verdict},
+    discover,
     events::Record,
     export::{
         jsonl,
@@ -158,6 +159,8 @@ fn outputs(args: &AttachArgs, tasks: &Tasks) -> Result<(Option<Recording>, Optio
 
 /// `inferscope attach`. Errors: no such process, no kernel programs, an output that cannot be written or is not read.
 pub fn attach(args: &AttachArgs, log: &LogArgs) -> Result<()> {
+    // Before there is a file: a mistyped id must not empty the one that is there.
+    discover::check_given(&args.pids)?;
     let config = args.config(log);
     let summary = Arc::new(Mutex::new(Summary::default()));
     let (tasks, mut ended) = supervised();
@@ -224,4 +227,31 @@ fn end(summary: &mut Summary, mut beside: Beside, printer: Lines, json: bool) ->
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser as _;
+    use std::path::Path;
+
+    fn args(pids: &str, out: &Path, more: &[&str]) -> AttachArgs {
+        let line = ["inferscope", "attach", "--pid", pids, "--out", out.to_str().unwrap()];
+        match Cli::try_parse_from(line.iter().chain(more)).unwrap().command {
+            Command::Attach(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_empties_no_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "of yesterday").unwrap();
+        // Above the greatest id that a process can have, and beside one that is there.
+        let pids = format!("{},4194304", std::process::id());
+        let error = attach(&args(&pids, file.path(), &[]), &LogArgs::default()).unwrap_err().to_string();
+        assert!(error.contains("no process 4194304"), "{error}");
+        assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "of yesterday");
+    }
 }

@@ -92,6 +92,11 @@ fn named(proc_root: &Path, pid: u32) -> Result<Process, DiscoverError> {
     }
 }
 
+/// Whether all of these are processes of this host that can be watched. Errors: the first that is not.
+pub fn check_given(pids: &[u32]) -> Result<(), DiscoverError> {
+    pids.iter().try_for_each(|pid| named(Path::new("/proc"), *pid).map(drop))
+}
+
 /// All descendants of a process of this host, ascending.
 pub fn descendants(pid: u32) -> Vec<u32> {
     tree::Tree::read(Path::new("/proc")).descendants(pid)
