@@ -150,6 +150,10 @@ fn outputs(args: &AttachArgs, tasks: &Tasks) -> Result<(Option<Recording>, Optio
     let (timeline, stacks) = match format {
         AttachFormat::Perfetto => (Some(Format::Perfetto), !args.no_stacks),
         AttachFormat::Json => (Some(Format::Json), false),
+        AttachFormat::Pprof | AttachFormat::Flamegraph if args.no_stacks => bail!(
+            "--no-stacks leaves nothing to write to {}: a profile is made of stacks; leave it out, or choose another format",
+            path.display()
+        ),
         AttachFormat::Pprof | AttachFormat::Flamegraph => (None, true),
     };
     let recording = timeline.map(|form| Recording::start(path, form, args.syscalls, tasks)).transpose()?;
@@ -253,5 +257,27 @@ mod tests {
         let error = attach(&args(&pids, file.path(), &[]), &LogArgs::default()).unwrap_err().to_string();
         assert!(error.contains("no process 4194304"), "{error}");
         assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "of yesterday");
+    }
+
+    #[test]
+    fn a_profile_without_stacks_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (tasks, _ended) = supervised();
+        let output = |name: &str, more: &[&str]| {
+            let out = folder.path().join(name);
+            let args = args("1", &out, &[&["--no-stacks"], more].concat());
+            (outputs(&args, &tasks).map(|(recording, profiling)| (recording.is_some(), profiling.is_some())), out)
+        };
+        let named: [(&str, &[&str]); 4] =
+            [("p.pb.gz", &[]), ("f.svg", &[]), ("p", &["--format", "pprof"]), ("f", &["--format", "flamegraph"])];
+        for (name, more) in named {
+            let (refused, out) = output(name, more);
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains("--no-stacks") && error.contains(name) && !out.exists(), "{error}");
+        }
+        for name in ["t.pftrace", "t.json"] {
+            let (made, out) = output(name, &[]);
+            assert_eq!((made.unwrap(), out.exists()), ((true, false), true), "{name}");
+        }
     }
 }
