@@ -210,8 +210,8 @@ impl Pipeline {
         self.end_timeline();
         if let Some(profile) = &self.profile {
             for open in self.sessions.in_flight().filter(|open| open.is_llm && open.role == Role::Server) {
-                let (start_ns, first_content_ns) = (open.start_ns, open.first_content_ns);
-                profile.in_flight(open.service, Times { start_ns, first_content_ns, end_ns: None });
+                let (start_ns, first_content_ns, streams) = (open.start_ns, open.first_content_ns, open.streams);
+                profile.in_flight(open.service, Times { start_ns, first_content_ns, streams, end_ns: None });
             }
         }
         self.publish(monotonic_ns());
