@@ -116,6 +116,13 @@ impl Findings {
         (*seconds > 0.0).then(|| (at, seconds / all, self.sure[at] / seconds))
     }
 
+    /// What to try: nothing where nothing of the host is wrong, unless requests are slow all the same.
+    fn to_try(&self) -> Option<&'static str> {
+        let (at, ..) = self.verdict()?;
+        let slow = self.usual_s > 0.0 && self.took_s > 1.15 * self.usual_s;
+        (at != Verdict::HostOk as usize || slow).then_some(ADVICE[at].1)
+    }
+
     fn contributors(causes: &Causes) -> Vec<(usize, f64)> {
         let sum = causes.sum();
         let mut parts: Vec<(usize, f64)> = causes.0.iter().map(|seconds| seconds / sum.max(1e-9)).enumerate().collect();
@@ -132,7 +139,7 @@ impl Findings {
         let mut text = String::new();
         // Writing to a String cannot fail.
         if let Some((at, part, sure)) = self.verdict() {
-            let (means, advice) = ADVICE[at];
+            let (means, _) = ADVICE[at];
             let _ = writeln!(
                 text,
                 "\nverdict: {} ({:.0} % of the requests' time, confidence {:.0} %): {means}",
@@ -156,7 +163,7 @@ impl Findings {
                 let _ = writeln!(text, "beside it: {}", others.join(", "));
             }
             parts(&mut text, "where the requests' time went:", &self.total);
-            if at != Verdict::HostOk as usize || self.usual_s > 0.0 && self.took_s > 1.15 * self.usual_s {
+            if let Some(advice) = self.to_try() {
                 let _ = writeln!(text, "to try: {advice}");
             }
         } else if let Some(all) = all {
@@ -185,7 +192,7 @@ impl Findings {
             "verdicts": shares,
             "slowdown": (self.usual_s > 0.0).then(|| self.took_s / self.usual_s),
             "contributors": contributors.map(|(at, part)| json!({ "cause": CAUSE_NAMES[at], "share": part })).collect::<Vec<_>>(),
-            "to_try": verdict.map(|(at, ..)| ADVICE[at].1),
+            "to_try": self.to_try(),
             "not_seen": unseen,
         })
     }
@@ -237,6 +244,18 @@ mod tests {
         findings.add(&request(Verdict::HostOk, 1.0, Some(1.0)));
         let text = findings.text(None, true, &[]);
         assert!(text.contains("verdict: host_ok") && !text.contains("to try"), "{text}");
+        assert_eq!(findings.json(None, &[])["to_try"], Value::Null);
+    }
+
+    #[test]
+    fn advice_is_the_same_for_programs() {
+        for (verdict, words) in [(Verdict::HostOk, "the model, the batch"), (Verdict::LockBound, "the flame graph")] {
+            let mut findings = Findings::default();
+            findings.add(&request(verdict, 2.0, Some(2.0)));
+            let advice = findings.json(None, &[])["to_try"].as_str().unwrap().to_owned();
+            assert!(advice.contains(words), "{advice}");
+            assert!(findings.text(None, true, &[]).contains(&format!("\nto try: {advice}\n")));
+        }
     }
 
     #[test]
