@@ -9,7 +9,7 @@ pub enum Phase {
     Prefill,
     /// Between first content and end of a request.
     Decode,
-    /// A request is in work that does not tell when its first token was made.
+    /// A request is in work that does not tell when its first token was made: not streamed, or ended without content.
     Whole,
     /// No request is in work.
     Idle,
