@@ -28,6 +28,7 @@ use crate::{
     cli::{AttachArgs, AttachFormat, LogArgs},
     commands,
     correlate::{Request, Verdict},
+    discover,
     events::Record,
     export::{
         jsonl,
@@ -149,6 +150,10 @@ fn outputs(args: &AttachArgs, tasks: &Tasks) -> Result<(Option<Recording>, Optio
     let (timeline, stacks) = match format {
         AttachFormat::Perfetto => (Some(Format::Perfetto), !args.no_stacks),
         AttachFormat::Json => (Some(Format::Json), false),
+        AttachFormat::Pprof | AttachFormat::Flamegraph if args.no_stacks => bail!(
+            "--no-stacks leaves nothing to write to {}: a profile is made of stacks; leave it out, or choose another format",
+            path.display()
+        ),
         AttachFormat::Pprof | AttachFormat::Flamegraph => (None, true),
     };
     let recording = timeline.map(|form| Recording::start(path, form, args.syscalls, tasks)).transpose()?;
@@ -158,6 +163,8 @@ fn outputs(args: &AttachArgs, tasks: &Tasks) -> Result<(Option<Recording>, Optio
 
 /// `inferscope attach`. Errors: no such process, no kernel programs, an output that cannot be written or is not read.
 pub fn attach(args: &AttachArgs, log: &LogArgs) -> Result<()> {
+    // Before there is a file: a mistyped id must not empty the one that is there.
+    discover::check_given(&args.pids)?;
     let config = args.config(log);
     let summary = Arc::new(Mutex::new(Summary::default()));
     let (tasks, mut ended) = supervised();
@@ -190,7 +197,8 @@ pub fn attach(args: &AttachArgs, log: &LogArgs) -> Result<()> {
     let outcome = runtime.block_on(wait(args, &running, &printer, outputs, &mut counters, &mut ended));
     let finished = running.finish();
     let beside = Beside {
-        lost: running.sources.losses(),
+        lost: unseen::losses(&running.sources),
+        in_flight: running.sources.live.snapshot().llm_in_flight,
         all: counters.during(&running.sources),
         unseen: unseen::all(&running.sources),
     };
@@ -223,4 +231,53 @@ fn end(summary: &mut Summary, mut beside: Beside, printer: Lines, json: bool) ->
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser as _;
+    use std::path::Path;
+
+    fn args(pids: &str, out: &Path, more: &[&str]) -> AttachArgs {
+        let line = ["inferscope", "attach", "--pid", pids, "--out", out.to_str().unwrap()];
+        match Cli::try_parse_from(line.iter().chain(more)).unwrap().command {
+            Command::Attach(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_empties_no_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "of yesterday").unwrap();
+        // Above the greatest id that a process can have, and beside one that is there.
+        let pids = format!("{},4194304", std::process::id());
+        let error = attach(&args(&pids, file.path(), &[]), &LogArgs::default()).unwrap_err().to_string();
+        assert!(error.contains("no process 4194304"), "{error}");
+        assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "of yesterday");
+    }
+
+    #[test]
+    fn a_profile_without_stacks_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (tasks, _ended) = supervised();
+        let output = |name: &str, more: &[&str]| {
+            let out = folder.path().join(name);
+            let args = args("1", &out, &[&["--no-stacks"], more].concat());
+            (outputs(&args, &tasks).map(|(recording, profiling)| (recording.is_some(), profiling.is_some())), out)
+        };
+        let named: [(&str, &[&str]); 4] =
+            [("p.pb.gz", &[]), ("f.svg", &[]), ("p", &["--format", "pprof"]), ("f", &["--format", "flamegraph"])];
+        for (name, more) in named {
+            let (refused, out) = output(name, more);
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains("--no-stacks") && error.contains(name) && !out.exists(), "{error}");
+        }
+        for name in ["t.pftrace", "t.json"] {
+            let (made, out) = output(name, &[]);
+            assert_eq!((made.unwrap(), out.exists()), ((true, false), true), "{name}");
+        }
+    }
 }

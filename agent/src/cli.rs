@@ -147,7 +147,7 @@ pub struct AttachArgs {
     /// Draw system calls that take so long in the timeline; 0s draws all
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = any_time)]
     pub syscalls: Duration,
-    /// Take no stacks for the timeline
+    /// Take no stacks for the timeline; not for pprof and flamegraph, which are made of them
     #[arg(long, requires = "out")]
     pub no_stacks: bool,
     /// How often stacks are taken on each CPU

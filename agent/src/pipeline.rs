@@ -210,8 +210,8 @@ impl Pipeline {
         self.end_timeline();
         if let Some(profile) = &self.profile {
             for open in self.sessions.in_flight().filter(|open| open.is_llm && open.role == Role::Server) {
-                let (start_ns, first_content_ns) = (open.start_ns, open.first_content_ns);
-                profile.in_flight(open.service, Times { start_ns, first_content_ns, end_ns: None });
+                let (start_ns, first_content_ns, streams) = (open.start_ns, open.first_content_ns, open.streams);
+                profile.in_flight(open.service, Times { start_ns, first_content_ns, streams, end_ns: None });
             }
         }
         self.publish(monotonic_ns());
@@ -332,13 +332,16 @@ impl Pipeline {
         };
         // They are walked once, and may be thousands; services and ports are few.
         let mut ports: BTreeMap<(u32, u16), u64> = BTreeMap::new();
-        let served = self.sessions.in_flight().filter(|request| request.role == Role::Server);
+        let mut llm_in_flight = 0;
+        let open = self.sessions.in_flight().inspect(|request| llm_in_flight += u64::from(request.is_llm));
+        let served = open.filter(|request| request.role == Role::Server);
         let counted = served.inspect(|request| *ports.entry((request.service, request.server_port)).or_default() += 1);
         for (service, flight) in self.sinks.progress.at(now, counted) {
             if let Some((name, _)) = self.registry.name(service) {
                 snapshot.flights.insert(name.to_owned(), flight);
             }
         }
+        snapshot.llm_in_flight = llm_in_flight;
         for ((service, port), requests) in ports {
             if let Some((name, _)) = self.registry.name(service) {
                 *snapshot.in_flight.entry((name.to_owned(), port)).or_default() += requests;

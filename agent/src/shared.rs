@@ -54,6 +54,8 @@ pub struct Snapshot {
     pub in_flight: BTreeMap<(String, u16), u64>,
     /// Of these the LLM requests, by service; none for one that has none.
     pub flights: BTreeMap<String, Flight>,
+    /// LLM requests in flight of all services, those that they send to others too.
+    pub llm_in_flight: u64,
     /// Processes that ended, by service and cause.
     pub exits: BTreeMap<(String, Cause), u64>,
     /// Of these, the ones of services that are not told apart.

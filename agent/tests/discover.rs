@@ -232,6 +232,35 @@ fn a_turn_takes_out_what_has_ended_and_tells_only_what_is_new() {
     assert!(known.iter().all(|found| found.process.pid != 500));
 }
 
+#[test]
+fn a_thread_is_no_process_that_can_be_given() {
+    let tree = a_busy_host();
+    // As top lists them: /proc has a folder for the id of a thread, in which all but this reads like the process.
+    tree.process(401, 1, PYTHON, &["python3", "app.py"]);
+    fs::write(tree.0.path().join("401/status"), "Name:\tapp\\nTgid:\t401\nTgid:\t400\nPid:\t401\n").unwrap();
+    fs::write(tree.0.path().join("400/status"), "Name:\tapp\nTgid:\t400\nPid:\t400\n").unwrap();
+    let mut discovery = tree.discovery(Rules::default());
+    let error = discovery.given(401).unwrap_err();
+    assert_eq!(error, DiscoverError::Thread { pid: 401, tgid: 400 });
+    assert_eq!(error.to_string(), "401 is a thread of process 400: give 400, all of whose threads are watched");
+    assert_eq!(discovery.given(400).unwrap().process.pid, 400);
+
+    // And as this kernel tells.
+    let (told, tid) = std::sync::mpsc::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        let own = fs::read_link("/proc/thread-self").unwrap();
+        told.send(own.file_name().unwrap().to_str().unwrap().parse::<u32>().unwrap()).unwrap();
+        let _ = ended.recv();
+    });
+    let (pid, tgid) = (tid.recv().unwrap(), std::process::id());
+    let mut discovery = Discovery::new(Rules { enabled: false, ..Rules::default() });
+    assert_eq!(discovery.given(pid), Err(DiscoverError::Thread { pid, tgid }));
+    assert_eq!(discovery.given(tgid).unwrap().process.pid, tgid);
+    drop(end);
+    thread.join().unwrap();
+}
+
 /// A child that ends with the test.
 struct Running(Child);
 

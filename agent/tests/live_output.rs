@@ -2,7 +2,7 @@
 //! the drain waits for them, every record is whole or counted, and a summary says what was lost.
 #![allow(clippy::unwrap_used)]
 
-use std::io::{PipeReader, read_to_string};
+use std::io::{PipeReader, Read, Write, read_to_string};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use support::agent::Agent;
@@ -69,6 +69,24 @@ fn an_attach_that_nobody_reads_ends() {
     let text = read_to_string(reader).unwrap();
     assert!(text.ends_with('\n') && text.lines().all(|line| line.starts_with("chat ")), "not whole lines");
     assert_eq!(text.lines().count() + number_after(&said, "the summary and "), 800);
+}
+
+#[test]
+fn an_attach_says_which_requests_had_not_ended() {
+    let Some(_guard) = live::begin("an_attach_says_which_requests_had_not_ended") else { return };
+    let server = Server::start(&["-s", "delay-us=10000000"]).unwrap();
+    let (mut attach, reader) = unread(&["attach", "--pid", &server.pid().to_string(), "--duration", "10m"]);
+    attach.wait_line(SOON, |line| line.starts_with("watching").then_some(())).unwrap();
+    let mut client = server.target.connect(SOON).unwrap();
+    let body = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n";
+    write!(client, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    // The head of the answer is there, so the request was read.
+    client.read_exact(&mut [0; 12]).unwrap();
+    assert!(attach.stop(libc::SIGINT, END).unwrap().success());
+    let text = read_to_string(reader).unwrap();
+    assert!(text.contains("0 requests, ") && text.contains("\n1 request had not ended\n"), "{text}");
+    assert!(!text.contains("no requests were seen"), "{text}");
 }
 
 #[test]

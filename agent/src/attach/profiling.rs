@@ -10,7 +10,12 @@ use anyhow::{Context, Result};
 
 use crate::{
     cli::AttachFormat,
-    export::{flamegraph, perfetto::samples, pprof, prometheus::Sources},
+    export::{
+        flamegraph,
+        perfetto::{self, samples},
+        pprof,
+        prometheus::Sources,
+    },
     profile::{Feed, Profile, Profiler},
     tasks::Tasks,
 };
@@ -25,11 +30,11 @@ pub struct Profiling {
 }
 
 impl Profiling {
-    /// Makes the file, unless the timeline does. Errors: it cannot be made.
+    /// Makes the file, unless the timeline does. Errors: it cannot be made, or there is no room for it.
     pub fn start(path: &Path, format: AttachFormat, frequency_hz: u32, tasks: &Tasks) -> Result<Self> {
         let file = match format {
             AttachFormat::Pprof | AttachFormat::Flamegraph => Some(
-                File::create(path)
+                perfetto::create(path)
                     .with_context(|| format!("cannot make {}: choose a file that can be written", path.display()))?,
             ),
             AttachFormat::Perfetto | AttachFormat::Json => None,

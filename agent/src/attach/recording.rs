@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use super::unseen;
 use crate::{
     clock::monotonic_ns,
     export::{
@@ -74,11 +75,6 @@ impl Throttling {
     }
 }
 
-fn lost(sources: &Sources) -> u64 {
-    // What is left out on purpose is no loss.
-    sources.losses().iter().filter(|(place, _)| *place != "capture_cap").map(|(_, count)| count).sum()
-}
-
 fn gpu_values(device: &DeviceReading) -> impl Iterator<Item = (&'static str, &'static str, f64)> {
     [
         ("utilization", "1", device.utilization_gpu),
@@ -131,7 +127,7 @@ impl Recording {
     /// Reads counters, and whether events were lost.
     pub fn sample(&mut self, sources: &Sources) {
         let now = monotonic_ns();
-        self.lost = lost(sources);
+        self.lost = unseen::losses(sources).iter().map(|(_, count)| count).sum();
         self.timeline.lost(self.lost, now);
         let services = sources.services.table();
         self.throttling.sample(&self.timeline, &services, now);

@@ -64,6 +64,8 @@ pub(super) fn seconds(value: Option<f64>) -> String {
 pub(super) struct Beside {
     /// What was lost meanwhile, by place.
     pub(super) lost: Vec<(&'static str, u64)>,
+    /// Requests that had not ended when it did.
+    pub(super) in_flight: u64,
     /// What the threads did during the whole time.
     pub(super) all: Option<HostShare>,
     pub(super) unseen: Vec<String>,
@@ -71,13 +73,14 @@ pub(super) struct Beside {
 
 /// As text or as one line of JSON.
 pub(super) fn summary_text(summary: &mut Summary, beside: &Beside, json: bool) -> String {
-    let Beside { lost, all, unseen } = beside;
+    let Beside { lost, in_flight, all, unseen } = beside;
+    let seen = summary.requests > 0 || *in_flight > 0;
     let (ttft50, ttft95) = (quantile(&mut summary.ttft, 0.5), quantile(&mut summary.ttft, 0.95));
     let tpot50 = quantile(&mut summary.tpot, 0.5);
     let (d50, d95) = (quantile(&mut summary.duration, 0.5), quantile(&mut summary.duration, 0.95));
     if json {
         let value = serde_json::json!({ "summary": {
-            "requests": summary.requests, "errors": summary.errors,
+            "requests": summary.requests, "errors": summary.errors, "in_flight": in_flight,
             "input_tokens": summary.input_tokens, "output_tokens": summary.output_tokens,
             "ttft_p50_s": ttft50, "ttft_p95_s": ttft95, "tpot_p50_s": tpot50,
             "duration_p50_s": d50, "duration_p95_s": d95,
@@ -102,12 +105,17 @@ pub(super) fn summary_text(summary: &mut Summary, beside: &Beside, json: bool) -
         seconds(Some(summary.oncpu)),
         seconds(Some(summary.runqueue)),
     );
+    // Writing to a String cannot fail.
+    match in_flight {
+        0 => {}
+        1 => text.push_str("1 request had not ended\n"),
+        more => _ = writeln!(text, "{more} requests had not ended"),
+    }
     if !lost.is_empty() {
         let lost: Vec<String> = lost.iter().map(|(place, count)| format!("{place} {count}")).collect();
-        // Writing to a String cannot fail.
         let _ = writeln!(text, "lost, so that figures may be too small: {}", lost.join(", "));
     }
-    text.push_str(&summary.findings.text(all.as_ref(), unseen));
+    text.push_str(&summary.findings.text(all.as_ref(), seen, unseen));
     text
 }
 
@@ -124,6 +132,32 @@ mod tests {
         assert!(text.ends_with("too small: ring_payload 7, records 2\n"), "{text}");
         let json: serde_json::Value = serde_json::from_str(&summary_text(&mut summary, &beside, true)).unwrap();
         assert_eq!(json["summary"]["lost"], serde_json::json!({ "ring_payload": 7, "records": 2 }));
+    }
+
+    #[test]
+    fn requests_that_had_not_ended_are_told() {
+        for (in_flight, words) in [(1, "\n1 request had not ended\n"), (3, "\n3 requests had not ended\n")] {
+            let beside = Beside { in_flight, all: Some(HostShare::default()), ..Beside::default() };
+            let text = summary_text(&mut Summary::default(), &beside, false);
+            assert!(text.starts_with("\n0 requests, ") && text.contains(words), "{text}");
+            assert!(text.contains("no request that it served ended") && !text.contains("were seen"), "{text}");
+            let json: serde_json::Value =
+                serde_json::from_str(&summary_text(&mut Summary::default(), &beside, true)).unwrap();
+            assert_eq!((&json["summary"]["requests"], &json["summary"]["in_flight"]), (&0.into(), &in_flight.into()));
+        }
+        let all = Some(HostShare::default());
+        let text = summary_text(&mut Summary::default(), &Beside { all, ..Beside::default() }, false);
+        assert!(text.contains("no requests were seen") && !text.contains("ended"), "{text}");
+    }
+
+    #[test]
+    fn requests_of_a_caller_were_seen() {
+        let mut summary = Summary::default();
+        summary.add(&Request { role: "client", operation: Some("chat"), duration_s: 1.0, ..Request::default() });
+        let beside = Beside { all: Some(HostShare::default()), ..Beside::default() };
+        let text = summary_text(&mut summary, &beside, false);
+        assert!(text.starts_with("\n1 requests, ") && !text.contains("no requests were seen"), "{text}");
+        assert!(text.contains("no request that it served ended; what its threads did:"), "{text}");
     }
 
     #[test]

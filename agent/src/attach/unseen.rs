@@ -1,4 +1,4 @@
-//! What an `attach` as a whole saw beside requests, and what it could not see.
+//! What an `attach` as a whole saw beside requests, what it lost, and what it could not see.
 
 use std::collections::BTreeMap;
 
@@ -34,6 +34,21 @@ impl Counters {
     }
 }
 
+/// Places of losses that make no figure of an `attach` smaller: what the cap leaves out of contents is left out on
+/// purpose, with sizes that are exact; the questions about strangers, and the room for those that may be servers, are for
+/// discovery, and here nothing is to be discovered.
+const NO_LOSSES: [&str; 3] = ["capture_cap", "asks", "candidates"];
+
+/// What was lost so far, by place: only what can make figures too small.
+pub fn losses(sources: &Sources) -> Vec<(&'static str, u64)> {
+    real(sources.losses())
+}
+
+fn real(mut losses: Vec<(&'static str, u64)>) -> Vec<(&'static str, u64)> {
+    losses.retain(|(place, _)| !NO_LOSSES.contains(place));
+    losses
+}
+
 /// In words, one each.
 pub fn all(sources: &Sources) -> Vec<String> {
     let refused = sources.reports.iter().filter(|report| report.hook.is_none());
@@ -50,4 +65,16 @@ pub fn all(sources: &Sources) -> Vec<String> {
         [(tls, "encrypted connections"), (stats.http2, "HTTP/2 connections"), (stats.upgraded, "upgraded connections")];
     unseen.extend(hidden.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
     unseen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_figure_lacks_is_no_loss() {
+        let all = ["asks", "ring_payload", "capture_cap", "user_read", "candidates", "records"];
+        let losses = real(all.into_iter().map(|place| (place, 1)).collect());
+        assert_eq!(losses, [("ring_payload", 1), ("user_read", 1), ("records", 1)]);
+    }
 }

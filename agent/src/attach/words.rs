@@ -116,6 +116,13 @@ impl Findings {
         (*seconds > 0.0).then(|| (at, seconds / all, self.sure[at] / seconds))
     }
 
+    /// What to try: nothing where nothing of the host is wrong, unless requests are slow all the same.
+    fn to_try(&self) -> Option<&'static str> {
+        let (at, ..) = self.verdict()?;
+        let slow = self.usual_s > 0.0 && self.took_s > 1.15 * self.usual_s;
+        (at != Verdict::HostOk as usize || slow).then_some(ADVICE[at].1)
+    }
+
     fn contributors(causes: &Causes) -> Vec<(usize, f64)> {
         let sum = causes.sum();
         let mut parts: Vec<(usize, f64)> = causes.0.iter().map(|seconds| seconds / sum.max(1e-9)).enumerate().collect();
@@ -125,12 +132,14 @@ impl Findings {
         parts
     }
 
-    /// Lines for a terminal. `all`: what the threads did during the whole time; `unseen`: what could not be seen.
-    pub fn text(&self, all: Option<&HostShare>, unseen: &[String]) -> String {
+    /// Lines for a terminal. `all`: what the threads did during the whole time; `seen`: there were requests, though none may
+    /// have a finding: those in flight have none, nor have those that a process sends to others; `unseen`: what could not
+    /// be seen.
+    pub fn text(&self, all: Option<&HostShare>, seen: bool, unseen: &[String]) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
         if let Some((at, part, sure)) = self.verdict() {
-            let (means, advice) = ADVICE[at];
+            let (means, _) = ADVICE[at];
             let _ = writeln!(
                 text,
                 "\nverdict: {} ({:.0} % of the requests' time, confidence {:.0} %): {means}",
@@ -154,11 +163,12 @@ impl Findings {
                 let _ = writeln!(text, "beside it: {}", others.join(", "));
             }
             parts(&mut text, "where the requests' time went:", &self.total);
-            if at != Verdict::HostOk as usize || self.usual_s > 0.0 && self.took_s > 1.15 * self.usual_s {
+            if let Some(advice) = self.to_try() {
                 let _ = writeln!(text, "to try: {advice}");
             }
         } else if let Some(all) = all {
-            parts(&mut text, "no requests were seen; what its threads did:", &Causes::of_host(all));
+            let none = if seen { "no request that it served ended" } else { "no requests were seen" };
+            parts(&mut text, &format!("{none}; what its threads did:"), &Causes::of_host(all));
         }
         if !unseen.is_empty() {
             let _ = writeln!(text, "not seen: {}", unseen.join("; "));
@@ -182,7 +192,7 @@ impl Findings {
             "verdicts": shares,
             "slowdown": (self.usual_s > 0.0).then(|| self.took_s / self.usual_s),
             "contributors": contributors.map(|(at, part)| json!({ "cause": CAUSE_NAMES[at], "share": part })).collect::<Vec<_>>(),
-            "to_try": verdict.map(|(at, ..)| ADVICE[at].1),
+            "to_try": self.to_try(),
             "not_seen": unseen,
         })
     }
@@ -215,7 +225,7 @@ mod tests {
         let mut findings = Findings::default();
         findings.add(&request(Verdict::CpuContention, 3.0, Some(3.0)));
         findings.add(&request(Verdict::HostOk, 1.0, Some(1.0)));
-        let text = findings.text(None, &["the GPU: no NVML".to_owned()]);
+        let text = findings.text(None, true, &["the GPU: no NVML".to_owned()]);
         assert!(text.contains("verdict: cpu_contention (75 % of the requests' time, confidence 80 %)"), "{text}");
         assert!(text.contains("took 2.00 times") && text.contains("beside it: host_ok 25 %"), "{text}");
         assert!(text.contains("   70.0 %  run_queue ") && text.contains("to try: move them"), "{text}");
@@ -232,16 +242,28 @@ mod tests {
     fn a_host_that_is_all_right_needs_no_advice() {
         let mut findings = Findings::default();
         findings.add(&request(Verdict::HostOk, 1.0, Some(1.0)));
-        let text = findings.text(None, &[]);
+        let text = findings.text(None, true, &[]);
         assert!(text.contains("verdict: host_ok") && !text.contains("to try"), "{text}");
+        assert_eq!(findings.json(None, &[])["to_try"], Value::Null);
+    }
+
+    #[test]
+    fn advice_is_the_same_for_programs() {
+        for (verdict, words) in [(Verdict::HostOk, "the model, the batch"), (Verdict::LockBound, "the flame graph")] {
+            let mut findings = Findings::default();
+            findings.add(&request(verdict, 2.0, Some(2.0)));
+            let advice = findings.json(None, &[])["to_try"].as_str().unwrap().to_owned();
+            assert!(advice.contains(words), "{advice}");
+            assert!(findings.text(None, true, &[]).contains(&format!("\nto try: {advice}\n")));
+        }
     }
 
     #[test]
     fn without_requests_the_threads_are_what_is_told() {
         let host = HostShare { wall_s: 10.0, oncpu_s: 4.0, runqueue_s: 1.0, ..HostShare::default() };
-        let text = Findings::default().text(Some(&host), &[]);
+        let text = Findings::default().text(Some(&host), false, &[]);
         assert!(text.contains("no requests were seen") && text.contains(" 40.0 %  on_cpu "), "{text}");
         assert_eq!(Findings::default().json(Some(&host), &[])["verdict"], Value::Null);
-        assert_eq!(Findings::default().text(None, &[]), "");
+        assert_eq!(Findings::default().text(None, false, &[]), "");
     }
 }

@@ -21,7 +21,7 @@ mod tree;
 pub mod unit;
 mod version;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashMap;
 
@@ -79,6 +79,22 @@ pub struct Discovery {
 pub enum DiscoverError {
     #[error("no process {0}: it has ended or is a kernel thread; `inferscope ps` lists the servers that run now")]
     NotThere(u32),
+    #[error("{pid} is a thread of process {tgid}: give {tgid}, all of whose threads are watched")]
+    Thread { pid: u32, tgid: u32 },
+}
+
+/// The process that the operator named by its id. One thread's id names no process: nothing would ever happen to it.
+fn named(proc_root: &Path, pid: u32) -> Result<Process, DiscoverError> {
+    let process = Process::read(proc_root, pid).ok_or(DiscoverError::NotThere(pid))?;
+    match process::tgid(proc_root, pid) {
+        Some(tgid) if tgid != pid => Err(DiscoverError::Thread { pid, tgid }),
+        _ => Ok(process),
+    }
+}
+
+/// Whether all of these are processes of this host that can be watched. Errors: the first that is not.
+pub fn check_given(pids: &[u32]) -> Result<(), DiscoverError> {
+    pids.iter().try_for_each(|pid| named(Path::new("/proc"), *pid).map(drop))
 }
 
 pub use tree::workers;
@@ -92,7 +108,7 @@ pub fn runs_python(found: &Found) -> bool {
 
 /// All descendants of a process of this host, ascending.
 pub fn descendants(pid: u32) -> Vec<u32> {
-    tree::Tree::read(std::path::Path::new("/proc")).descendants(pid)
+    tree::Tree::read(Path::new("/proc")).descendants(pid)
 }
 
 impl Discovery {

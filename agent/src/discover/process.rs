@@ -110,6 +110,14 @@ pub fn stat(proc_root: &Path, pid: u32) -> Option<Stat> {
     parse_stat(&read_text(&file(proc_root, pid, "stat"))?)
 }
 
+/// The process that a thread is one of, which for a process is itself: /proc has a folder for each thread's id too, though
+/// it does not list it. `None` if it is not there or does not tell.
+pub fn tgid(proc_root: &Path, pid: u32) -> Option<u32> {
+    let status = read_text(&file(proc_root, pid, "status"))?;
+    // A line's end in the name, which stands above it, is escaped.
+    status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
+}
+
 /// The text of /proc/PID/stat, proc_pid_stat(5): the name is in parentheses and may hold anything, so the last `)` ends
 /// it.
 pub fn parse_stat(text: &str) -> Option<Stat> {

@@ -12,7 +12,7 @@ use super::judge::Verdict;
 use super::process::{self, Process};
 use super::sockets::Sockets;
 use super::tree::{self, Tree};
-use super::{DiscoverError, Discovery, Found, UNKNOWN_ENGINE, pattern, version};
+use super::{DiscoverError, Discovery, Found, UNKNOWN_ENGINE, named, pattern, version};
 
 /// What a look at the whole host shows that was not known.
 #[derive(Debug, Default)]
@@ -107,9 +107,10 @@ impl Discovery {
         })
     }
 
-    /// The service of a process that the operator named; its engine is unknown if it is not recognised.
+    /// The service of a process that the operator named; its engine is unknown if it is not recognised. Errors: there is
+    /// no such process, or the id is that of a thread.
     pub fn given(&mut self, pid: u32) -> Result<Found, DiscoverError> {
-        let process = Process::read(&self.proc_root, pid).ok_or(DiscoverError::NotThere(pid))?;
+        let process = named(&self.proc_root, pid)?;
         self.names.prune(&self.proc_root);
         let mut sockets = Sockets::default();
         let engine = self.recognise(pid, &mut sockets).map(|(engine, _)| engine);

@@ -67,6 +67,7 @@ mod tests {
         role: Role::Server,
         server_port: 80,
         is_llm: true,
+        streams: true,
         start_ns: 100,
         first_content_ns: None,
         last_content_ns: None,

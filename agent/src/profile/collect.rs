@@ -204,7 +204,11 @@ mod tests {
         let addresses = Box::new([u64::MAX - 9]);
         let native = Native { at_ns: 150, pid: 0, tid: 0, service: 5, cpu: 1, addresses, kernel_frames: 1 };
         to.send(Message::Native(native)).unwrap();
-        to.send(Message::InFlight(5, Times { start_ns: 100, first_content_ns: Some(140), end_ns: None })).unwrap();
+        to.send(Message::InFlight(
+            5,
+            Times { start_ns: 100, first_content_ns: Some(140), streams: true, end_ns: None },
+        ))
+        .unwrap();
         let processes = vec![ProcessView { pid: 0, comm: "p".to_owned() }];
         let service = ServiceView { index: 5, name: "s".to_owned(), processes, ..ServiceView::default() };
         to.send(Message::Services(Arc::new(vec![Arc::new(service)]))).unwrap();

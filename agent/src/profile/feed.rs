@@ -78,6 +78,7 @@ impl Feed {
         let times = Times {
             start_ns: request.start_ns,
             first_content_ns: request.ttft_s.map(after),
+            streams: request.stream,
             end_ns: Some(after(request.duration_s)),
         };
         self.send(Message::Request(request.service.clone(), times));

@@ -187,7 +187,7 @@ mod tests {
             collected.table.stacks.number(&stack.into(), 10).unwrap();
         }
         collected.threads.push(Thread { service: "a".to_owned(), ..Thread::default() });
-        let times = Times { start_ns: 0, first_content_ns: Some(50), end_ns: Some(2_000_000_000) };
+        let times = Times { start_ns: 0, first_content_ns: Some(50), streams: true, end_ns: Some(2_000_000_000) };
         collected.phases.add("a", times);
         collected.phases.settle();
         let far = 5_000_000_000;

@@ -9,7 +9,7 @@ pub enum Phase {
     Prefill,
     /// Between first content and end of a request.
     Decode,
-    /// A request is in work that does not tell when its first token was made.
+    /// A request is in work that does not tell when its first token was made: not streamed, or ended without content.
     Whole,
     /// No request is in work.
     Idle,
@@ -35,6 +35,8 @@ impl Phase {
 pub struct Times {
     pub start_ns: u64,
     pub first_content_ns: Option<u64>,
+    /// Its response is streamed, so that its first content will tell when its first token was made.
+    pub streams: bool,
     /// None while it is in flight.
     pub end_ns: Option<u64>,
 }
@@ -70,6 +72,7 @@ impl Phases {
                 prefill.push((times.start_ns, first));
                 decode.push((first, end));
             }
+            None if times.streams && times.end_ns.is_none() => prefill.push((times.start_ns, end)),
             None => whole.push((times.start_ns, end)),
         }
     }
@@ -108,7 +111,7 @@ mod tests {
     fn prefill_wins_over_decode_over_the_rest() {
         let mut phases = Phases::default();
         let mut add = |start_ns, first_content_ns, end_ns| {
-            phases.add("a", Times { start_ns, first_content_ns, end_ns });
+            phases.add("a", Times { start_ns, first_content_ns, streams: first_content_ns.is_some(), end_ns });
         };
         add(100, Some(200), Some(400));
         add(350, Some(380), Some(390));
@@ -122,5 +125,17 @@ mod tests {
                     prefill decode decode";
         assert_eq!(got.join(" "), want);
         assert_eq!(phases.at("b", 150), Phase::Idle);
+    }
+
+    #[test]
+    fn what_still_waits_for_its_first_content_is_in_prefill_if_it_is_streamed() {
+        let mut phases = Phases::default();
+        for (service, streams, end_ns) in [("in flight", true, None), ("whole", false, None), ("cut", true, Some(200))]
+        {
+            phases.add(service, Times { start_ns: 100, first_content_ns: None, streams, end_ns });
+        }
+        phases.settle();
+        let got = ["in flight", "whole", "cut"].map(|service| phases.at(service, 150));
+        assert_eq!(got, [Phase::Prefill, Phase::Whole, Phase::Whole]);
     }
 }

@@ -72,6 +72,8 @@ pub struct InFlight {
     pub role: Role,
     pub server_port: u16,
     pub is_llm: bool,
+    /// Its response is streamed; before there is one: it is to be.
+    pub streams: bool,
     pub start_ns: u64,
     /// First chunk with content, if it came.
     pub first_content_ns: Option<u64>,
@@ -281,6 +283,7 @@ impl Sessions {
                 role: open.exchange.role,
                 server_port: open.exchange.server_port,
                 is_llm: open.is_llm(),
+                streams: open.streams(),
                 start_ns: open.exchange.start.at_ns,
                 first_content_ns: open.exchange.first_content.map(|mark| mark.at_ns),
                 last_content_ns: open.exchange.last_content.map(|mark| mark.at_ns),

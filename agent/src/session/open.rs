@@ -128,6 +128,11 @@ impl Open {
         self.parser.as_ref().is_some_and(|parser| !parser.is_admin())
     }
 
+    /// Whether it is an LLM's request whose response is, or is to be, streamed.
+    pub fn streams(&self) -> bool {
+        self.parser.as_ref().is_some_and(|parser| parser.streams())
+    }
+
     pub fn request_piece(&mut self, piece: Piece<'_>) {
         if !self.feed_request {
             return;

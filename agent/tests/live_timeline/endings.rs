@@ -104,11 +104,15 @@ fn a_disk_that_is_all_but_full_is_told_before_anything_else() {
     if !mount("mount", &["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).is_ok_and(|status| status.success()) {
         return live::skip(name, "a small file system cannot be mounted");
     }
-    let file = folder.path().join("trace");
-    let words = refusal(file.to_str().unwrap(), |_| {});
-    let left = file.exists();
+    let said = ["perfetto", "json", "pprof", "flamegraph"].map(|format| {
+        let file = folder.path().join(format);
+        let words = refusal(file.to_str().unwrap(), |command| _ = command.args(["--format", format]));
+        (words, file.exists())
+    });
     assert!(mount("umount", &[]).unwrap().success());
-    assert!(words.contains("no storage space") && !left, "{words}");
+    for (words, left) in said {
+        assert!(words.contains("no storage space") && !left, "{words}");
+    }
 }
 
 #[test]

@@ -35,6 +35,7 @@ use crate::{
 pub use form::Sample;
 use form::{Form, Place, Slice, Value};
 use sink::Sink;
+pub use sink::create;
 use threads::Threads;
 
 /// Threads found later than this after the beginning may not have been there then.

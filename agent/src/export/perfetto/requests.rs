@@ -24,7 +24,8 @@ pub fn ended(request: &Request, put: impl FnOnce(&Slice<'_>)) {
 pub fn open(request: &InFlight, put: impl FnOnce(&Slice<'_>)) {
     let name = if request.is_llm { "LLM request, not ended" } else { "request, not ended" };
     let first_ns = request.first_content_ns;
-    let mut phases = vec![("prefill", request.start_ns, first_ns)];
+    // What is not streamed does not tell when its first token was made.
+    let mut phases = if request.streams { vec![("prefill", request.start_ns, first_ns)] } else { Vec::new() };
     phases.extend(first_ns.map(|first_ns| ("decode", first_ns, None)));
     let slice = Slice::new(place(request.tgid), name, request.start_ns, None, Vec::new());
     put(&Slice { phases: if request.is_llm { phases } else { Vec::new() }, ..slice });

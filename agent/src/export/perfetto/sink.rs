@@ -30,8 +30,13 @@ const LEAST_ROOM: u64 = 16 << 20;
 /// Field 1 of Trace, length-delimited.
 const PACKET_TAG: u8 = 0x0a;
 
-/// An empty file. One that is there is only emptied when there is room for another.
-fn create(path: &Path) -> io::Result<File> {
+/// An empty file for a recording. One that is there is only emptied when there is room for another. Errors: it cannot be
+/// made, or the disk is all but full.
+pub fn create(path: &Path) -> io::Result<File> {
+    create_if_room(path, LEAST_ROOM)
+}
+
+fn create_if_room(path: &Path, least_bytes: u64) -> io::Result<File> {
     let was_there = path.exists();
     let file = File::options().write(true).create(true).truncate(false).open(path)?;
     let about = file.metadata()?;
@@ -39,7 +44,7 @@ fn create(path: &Path) -> io::Result<File> {
         return Ok(file);
     }
     let room = fstatvfs(&file)?;
-    if room.f_bavail.saturating_mul(room.f_frsize).saturating_add(about.len()) < LEAST_ROOM {
+    if room.f_bavail.saturating_mul(room.f_frsize).saturating_add(about.len()) < least_bytes {
         if !was_there {
             std::fs::remove_file(path)?;
         }
@@ -150,5 +155,27 @@ impl Sink {
             Some(error) => Err(error),
             None => Ok(self.bytes),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_room_nothing_is_made_and_nothing_emptied() {
+        let folder = tempfile::tempdir().unwrap();
+        let (new, old) = (folder.path().join("new"), folder.path().join("old"));
+        std::fs::write(&old, "of yesterday").unwrap();
+        for path in [&new, &old] {
+            assert_eq!(create_if_room(path, u64::MAX).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        }
+        assert!(!new.exists());
+        assert_eq!(std::fs::read_to_string(&old).unwrap(), "of yesterday");
+        for path in [&new, &old] {
+            assert_eq!(create_if_room(path, 1).unwrap().metadata().unwrap().len(), 0);
+        }
+        // What has no room of its own, such as a pipe, is not asked for it.
+        assert!(create_if_room(Path::new("/dev/null"), u64::MAX).is_ok());
     }
 }

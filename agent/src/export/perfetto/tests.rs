@@ -281,6 +281,7 @@ fn a_request_that_has_not_ended_has_no_end() {
         role: crate::session::exchange::Role::Server,
         server_port: 1,
         is_llm: true,
+        streams: true,
         start_ns: 100,
         first_content_ns: Some(200),
         last_content_ns: Some(200),
@@ -290,6 +291,14 @@ fn a_request_that_has_not_ended_has_no_end() {
     let want =
         [(100, begin, "LLM request, not ended"), (100, begin, "prefill"), (200, end, ""), (200, begin, "decode")];
     assert_eq!(events(&packets), want.map(|(at, kind, name)| (at, kind, name.to_owned())));
+    let waits = InFlight { first_content_ns: None, last_content_ns: None, ..open };
+    for (streams, phases) in [(true, &[(100, begin, "prefill")][..]), (false, &[])] {
+        let open = InFlight { streams, ..waits };
+        let (_, packets) = recorded(|timeline| timeline.end(&[], [open].into_iter(), 500));
+        let want = [&[(100, begin, "LLM request, not ended")][..], phases].concat();
+        let want: Vec<_> = want.into_iter().map(|(at, kind, name)| (at, kind, name.to_owned())).collect();
+        assert_eq!(events(&packets), want);
+    }
 }
 
 #[test]

@@ -216,6 +216,12 @@ impl LlmParser {
         self.response.figures.ended
     }
 
+    /// Whether the response is streamed: until its head has come, whether the request asks for that.
+    pub fn streams(&self) -> bool {
+        let asked = self.request.stream.unwrap_or(self.grammar.dialect.streams_by_default);
+        self.response.streams().unwrap_or(asked)
+    }
+
     /// Whether this is an LLM exchange after all. Some paths, such as `/generate` or `/score`, may be anyone's: there
     /// the bodies must have said so.
     pub fn recognized(&self) -> bool {
@@ -226,9 +232,9 @@ impl LlmParser {
     /// What the exchange said, complete or not.
     pub fn finish(mut self) -> LlmExchange {
         self.response.settle();
+        let stream = self.streams();
         let dialect = self.grammar.dialect;
         let figures = &mut self.response.figures;
-        let asked = self.request.stream.unwrap_or(dialect.streams_by_default);
         LlmExchange {
             dialect: figures.speaks.or(self.request.speaks).unwrap_or(dialect.name),
             operation: dialect.operation,
@@ -241,7 +247,7 @@ impl LlmParser {
             cached_tokens: figures.counts.cached_tokens(),
             finish_reason: figures.take_finish(),
             error: figures.error.take(),
-            stream: self.response.streams().unwrap_or(asked),
+            stream,
             parse_failures: self.response.failures,
         }
     }

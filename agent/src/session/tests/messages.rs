@@ -262,6 +262,27 @@ fn what_is_in_flight_can_be_asked_for() {
 }
 
 #[test]
+fn what_is_in_flight_tells_whether_it_is_streamed() {
+    for (request, response, streams) in [
+        (chat(true), "", true),
+        (chat(false), "", false),
+        // Ollama's own way is to stream unless told otherwise.
+        (post("/api/chat", "", r#"{"model":"m"}"#), "", true),
+        // The answer knows best.
+        (chat(true), "HTTP/1.1 400 Bad\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{", false),
+        (get("/v1/models"), "", false),
+    ] {
+        let mut wire = Wire::server();
+        wire.request(&request);
+        if !response.is_empty() {
+            wire.response(response);
+        }
+        let got: Vec<bool> = wire.sessions.in_flight().map(|open| open.streams).collect();
+        assert_eq!(got, [streams], "{request} {response}");
+    }
+}
+
+#[test]
 fn http2_and_upgrades_are_counted() {
     let mut wire = Wire::server();
     wire.request("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
