@@ -2,6 +2,7 @@
 //! Standard output may stand still, as under a pager: it is written to by threads of its own, waited for only so long.
 #![forbid(unsafe_code)]
 
+mod line;
 mod profiling;
 mod progress;
 mod recording;
@@ -10,7 +11,7 @@ mod unseen;
 mod words;
 
 use std::{
-    io::{self, IsTerminal as _, Write},
+    io::{self, IsTerminal as _},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -18,18 +19,18 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
+use line::{request_line, request_line_on_terminal};
 use profiling::Profiling;
 use progress::Progress;
 use recording::Recording;
-use summary::{Beside, Summary, seconds, summary_text};
+use summary::{Beside, Summary, summary_text};
 use unseen::Counters;
 
 use crate::{
     cli::{AttachArgs, AttachFormat, LogArgs},
     commands,
-    correlate::{Request, Verdict},
+    correlate::Request,
     discover,
-    events::Record,
     export::{
         jsonl,
         lines::Lines,
@@ -45,28 +46,6 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often counters are read; ten times as often until there are any.
 const LOOK: Duration = Duration::from_millis(200);
-
-fn request_line(record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
-    let Record::Request(request, _) = record else { return Ok(()) };
-    let tokens = |tokens: Option<u64>| tokens.map_or("-".to_owned(), |t| t.to_string());
-    writeln!(
-        out,
-        "{:<16} {:>3} {:<24} in {:>6} out {:>6}{} ttft {:>9} tpot {:>9} total {:>9} cpu {:>9} runq {:>9} {:<10} {}",
-        request.operation.unwrap_or("-"),
-        request.status,
-        request.model.as_deref().unwrap_or("-"),
-        tokens(request.input_tokens),
-        tokens(request.output_tokens),
-        if request.tokens_estimated { "~" } else { " " },
-        seconds(request.ttft_s),
-        seconds(request.tpot_s),
-        seconds(Some(request.duration_s)),
-        seconds(request.host.total.map(|host| host.oncpu_s)),
-        seconds(request.host.total.map(|host| host.runqueue_s)),
-        request.error_type.as_deref().or(request.finish_reason.as_deref()).unwrap_or("-"),
-        request.finding.verdict.map_or("-", Verdict::name),
-    )
-}
 
 /// Waits for the end of the time, of the process, or of the operator's patience.
 async fn wait(
@@ -133,12 +112,6 @@ async fn wait(
 fn whom(pids: &[u32]) -> String {
     let all: Vec<String> = pids.iter().map(ToString::to_string).collect();
     format!("process{} {}", if all.len() > 1 { "es" } else { "" }, all.join(", "))
-}
-
-/// Over whatever progress stands in the line.
-fn request_line_on_terminal(record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
-    out.extend_from_slice(progress::CLEAR.as_bytes());
-    request_line(record, out)
 }
 
 /// Hears nothing: an output that fails ends the command, and the summary says why.

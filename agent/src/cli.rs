@@ -325,9 +325,13 @@ impl AttachArgs {
     }
 }
 
-/// Writes a shell's completion script.
-pub fn completions(shell: Shell, out: &mut impl std::io::Write) {
-    clap_complete::generate(shell, &mut Cli::command(), "inferscope", out);
+/// Writes a shell's completion script. Errors: `out` does not take it.
+pub fn completions(shell: Shell, out: &mut impl std::io::Write) -> std::io::Result<()> {
+    // What makes the script panics where it cannot write.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "inferscope", &mut script);
+    out.write_all(&script)?;
+    out.flush()
 }
 
 /// Writes inferscope.1 and a page for each command into DIR. Errors: DIR cannot be written.

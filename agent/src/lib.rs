@@ -33,6 +33,7 @@ pub mod serverlog;
 pub mod services;
 pub mod session;
 pub mod shared;
+pub mod shown;
 pub mod tasks;
 pub mod top;
 pub mod webconfig;

@@ -44,7 +44,9 @@ fn dispatch(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => return commands::check(args, &args.config(&cli.log)?),
         Command::Ps(args) => commands::ps(args.json, &args.config(&cli.log)?)?,
         Command::Top(args) => top::run(args)?,
-        Command::Completions { shell } => completions(*shell, &mut io::stdout()),
+        Command::Completions { shell } => {
+            completions(*shell, &mut io::stdout()).context("cannot write to standard output")?
+        }
         Command::Man { dir } => {
             manual(dir).with_context(|| format!("cannot write manual pages into {}", dir.display()))?
         }

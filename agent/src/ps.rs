@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::discover::{Evidence, Found};
 use crate::poll::nvml::GpuSnapshot;
+use crate::shown::shown;
 
 /// What a process uses of all GPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -153,6 +154,8 @@ fn cells(row: &Row<'_>) -> [String; 9] {
         text(row.container_id.map(|id| id.get(..ID_DIGITS).unwrap_or(id))),
         row.gpu.map_or("-".to_owned(), GpuUse::words),
     ]
+    // Processes choose their arguments, and with them the model's name.
+    .map(|cell| shown(&cell).into_owned())
 }
 
 #[cfg(test)]
@@ -208,6 +211,11 @@ mod tests {
             lines[1],
             ["vllm-tiny", "vllm", "0.32.0", "tiny", "42", "8000,1,2,+2", "2", "abababababab", "50%", "4.0GiB"]
         );
+        let odd = Found { model: Some("m\u{1b}]52;c;eA==\u{7}\nx".into()), ..found[0].clone() };
+        let mut text = Vec::new();
+        write_table(&rows(&[odd], gpu_of), &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.lines().count() == 2 && text.contains(" m\u{fffd}]52;c;eA==\u{fffd}\u{fffd}x "), "{text:?}");
         let mut nothing = Vec::new();
         write_table(&[], &mut nothing).unwrap();
         assert!(nothing.starts_with(b"No inference server found."));

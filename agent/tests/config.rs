@@ -126,6 +126,19 @@ fn values_that_may_be_keys_are_not_repeated() {
 }
 
 #[test]
+fn numbers_of_any_radix_are_held_against_each_other() {
+    let parsed = |text: &str| Config::parse(text).unwrap_or_else(|problems| panic!("{text}: {problems:?}")).capture;
+    let capture = parsed("[capture]\nhead_bytes = 0x20000\ntail_bytes = 65536");
+    assert_eq!((capture.head_bytes, capture.tail_bytes), (131_072, 65_536));
+    let capture = parsed("[capture]\nhead_bytes = 0o20000\ntail_bytes = 0b1000000000000");
+    assert_eq!((capture.head_bytes, capture.tail_bytes), (8192, 4096));
+    assert_eq!(parsed("[capture]\nhead_bytes = 131_072\ntail_bytes = 0x1_0000").tail_bytes, 65_536);
+    let problems = Config::parse("[capture]\nhead_bytes = 8192\ntail_bytes = 0x4000").unwrap_err();
+    let says = "`capture.tail_bytes` (16384) must not exceed `capture.head_bytes` (8192)";
+    assert_eq!((problems[0].line, problems[0].text.as_str()), (3, says));
+}
+
+#[test]
 fn bounds_are_inclusive() {
     for (services, processes) in [(2, 16), (4096, 65_535)] {
         let limits =

@@ -43,6 +43,7 @@ WRONG = [
     (["--set", "web.config.a=b,web.existingSecret=c"], "web.existingSecret"),
     (["--set", "web.config.tls_server_config.cert_file=a"], "web.scheme"),
     (["--set", "web.config.bearer_token_file=a,web.scheme=HTTPS"], "web.scheme"),
+    (["--set-json", 'web={"config":{"tls_server_config":{},"bearer_token_file":"a"},"scheme":"HTTPS"}'], "web.scheme"),
     (["--set", "web.tokenSecret=Token_1"], "web.tokenSecret"),
     (["--kube-version", "1.27.9"], "1.28"),
 ]

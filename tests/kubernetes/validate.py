@@ -15,6 +15,7 @@ import kubernetes_validate
 import kubernetes_validate.utils
 import yaml
 
+import emptied
 import facts
 import monitoring
 import plain
@@ -200,7 +201,13 @@ def main():
     checks.run("NOTES.txt: says what is missing", notes, helm)
     checks.run("names: long ones are cut", long_names, helm)
     checks.run("nvidia.driverRoot: mounted, and warned of", driver_root, helm)
-    checks.run("README: every value with its default", readme, yaml.safe_load((CHART / "values.yaml").read_text()))
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    checks.run("README: every value with its default", readme, values)
+    empty = 'web.config={"tls_server_config":{},"bearer_token_file":"/etc/inferscope/token/token"}'
+    checks.run("web.config: an empty tls_server_config is no TLS", helm.text, "--set-json", empty)
+    checks.run("emptied: known sections", emptied.known, values)
+    for path in emptied.sections(values):
+        checks.run(f"emptied: {path}", emptied.check, helm, path)
     for wrong, names in refused.WRONG:
         checks.run(f"refused: {' '.join(wrong)}", refused.check, helm, wrong, names)
     print(f"{checks.passed} passed, {checks.failed} failed, {checks.skipped} skipped")

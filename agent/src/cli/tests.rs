@@ -116,7 +116,16 @@ fn mistakes_are_refused() {
 #[test]
 fn completions_name_the_commands() {
     let mut script = Vec::new();
-    completions(Shell::Bash, &mut script);
+    completions(Shell::Bash, &mut script).unwrap();
     let script = String::from_utf8(script).unwrap();
     assert!(script.contains("attach") && script.contains("--nvml-lib"));
+}
+
+#[test]
+fn a_script_that_cannot_be_written_is_an_error() {
+    let mut full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let error = completions(Shell::Bash, &mut full).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    let mut room = [0; 100];
+    assert!(completions(Shell::Zsh, &mut room.as_mut_slice()).is_err());
 }

@@ -246,7 +246,8 @@ impl Kind {
     }
 }
 
-fn integer(value: &DeValue<'_>) -> Option<i64> {
+/// A whole number, in whichever radix it is written.
+pub(super) fn integer(value: &DeValue<'_>) -> Option<i64> {
     let integer = value.as_integer()?;
     i64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }

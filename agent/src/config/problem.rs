@@ -8,7 +8,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{KEYS, Kind};
+use super::keys::{KEYS, Kind, integer};
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl Search<'_> {
         let Some(capture) = table.get("capture").and_then(|section| section.get_ref().as_table()) else { return };
         let defaults = super::Capture::default();
         let bytes = |name: &str, default: u32| match capture.get(name) {
-            Some(value) => value.get_ref().as_integer().and_then(|n| n.as_str().parse().ok()),
+            Some(value) => integer(value.get_ref()),
             None => Some(i64::from(default)),
         };
         let (head, tail) = (bytes("head_bytes", defaults.head_bytes), bytes("tail_bytes", defaults.tail_bytes));

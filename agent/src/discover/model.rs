@@ -7,19 +7,21 @@ use std::path::{Path, PathBuf};
 use super::command::{Command, base_name};
 use super::engine::Engine;
 use super::process;
+use crate::privacy;
 
 /// Words of an engine's command-line tool that stand between the program and the model.
 const SUBCOMMANDS: [&str; 6] = ["serve", "run", "start", "runner", "api_server", "plain"];
 
 /// The model's name as the server will call it, as far as the command line says it: an alias as it stands, a hub id as
-/// `owner/name`, a local path as its last component without `.gguf`.
+/// `owner/name`, a path and a URL as its last component without `.gguf`. It becomes a label and a service's name, so
+/// that secrets are taken out of it.
 pub fn model(engine: &Engine, command: &Command<'_>) -> Option<String> {
-    if let Some(alias) = option(command.args, engine.alias_options) {
-        return Some(alias.to_owned());
-    }
     let positional = || if engine.model_argument { argument(command.args) } else { None };
-    let named = option(command.args, engine.model_options).or_else(positional)?;
-    short_name(named)
+    let name = match option(command.args, engine.alias_options) {
+        Some(alias) => alias.to_owned(),
+        None => short_name(option(command.args, engine.model_options).or_else(positional)?)?,
+    };
+    Some(privacy::name(&name).into_owned())
 }
 
 /// The model that an option or an argument names, as it stands: what Ollama's blobs are looked up by.
@@ -71,14 +73,36 @@ fn argument(args: &[String]) -> Option<&str> {
 
 /// `None` for names that mean nothing to a reader, such as Ollama's blobs.
 fn short_name(named: &str) -> Option<String> {
+    let (named, is_url) = match named.split_once("://") {
+        Some((scheme, rest)) => (path_of_url(scheme, rest)?, true),
+        None => (named, false),
+    };
     if let Some(cached) = hub_cache_name(named) {
         return Some(cached);
     }
-    let named = named.strip_prefix("https://").or_else(|| named.strip_prefix("http://")).map_or(named, base_name);
-    let is_path = named.starts_with(['/', '.', '~']) || named.ends_with(".gguf") || named.matches('/').count() > 1;
+    let is_path =
+        is_url || named.starts_with(['/', '.', '~']) || named.ends_with(".gguf") || named.matches('/').count() > 1;
     let name = if is_path { base_name(named) } else { named };
     let name = name.strip_suffix(".gguf").or_else(|| name.strip_suffix(".llamafile")).unwrap_or(name);
     (!name.is_empty() && !name.starts_with("sha256-")).then(|| name.to_owned())
+}
+
+/// The path of a URL without its `/`. A query signs or holds a key, a fragment says nothing, and before the path stand a
+/// host and maybe a password, which name no model. `ollama://name` has nothing but the name.
+fn path_of_url<'a>(scheme: &str, rest: &'a str) -> Option<&'a str> {
+    let rest = rest.split(['?', '#']).next()?;
+    let web = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let port = authority.rsplit('@').next()?.rsplit_once(':').map_or("", |(_, port)| port);
+    // `user:pass/word@host/...`: a password with a slash in it goes on in what looks like the path.
+    if web && !port.ends_with(']') && !port.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    match path.trim_matches('/') {
+        "" if web || authority.contains('@') => None,
+        "" => Some(authority),
+        path => Some(path),
+    }
 }
 
 /// `.../models--owner--name/snapshots/HASH/...` is `owner/name` (the layout of the Hugging Face cache).
@@ -130,6 +154,29 @@ mod tests {
     }
 
     #[test]
+    fn no_secret_of_a_command_line_becomes_a_name() {
+        for (arguments, model) in [
+            ("-mu https://b.s3.amazonaws.com/m/y.gguf?X-Amz-Credential=AKIA0&X-Amz-Signature=5f3c", Some("y")),
+            ("--model-url https://host/m/y.gguf?token=hunter2/secret", Some("y")),
+            ("--model-url=HTTPS://host/m/y.gguf#hunter2", Some("y")),
+            ("-mu https://host/models--a--b?token=hunter2", Some("a/b")),
+            ("-mu https://user:hunter2@models.corp", None),
+            ("-mu https://user:hunter2@models.corp/", None),
+            ("-mu https://user:hunter2@models.corp:8443/x/y.gguf", Some("y")),
+            ("-mu https://user:hunt/er2@models.corp/", None),
+            ("-mu https://user:hunt?er2@models.corp/y.gguf", None),
+            ("-mu https://[::1]:80/y.gguf", Some("y")),
+            ("-mu https://[::1]/y.gguf", Some("y")),
+            ("-m redis://user:hunter2@models.corp", None),
+            ("-a hf_abcdefghijklmnopqrstuvwxyz012345", Some("[hf-token]")),
+            ("-m /m/hf_abcdefghijklmnopqrstuvwxyz012345.gguf", Some("[hf-token]")),
+        ] {
+            let (named, _) = read(&format!("/o/llama-server {arguments}"));
+            assert_eq!(named.as_deref(), model, "{arguments}");
+        }
+    }
+
+    #[test]
     fn models_and_ports() {
         for (line, model, port) in [
             ("/v/bin/python /v/bin/vllm serve /m/tiny-llama --port 18000 --served-model-name tiny", "tiny", 18000),
@@ -147,6 +194,9 @@ mod tests {
             ("local-ai run --address :8081 --model x", "", 8081),
             ("/v/bin/python /v/bin/vllm serve /h/hub/models--a--b-c/snapshots/0123/ --port 7", "a/b-c", 7),
             ("/o/llama-server --model-url https://host/x/y.gguf --port 7", "y", 7),
+            ("/o/llama-server -mu https://hf.co/o/SmolLM2-Q4.gguf?download=true --port 7", "SmolLM2-Q4", 7),
+            ("/v/bin/python /v/bin/vllm serve s3://bucket/models/qwen --port 7", "qwen", 7),
+            ("/o/llama-server -m ollama://smollm:135m --port 7", "smollm:135m", 7),
             ("ollama runner --model /root/.ollama/models/blobs/sha256-00 --port 34000", "", 34000),
         ] {
             let model = (!model.is_empty()).then(|| model.to_owned());

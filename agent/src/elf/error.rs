@@ -73,7 +73,7 @@ fn list(names: &[String]) -> String {
 
 /// A foreign name as it may stand in a message.
 pub(super) fn shown(name: &str) -> String {
-    let cut = name.chars().take(NAME_CHARS).map(|c| if c.is_control() { '\u{fffd}' } else { c });
+    let cut = name.chars().take(NAME_CHARS).map(crate::shown::sign);
     let mut text: String = cut.collect();
     if name.chars().nth(NAME_CHARS).is_some() {
         text.push('…');

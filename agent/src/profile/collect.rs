@@ -15,7 +15,7 @@ use super::{
     python::{State, Tick},
     table::Table,
 };
-use crate::services::ServiceTable;
+use crate::{services::ServiceTable, shown::shown};
 
 /// Samples that are kept at most.
 const SAMPLES: usize = 2_000_000;
@@ -82,7 +82,7 @@ pub(super) struct Collector {
 
 fn comm(path: &str) -> Option<String> {
     let bytes = std::fs::read(path).ok()?;
-    Some(String::from_utf8_lossy(&bytes).trim_end().replace(char::is_control, "\u{fffd}"))
+    Some(shown(String::from_utf8_lossy(&bytes).trim_end()).into_owned())
 }
 
 impl Collector {

@@ -5,7 +5,7 @@ use std::{fs::File, io, os::unix::fs::MetadataExt};
 
 use rustc_hash::FxHashMap;
 
-use crate::clock::monotonic_ns;
+use crate::{clock::monotonic_ns, shown::shown};
 
 /// A line of /proc/PID/maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ impl Maps {
         let file = (path.starts_with('/') && self.open < FILES).then(|| open(pid, mapping)).flatten();
         self.open += usize::from(file.is_some());
         let path = if path.is_empty() { "[memory without a file]" } else { path };
-        let path = path.replace(char::is_control, "\u{fffd}");
+        let path = shown(path).into_owned();
         self.modules.push(Module { path, file, deleted });
         let module = self.modules.len() as u32 - 1;
         self.known.insert(key, module);

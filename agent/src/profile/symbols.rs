@@ -19,6 +19,7 @@ use super::{
     maps::Module,
     table::{Place, Table},
 };
+use crate::shown;
 
 /// What kind of code a frame is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,8 +66,7 @@ const KERNEL: &str = "[kernel]";
 const NAME_CHARS: usize = 300;
 
 fn clean(name: &str) -> String {
-    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    name.chars().take(NAME_CHARS).map(shown).collect()
+    name.chars().take(NAME_CHARS).map(shown::sign).collect()
 }
 
 fn symbolizer() -> Symbolizer {

@@ -1,5 +1,7 @@
 //! One line of the table: values, their spelling, and how lines are sorted.
 
+use crate::shown::shown;
+
 /// A quantile in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quantile {
@@ -47,7 +49,7 @@ impl Row {
     /// The cells of the line, in the order of the head.
     pub fn cells(&self) -> [String; 14] {
         [
-            self.service.clone(),
+            shown(&self.service).into_owned(),
             count(self.requests),
             option(self.requests_per_s, |v| format!("{v:.1}")),
             count(self.in_flight),
@@ -175,6 +177,8 @@ mod tests {
             row_for_tests("a", 1.5).cells(),
             ["a", "1234", "2.0", "3", "12.3ms", "1.50s*", "-", "12.3", "1234", "1", "1.50", "7%", "-", "3.0G"]
         );
+        // The agent that is asked may be anyone's.
+        assert_eq!(row_for_tests("a\u{1b}[2J\u{202e}", 1.5).cells()[0], "a\u{fffd}[2J\u{fffd}");
         assert_eq!(quantile(Some(Quantile { seconds: 0.25, lately: true })), "250ms");
     }
 

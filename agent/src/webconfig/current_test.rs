@@ -69,6 +69,9 @@ fn what_is_locked_is_opened_by_a_start_only() {
     for (before, after) in [
         ("bearer_token_file: token\n".to_owned(), String::new()),
         (TLS.to_owned(), String::new()),
+        (TLS.to_owned(), "tls_server_config:\n  # cert_file: tls.crt\n".to_owned()),
+        (TLS.to_owned(), "tls_server_config: {}\n".to_owned()),
+        ("bearer_token_file: token\n".to_owned(), "basic_auth_users:\n".to_owned()),
         (String::new(), TLS.to_owned()),
         (format!("tls_server_config: {ca}\n"), TLS.to_owned()),
         (format!("{TLS}bearer_token_file: token\n"), TLS.to_owned()),

@@ -7,7 +7,7 @@ use hyper::header::{HeaderName, HeaderValue};
 
 use super::{
     search::Search,
-    yaml::{At, parse},
+    yaml::{At, Node, parse},
 };
 use crate::config::Problem;
 
@@ -100,6 +100,8 @@ const CLIENT_AUTH: &[(&str, ClientAuth)] = &[
     ("RequireClientCert", ClientAuth::RequireAny),
 ];
 const VERSIONS: &[(&str, u8)] = &[("TLS12", 2), ("TLS13", 3)];
+/// Nobody speaks the older ones here: a file that lets them be is taken for more strict than it says.
+const LEAST_VERSIONS: &[(&str, u8)] = &[("TLS10", 2), ("TLS11", 2), ("TLS12", 2), ("TLS13", 3)];
 /// Go's names, and those of rustls.
 const CURVES: &[(&str, &str)] = &[("X25519", "X25519"), ("CurveP256", "secp256r1"), ("CurveP384", "secp384r1")];
 /// Those that Prometheus lets be set, and the values of some.
@@ -125,21 +127,28 @@ impl Search<'_> {
         let mut file = File::default();
         for (key, at) in self.section(root, "", TOP) {
             match key {
-                "tls_server_config" => file.tls = Some(self.tls(at)),
+                "tls_server_config" => file.tls = self.tls(at),
                 "http_server_config" => file.headers = self.http(at),
                 "basic_auth_users" => file.users = self.users(at),
                 "bearer_token_file" => file.token_file = self.path(at, key),
                 "bearer_token_hashes" => file.token_hashes = self.hashes(at),
+                _ if at.node == Node::Null => {}
                 _ => self.report(at, format!("`{key}` is not supported here: leave it out")),
             }
         }
         file
     }
 
-    fn tls(&mut self, at: &At) -> TlsKeys {
+    /// None where nothing is set, as in an example whose lines are all comments: no TLS, as for Prometheus.
+    fn tls(&mut self, at: &At) -> Option<TlsKeys> {
+        let mut keys = self.section(at, "tls_server_config", TLS);
+        keys.retain(|(key, at)| !is_unset(key, &at.node));
+        if keys.is_empty() {
+            return None;
+        }
         let mut tls = TlsKeys { versions: (2, 3), server_order: true, ..TlsKeys::default() };
         let mut stands = Vec::new();
-        for (key, at) in self.section(at, "tls_server_config", TLS) {
+        for (key, at) in keys {
             stands.push((key, at.line));
             match key {
                 "cert_file" => tls.cert = self.path(at, key).map(Pem::File),
@@ -150,7 +159,7 @@ impl Search<'_> {
                 "client_ca" => tls.client_ca = self.text(at, key).map(Pem::Inline),
                 "client_auth_type" => tls.client_auth = self.one_of(at, key, CLIENT_AUTH).unwrap_or_default(),
                 "client_allowed_sans" => tls.client_sans = self.texts(at, key),
-                "min_version" => tls.versions.0 = self.one_of(at, key, VERSIONS).unwrap_or(2),
+                "min_version" => tls.versions.0 = self.one_of(at, key, LEAST_VERSIONS).unwrap_or(2),
                 "max_version" => tls.versions.1 = self.one_of(at, key, VERSIONS).unwrap_or(3),
                 "cipher_suites" => tls.suites = self.suites(at),
                 "curve_preferences" => tls.curves = self.each_of(at, key, CURVES),
@@ -158,7 +167,7 @@ impl Search<'_> {
             }
         }
         self.fits_itself(at, &tls, &stands);
-        tls
+        Some(tls)
     }
 
     /// The rules between keys of `tls_server_config`.
@@ -207,6 +216,7 @@ impl Search<'_> {
             match key {
                 "headers" => headers = self.headers(at),
                 // HTTP/1.1 is spoken in any case, which every client of HTTP/2 takes.
+                _ if at.node == Node::Null => {}
                 _ => _ = self.boolean(at, key),
             }
         }
@@ -217,8 +227,11 @@ impl Search<'_> {
         let names: Vec<&str> = HEADERS.iter().map(|(name, _)| *name).collect();
         let mut headers = Vec::new();
         for (name, at) in self.section(at, "http_server_config.headers", &names) {
-            let Some(text) = self.text(at, name) else { continue };
             let values = HEADERS.iter().find(|(known, _)| *known == name).map_or(&[][..], |(_, values)| values);
+            if values.is_empty() && at.node == Node::Null {
+                continue;
+            }
+            let Some(text) = self.text(at, name) else { continue };
             if !values.is_empty() && !values.iter().any(|value| value.eq_ignore_ascii_case(&text)) {
                 self.report(at, format!("`{name}` wants one of {}", values.join(", ")));
                 continue;
@@ -235,6 +248,16 @@ impl Search<'_> {
         let known = super::tls::suites();
         let named: Vec<(&str, &str)> = known.iter().map(|name| (name.as_str(), name.as_str())).collect();
         self.each_of(at, "cipher_suites", &named).into_iter().map(str::to_owned).collect()
+    }
+}
+
+/// Whether a key of `tls_server_config` is there and says nothing. A certificate and a key left empty are mistakes: they
+/// must not be taken for no TLS.
+fn is_unset(key: &str, node: &Node) -> bool {
+    match node {
+        Node::Null => !["cert_file", "cert", "key_file", "key"].contains(&key),
+        Node::Text(text) => text.is_empty() && ["client_ca_file", "client_auth_type"].contains(&key),
+        _ => false,
     }
 }
 

@@ -60,6 +60,38 @@ fn nothing_is_needed() {
     }
 }
 
+/// Prometheus takes these, and so do examples whose lines are all comments.
+#[test]
+fn what_is_left_empty_is_not_set() {
+    for empty in ["tls_server_config:", "tls_server_config: {}", "tls_server_config:\n  # cert_file: a\n  min_version:"]
+    {
+        for beside in ["", "http_server_config:\n  http2:\n  headers:\n    X-XSS-Protection:\n", "rate_limit:\n"] {
+            let text = format!("{empty}\nbasic_auth_users:\n  ann: {HASH}\n{beside}");
+            let file = read(&text, Path::new("/")).unwrap_or_else(|problems| panic!("{text}: {problems:?}"));
+            assert!(file.tls.is_none() && file.users.len() == 1, "{text}");
+        }
+    }
+    for key in TLS.iter().filter(|key| !["cert_file", "cert", "key_file", "key"].contains(key)) {
+        let text = format!("tls_server_config:\n  cert: a\n  key: b\n  {key}:\n");
+        let file = read(&text, Path::new("/")).unwrap_or_else(|problems| panic!("{text}: {problems:?}"));
+        let tls = file.tls.unwrap();
+        assert_eq!((tls.client_auth, tls.versions, tls.server_order), (ClientAuth::None, (2, 3), true), "{text}");
+        assert!(tls.client_ca.is_none() && tls.suites.is_empty() && tls.curves.is_empty(), "{text}");
+    }
+    let text = "tls_server_config: {cert: a, key: b, client_ca_file: '', client_auth_type: \"\"}";
+    let tls = read(text, Path::new("/")).unwrap_or_else(|problems| panic!("{problems:?}")).tls.unwrap();
+    assert!(tls.client_ca.is_none() && tls.client_auth == ClientAuth::None);
+}
+
+#[test]
+fn versions_that_nobody_speaks_are_left_out() {
+    for (word, least) in [("TLS10", 2), ("TLS11", 2), ("TLS12", 2), ("TLS13", 3)] {
+        let text = format!("tls_server_config: {{cert: a, key: b, min_version: {word}}}");
+        let file = read(&text, Path::new("/")).unwrap_or_else(|problems| panic!("{word}: {problems:?}"));
+        assert_eq!(file.tls.unwrap().versions, (least, 3), "{word}");
+    }
+}
+
 #[test]
 fn every_way_of_asking_for_certificates_is_known() {
     for (word, mode) in CLIENT_AUTH {
@@ -82,6 +114,21 @@ const WRONG: &[(&str, usize, &str)] = &[
     ("tls_server_config:\n  cert_file: a\n  keyfile: b\n", 3, "did you mean `key_file`?"),
     ("tls_server_config:\n  cert_file: a\n", 1, "needs a `key_file`"),
     ("tls_server_config:\n  key_file: a\n", 1, "needs a `cert_file`"),
+    // What was to be filled in and is not must not be taken for no TLS.
+    ("tls_server_config:\n  cert_file:\n  key_file:\n", 2, "`cert_file` wants a text, not empty, got nothing"),
+    ("tls_server_config:\n  cert_file: ''\n  key_file: ''\n", 3, "`key_file` wants a text, not empty"),
+    ("tls_server_config:\n  min_version: TLS12\n", 1, "needs a `cert_file`"),
+    (
+        "tls_server_config:\n  cert: a\n  key: b\n  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file:\n",
+        4,
+        "needs a `client_ca_file`",
+    ),
+    (
+        "tls_server_config:\n  cert: a\n  key: b\n  client_auth_type:\n  client_ca: c\n",
+        5,
+        "without a `client_auth_type`",
+    ),
+    ("tls_server_config:\n  cert: a\n  key: b\n  min_version: ''\n", 4, "`min_version` wants a text, not empty"),
     ("tls_server_config:\n  cert: a\n  key: b\n  cert_file: c\n", 4, "`cert_file` and `cert` are both set"),
     ("tls_server_config:\n  cert: a\n  key: b\n  client_ca: c\n", 4, "without a `client_auth_type`"),
     (
@@ -101,9 +148,9 @@ const WRONG: &[(&str, usize, &str)] = &[
     ),
     ("tls_server_config:\n  cert: a\n  key: b\n  client_allowed_sans: []\n", 4, "not empty"),
     (
-        "tls_server_config:\n  cert: a\n  key: b\n  min_version: TLS11\n",
+        "tls_server_config:\n  cert: a\n  key: b\n  max_version: TLS11\n",
         4,
-        "`min_version` wants one of TLS12, TLS13, got `TLS11`",
+        "`max_version` wants one of TLS12, TLS13, got `TLS11`",
     ),
     ("tls_server_config:\n  cert: a\n  key: b\n  max_version: TLS12\n  min_version: TLS13\n", 5, "above `max_version`"),
     (
@@ -119,6 +166,7 @@ const WRONG: &[(&str, usize, &str)] = &[
     ),
     ("http_server_config:\n  http2: maybe\n", 2, "`http2` wants true or false"),
     ("http_server_config:\n  headers:\n    X-Other: 1\n", 3, "unknown key `http_server_config.headers.X-Other`"),
+    ("http_server_config:\n  headers:\n    X-Frame-Options:\n", 3, "wants a text, not empty"),
     ("http_server_config:\n  headers:\n    X-Frame-Options: never\n", 3, "wants one of deny, sameorigin"),
     ("http_server_config:\n  headers:\n    X-XSS-Protection: \"a\\nb\"\n", 3, "holds what no header can"),
     ("basic_auth_users:\n  ann: hush\n", 2, "wants a bcrypt hash"),

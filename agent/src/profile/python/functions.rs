@@ -11,7 +11,7 @@ use super::{
     layout::{Layout, text_state},
     walk::word,
 };
-use crate::probe::memory;
+use crate::{probe::memory, shown};
 
 /// That are remembered at most.
 const FUNCTIONS: usize = 50_000;
@@ -82,7 +82,7 @@ impl Functions {
         let length = length.min(TEXT_BYTES);
         memory::read(self.pid, &[(at + from as u64, length * width)], &mut bytes).ok()?;
         let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
-        let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-        Some(bytes.chunks_exact(width).map(|c| shown(char::from_u32(number(c)).unwrap_or('\u{fffd}'))).collect())
+        let signs = bytes.chunks_exact(width).map(|c| char::from_u32(number(c)).unwrap_or('\u{fffd}'));
+        Some(signs.map(shown::sign).collect())
     }
 }

@@ -1,4 +1,10 @@
-{{/* Names, labels and what several templates ask. */}}
+{{/*
+Names, labels and what several templates ask.
+
+A section that a values file leaves empty, with comments only below it, is null, and Helm takes away its defaults. Of those
+that are empty or off by default nothing is lost: they are asked for in parentheses, which give nothing of nothing. The
+others the schema requires.
+*/}}
 
 {{- define "inferscope.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
@@ -56,24 +62,29 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
+{{/* By which the agent is asked. */}}
+{{- define "inferscope.scheme" -}}
+{{- default "HTTP" (.Values.web).scheme }}
+{{- end }}
+
 {{/* Name of the Secret with the web configuration; empty without one. */}}
 {{- define "inferscope.webSecret" -}}
-{{- if and .Values.web.config .Values.web.existingSecret }}
+{{- if and (.Values.web).config (.Values.web).existingSecret }}
 {{- fail "web.config and web.existingSecret are both set: take one of them" }}
 {{- end }}
-{{- if and .Values.web.config (ne (hasKey .Values.web.config "tls_server_config") (eq .Values.web.scheme "HTTPS")) }}
+{{- if and (.Values.web).config (ne (not (empty (.Values.web).config.tls_server_config)) (eq (include "inferscope.scheme" .) "HTTPS")) }}
 {{- fail "web.scheme must be HTTPS if web.config has tls_server_config, and HTTP if not" }}
 {{- end }}
-{{- if .Values.web.config }}
+{{- if (.Values.web).config }}
 {{- include "inferscope.fullname" . }}-web
 {{- else }}
-{{- .Values.web.existingSecret }}
+{{- default "" (.Values.web).existingSecret }}
 {{- end }}
 {{- end }}
 
 {{/* Whether probes can only see if the port is open: the kubelet has no client certificate. */}}
 {{- define "inferscope.probesTcp" -}}
-{{- $tls := default dict .Values.web.config.tls_server_config }}
+{{- $tls := default dict ((.Values.web).config).tls_server_config }}
 {{- if or .Values.probes.tcp (hasPrefix "Require" (default "" $tls.client_auth_type)) }}yes{{ end }}
 {{- end }}
 
@@ -102,7 +113,7 @@ privileged: true
 {{- else }}
 privileged: false
 {{- /* The API server refuses this beside SYS_ADMIN. */}}
-allowPrivilegeEscalation: {{ has "SYS_ADMIN" .Values.capabilities.extra }}
+allowPrivilegeEscalation: {{ has "SYS_ADMIN" (default list .Values.capabilities.extra) }}
 capabilities:
   drop: [ALL]
   add:

@@ -32,7 +32,7 @@ selector:
 {{- $monitor := index . 1 -}}
 - port: metrics
   path: /metrics
-  scheme: {{ lower $root.Values.web.scheme }}
+  scheme: {{ include "inferscope.scheme" $root | lower }}
   interval: {{ $monitor.interval }}
   {{- with $monitor.scrapeTimeout }}
   scrapeTimeout: {{ . }}
@@ -46,10 +46,10 @@ selector:
   {{- if $monitor.authorization }}
   authorization:
     {{- toYaml $monitor.authorization | nindent 4 }}
-  {{- else if $root.Values.web.tokenSecret }}
+  {{- else if ($root.Values.web).tokenSecret }}
   authorization:
     credentials:
-      name: {{ $root.Values.web.tokenSecret }}
+      name: {{ ($root.Values.web).tokenSecret }}
       key: token
   {{- end }}
   relabelings:

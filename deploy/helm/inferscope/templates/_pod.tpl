@@ -9,7 +9,7 @@ tcpSocket:
 httpGet:
   path: {{ index . 1 }}
   port: metrics
-  scheme: {{ $root.Values.web.scheme }}
+  scheme: {{ include "inferscope.scheme" $root }}
 {{- end }}
 {{ toYaml (index . 2) }}
 {{- end }}
@@ -23,12 +23,12 @@ httpGet:
   mountPath: /etc/inferscope/web
   readOnly: true
 {{- end }}
-{{- if .Values.web.tlsSecret }}
+{{- if (.Values.web).tlsSecret }}
 - name: tls
   mountPath: /etc/inferscope/tls
   readOnly: true
 {{- end }}
-{{- if .Values.web.tokenSecret }}
+{{- if (.Values.web).tokenSecret }}
 - name: token
   mountPath: /etc/inferscope/token
   readOnly: true
@@ -48,7 +48,7 @@ httpGet:
   mountPath: /var/lib/kubelet/pod-resources
   readOnly: true
 {{- end }}
-{{- with .Values.nvidia.driverRoot }}
+{{- with (.Values.nvidia).driverRoot }}
 - name: nvidia-driver
   mountPath: {{ . }}
   readOnly: true
@@ -76,13 +76,13 @@ httpGet:
     secretName: {{ . }}
     defaultMode: 0400
 {{- end }}
-{{- with .Values.web.tlsSecret }}
+{{- with (.Values.web).tlsSecret }}
 - name: tls
   secret:
     secretName: {{ . }}
     defaultMode: 0400
 {{- end }}
-{{- with .Values.web.tokenSecret }}
+{{- with (.Values.web).tokenSecret }}
 - name: token
   secret:
     secretName: {{ . }}
@@ -107,7 +107,7 @@ httpGet:
     path: {{ .Values.podResources.hostPath }}
     type: Directory
 {{- end }}
-{{- with .Values.nvidia.driverRoot }}
+{{- with (.Values.nvidia).driverRoot }}
 - name: nvidia-driver
   hostPath:
     path: {{ . }}

@@ -18,7 +18,7 @@ edited; braces in annotations are Prometheus's own and stay.
 {{- range $rule := $group.rules }}
 {{- if $rule.alert }}
 {{- $_ := set $known $rule.alert true }}
-{{- if not (has $rule.alert $values.disabledAlerts) }}
+{{- if not (has $rule.alert (default list $values.disabledAlerts)) }}
 {{- $rules = append $rules (fromYaml (include "inferscope.alert" (list $values $rule))) }}
 {{- end }}
 {{- else }}
@@ -30,7 +30,7 @@ edited; braces in annotations are Prometheus's own and stay.
 {{- end }}
 {{- end }}
 {{- end }}
-{{- range concat $values.disabledAlerts (keys $values.overrides) }}
+{{- range concat (default list $values.disabledAlerts) (keys (default dict $values.overrides)) }}
 {{- if not (hasKey $known .) }}
 {{- fail (printf "prometheusRule: there is no alert %s; known are %s" . (keys $known | sortAlpha | join ", ")) }}
 {{- end }}
@@ -42,12 +42,12 @@ edited; braces in annotations are Prometheus's own and stay.
 {{- define "inferscope.alert" -}}
 {{- $values := index . 0 }}
 {{- $rule := index . 1 }}
-{{- $rule = mergeOverwrite $rule (dict "labels" (deepCopy $values.alertLabels)) }}
+{{- $rule = mergeOverwrite $rule (dict "labels" (deepCopy (default dict $values.alertLabels))) }}
 {{- with $values.runbookBaseUrl }}
 {{- $url := printf "%s/%s.md" (trimSuffix "/" .) $rule.alert }}
 {{- $rule = mergeOverwrite $rule (dict "annotations" (dict "runbook_url" $url)) }}
 {{- end }}
-{{- with get $values.overrides $rule.alert }}
+{{- with get (default dict $values.overrides) $rule.alert }}
 {{- $rule = mergeOverwrite $rule (deepCopy .) }}
 {{- end }}
 {{- toYaml $rule }}

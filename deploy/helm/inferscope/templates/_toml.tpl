@@ -5,7 +5,7 @@ refuses: values are numbers of one kind only there. JSON's texts, numbers, boole
 
 {{/* The configuration: values.config, and what has values of its own, which wins. */}}
 {{- define "inferscope.config" -}}
-{{- $config := deepCopy .Values.config }}
+{{- $config := deepCopy (default dict .Values.config) }}
 {{- if not .Values.kubernetes.enabled }}
 {{- $config = mergeOverwrite $config (dict "kubernetes" (dict "enabled" false)) }}
 {{- else if .Values.kubernetes.podLabels }}
@@ -14,7 +14,7 @@ refuses: values are numbers of one kind only there. JSON's texts, numbers, boole
 {{- if include "inferscope.webSecret" . }}
 {{- $config = mergeOverwrite $config (dict "web" (dict "config_file" "/etc/inferscope/web/web.yml")) }}
 {{- end }}
-{{- with .Values.nvidia.library }}
+{{- with (.Values.nvidia).library }}
 {{- $config = mergeOverwrite $config (dict "nvml" (dict "library" .)) }}
 {{- end }}
 {{- include "inferscope.toml" (dict "path" "" "table" $config) | trim }}
