@@ -194,6 +194,40 @@ fn other_work_becomes_usual_in_time() {
     assert_eq!(last, Some(Verdict::HostOk));
 }
 
+/// Given up by its client after so many seconds without a byte of response; known is where part of its time went.
+fn given_up(after_s: f64, known: f64) -> Request {
+    let host = request(after_s * known / 0.5, 1.0, 0.9, &[]).host;
+    let error_type = Some("cancelled".to_owned());
+    let (ttft_s, tpot_s, output_tokens) = (None, None, None);
+    let host = HostPhases { total: host.total, ..HostPhases::default() };
+    Request { error_type, status: 0, duration_s: after_s, host, ttft_s, tpot_s, output_tokens, ..quiet() }
+}
+
+#[test]
+fn what_was_given_up_is_judged_by_the_time_until_then() {
+    let mut judge = learned();
+    let mut cut = given_up(1.5, 1.0);
+    judge.judge(&mut cut, None);
+    assert_eq!(cut.finding.verdict, Some(Verdict::CpuContention));
+    assert!((cut.finding.causes.total.expect("seen").sum() - 1.5).abs() < 1e-9, "{:?}", cut.finding);
+    // A service that was sick from the start.
+    let mut first = given_up(1.5, 1.0);
+    Judge::default().judge(&mut first, None);
+    assert_eq!(first.finding.verdict, Some(Verdict::CpuContention));
+}
+
+#[test]
+fn where_most_of_the_time_was_not_seen_nothing_is_said() {
+    for known in [0.0, 0.3] {
+        for mut judge in [Judge::default(), learned()] {
+            let mut cut = given_up(1.5, known);
+            judge.judge(&mut cut, Some(GpuWindow { busy: 1.0, throttled: true }));
+            let said = (cut.finding.verdict, cut.finding.verdict_confidence);
+            assert_eq!(said, (Some(Verdict::Unknown), Some(0.0)), "{known}");
+        }
+    }
+}
+
 #[test]
 fn callers_and_other_requests_get_no_verdict() {
     let mut judge = Judge::default();
