@@ -117,6 +117,17 @@ fn a_client_that_does_not_read_is_told_from_a_way_that_loses() {
 }
 
 #[test]
+fn a_client_that_keeps_one_large_write_waiting_is_slow_all_the_same() {
+    for (write_s, full_s) in [([1.0, 0.0], [0.0, 0.0]), ([0.0, 0.0], [0.5, 0.0])] {
+        let network = NetworkShare { write_s, full_s, ..NetworkShare::default() };
+        let mut slow = Request { network, ..request(4.0, 0.3, 0.0, &[(STATE_SEND, 0.5)]) };
+        (slow.stream, slow.ttft_s, slow.tpot_s) = (false, None, None);
+        slow.host = HostPhases { total: slow.host.total, ..HostPhases::default() };
+        assert_eq!(verdict(slow, None), Verdict::ClientSlow);
+    }
+}
+
+#[test]
 fn a_first_token_that_comes_late_in_a_crowd_has_queued() {
     let late = |others| {
         let mut late = Request { ttft_s: Some(2.1), duration_s: 2.5, others_in_flight: others, ..quiet() };
