@@ -127,6 +127,34 @@ fn a_client_that_keeps_one_large_write_waiting_is_slow_all_the_same() {
     }
 }
 
+/// An embedding that takes so long, with so many others beside it; its threads work as little as ever.
+fn embedding(duration_s: f64, others_in_flight: f64) -> Request {
+    let host = HostShare { wall_s: duration_s, oncpu_s: 0.01, ..HostShare::default() };
+    let host = HostPhases { total: Some(host), ..HostPhases::default() };
+    let (stream, ttft_s, tpot_s, output_tokens) = (false, None, None, None);
+    let operation = Some("embeddings");
+    Request { operation, stream, ttft_s, tpot_s, output_tokens, duration_s, others_in_flight, host, ..quiet() }
+}
+
+#[test]
+fn what_makes_no_tokens_is_slow_and_queues_like_anything_else() {
+    let judged = |mut request: Request| {
+        let mut judge = Judge::default();
+        for _ in 0..20 {
+            let mut usual = embedding(0.02, 0.0);
+            judge.judge(&mut usual, None);
+            assert_eq!(usual.finding.verdict, Some(Verdict::HostOk));
+        }
+        judge.judge(&mut request, None);
+        (request.finding.verdict.expect("given"), request.finding.slowdown.map(f64::round))
+    };
+    assert_eq!(judged(embedding(0.02, 0.0)), (Verdict::HostOk, Some(1.0)));
+    assert_eq!(judged(embedding(0.2, 0.0)), (Verdict::Unknown, Some(10.0)));
+    assert_eq!(judged(embedding(0.2, 39.0)), (Verdict::Queueing, Some(10.0)));
+    let much = Request { input_tokens: Some(500), ..embedding(0.2, 0.0) };
+    assert_eq!(judged(much), (Verdict::HostOk, None), "ten times as much");
+}
+
 #[test]
 fn a_first_token_that_comes_late_in_a_crowd_has_queued() {
     let late = |others| {
