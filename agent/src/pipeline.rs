@@ -46,7 +46,7 @@ use crate::{
     services::SharedServices,
     session::{
         Sessions,
-        exchange::{Exchange, Role},
+        exchange::{Ending, Exchange, Role},
     },
     shared::{Live, Snapshot},
 };
@@ -92,6 +92,8 @@ pub struct Judging {
     pub judge: Judge,
     pub gpus: GpuHistory,
     pub nvml: Option<Arc<NvmlHandle>>,
+    /// For what ends without a record.
+    pub counters: Option<CounterReader>,
 }
 
 /// Every stage with its state, owned by its thread.
@@ -134,6 +136,19 @@ fn finish_candidate(candidates: &mut Candidates, scout: &Scout, live: &Live, exc
     }
 }
 
+/// What the service's threads did since the last record of a response that was cut off, by its counters as they are now.
+/// Not those of another service that has its place by now, and not those that all candidates share.
+fn take_on(registry: &Registry, counters: Option<&CounterReader>, exchange: &mut Exchange) {
+    let service = exchange.end.service;
+    if exchange.ending != Ending::Complete
+        && service != CANDIDATES
+        && registry.service_of(exchange.tgid) == Some(service)
+        && let Some(sums) = counters.and_then(|counters| counters.service(service))
+    {
+        correlate::take_on(&mut exchange.end, &sums.at(monotonic_ns()));
+    }
+}
+
 /// Ends requests: everything between the session layer and the sinks.
 fn finish(registry: &Registry, judging: &mut Judging, sinks: &mut Sinks, live: &Live, mut exchange: Exchange) {
     if exchange.service == CANDIDATES {
@@ -143,6 +158,7 @@ fn finish(registry: &Registry, judging: &mut Judging, sinks: &mut Sinks, live: &
         live.unknown_service.fetch_add(1, Ordering::Relaxed);
         return;
     };
+    take_on(registry, judging.counters.as_ref(), &mut exchange);
     let model = registry.entry(exchange.service).and_then(|entry| entry.found.model.as_deref());
     let (index, end_ns) = (exchange.service, exchange.end.at_ns);
     let said = exchange.said.take();

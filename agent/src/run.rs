@@ -161,6 +161,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let limits = limits(config, hears.timeline.is_some(), &custom);
     let guard = privacy::guard(&config.privacy);
     let sinks = sinks(&sources, records.as_ref(), exporter.as_ref(), &guard, &teller, hears.each);
+    let judging = Judging { nvml: sources.nvml.clone(), counters: Some(reader.clone()), ..Judging::default() };
     let stages = Pipeline {
         timeline: hears.timeline,
         profile: hears.profile,
@@ -170,7 +171,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         probes,
         sessions: Sessions::new(limits).guarded(Arc::clone(&guard)),
         registry: Registry::new(config.limits.services, identities),
-        judging: Judging { nvml: sources.nvml.clone(), ..Judging::default() },
+        judging,
         scout,
         sinks,
         services,

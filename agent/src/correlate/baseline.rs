@@ -16,6 +16,10 @@ const LEAST: usize = 5;
 const NEAREST: usize = 9;
 /// Requests beside one that an engine takes without a queue, while its usual is not known.
 const OTHERS: f64 = 3.0;
+/// Sizes of requests in bytes that are taken for the same: most of it is the head.
+const HEAD_BYTES: u64 = 256;
+/// The same in tokens.
+const FEW_TOKENS: u64 = 8;
 /// Weight of a new request in the usual shares.
 const WEIGHT: f64 = 0.05;
 
@@ -28,6 +32,10 @@ struct Seen {
     output: Option<u64>,
     others: f64,
     rtt_s: f64,
+    operation: Option<&'static str>,
+    input: Option<u64>,
+    request_bytes: u64,
+    response_bytes: u64,
 }
 
 /// What a request would have taken.
@@ -67,10 +75,20 @@ fn distance(a: Option<f64>, b: Option<f64>) -> f64 {
     (a - b).abs()
 }
 
-/// Whether two counts are within a factor of two; what is not known is like anything.
-fn alike(a: Option<u64>, b: Option<u64>) -> bool {
-    let (Some(a), Some(b)) = (a, b) else { return true };
-    a.max(8) <= 2 * b.max(8) && b.max(8) <= 2 * a.max(8)
+/// Whether two counts are within a factor of two.
+fn alike(a: u64, b: u64) -> bool {
+    let (a, b) = (a.max(FEW_TOKENS), b.max(FEW_TOKENS));
+    a <= b.saturating_mul(2) && b <= a.saturating_mul(2)
+}
+
+/// Whether tokens came out of it: embeddings and the like have none, though some engines say 0.
+fn is_counted(output: Option<u64>) -> bool {
+    output.is_some_and(|tokens| tokens > 0)
+}
+
+/// Whether how much comes out is known from what is asked.
+fn is_settled(operation: Option<&str>) -> bool {
+    matches!(operation, Some("embeddings" | "rerank" | "score" | "classify"))
 }
 
 impl Seen {
@@ -83,7 +101,32 @@ impl Seen {
             output: request.output_tokens,
             others: request.others_in_flight,
             rtt_s: request.network.rtt_s,
+            operation: request.operation,
+            input: request.input_tokens,
+            request_bytes: request.request_bytes,
+            response_bytes: request.response_bytes,
         }
+    }
+
+    /// How many times as much as of this one is asked: in tokens, or in bytes where they are not said.
+    fn ratio(&self, request: &Request) -> f64 {
+        let (own, other) = match (self.input, request.input_tokens) {
+            (Some(own), Some(other)) => (own.max(FEW_TOKENS), other.max(FEW_TOKENS)),
+            _ => (self.request_bytes.max(HEAD_BYTES), request.request_bytes.max(HEAD_BYTES)),
+        };
+        other as f64 / own as f64
+    }
+
+    /// What a response in one piece whose tokens nobody counted would have taken by this one, in seconds: more is asked,
+    /// more time. None if it is not like it: it does something else, is not of the same size within a factor of two, or
+    /// is a text and this one is not certain to be as long.
+    fn whole_s(&self, request: &Request) -> Option<f64> {
+        let same = self.operation == request.operation && self.ttft_s.is_none() && !is_counted(self.output);
+        // How long a text would have become that was cut off is not known.
+        let whole = request.http_error.is_none() && self.response_bytes >= request.response_bytes;
+        let enough = is_settled(request.operation) || whole;
+        let ratio = self.ratio(request);
+        (same && enough && (0.5..=2.0).contains(&ratio)).then(|| self.duration_s * ratio.max(1.0))
     }
 }
 
@@ -115,16 +158,20 @@ impl Baseline {
         self.usual_rtt_s
     }
 
-    /// The median of a figure over the sound requests that are most like this one: as many beside it, and then the nearest
-    /// prompts. Where none had as many beside it, those that had fewer stand for it; the second number is the median of
+    /// The median of a figure over the sound requests that are most like this one: as many beside it, and then the least
+    /// far. Where none had as many beside it, those that had fewer stand for it; the second number is the median of
     /// what they would have taken had so many taken turns.
-    fn usual(&self, request: &Request, figure: impl Fn(&Seen) -> Option<f64>) -> Option<(f64, f64)> {
-        let (others, length) = (request.others_in_flight, length(request));
+    fn usual(
+        &self,
+        request: &Request,
+        far: impl Fn(&Seen) -> f64,
+        figure: impl Fn(&Seen) -> Option<f64>,
+    ) -> Option<(f64, f64)> {
+        let others = request.others_in_flight;
         // More than that are not usual, and no reason to expect less.
         let most_usual = 2.0 * self.usual_others()? + 2.0;
         let of = |least: f64, most: f64| {
             let near = self.seen.iter().filter(|seen| (least..=most).contains(&seen.others));
-            let far = |seen: &Seen| distance(seen.length, length);
             let turns = |seen: &Seen| ((others.min(most_usual) + 1.0) / (seen.others + 1.0)).max(1.0);
             let mut like: Vec<(f64, f64, f64)> =
                 near.filter_map(|seen| figure(seen).map(|figure| (far(seen), figure, figure * turns(seen)))).collect();
@@ -140,8 +187,13 @@ impl Baseline {
 
     /// What a request like this one takes when nothing is wrong; None if too few like it were seen.
     pub fn expected(&self, request: &Request) -> Option<Expected> {
-        let ttft = self.usual(request, |seen| seen.ttft_s);
-        let tpot = self.usual(request, |seen| seen.tpot_s);
+        if !request.stream && !is_counted(request.output_tokens) {
+            return self.expected_whole(request);
+        }
+        let length = length(request);
+        let far = |seen: &Seen| distance(seen.length, length);
+        let ttft = self.usual(request, far, |seen| seen.ttft_s);
+        let tpot = self.usual(request, far, |seen| seen.tpot_s);
         let output = request.output_tokens.unwrap_or(1).max(1);
         // A batch makes each of its requests slower, but not more than as if they took turns.
         let (uncrowded_s, duration_s) = match (ttft, tpot) {
@@ -152,14 +204,22 @@ impl Baseline {
             (Some(ttft), None) if output == 1 => ttft,
             _ => {
                 let whole = |seen: &Seen| {
-                    let per_token = seen.duration_s / seen.output?.max(1) as f64;
-                    alike(seen.output, request.output_tokens).then_some(per_token * output as f64)
+                    let (own, other) = seen.output.zip(request.output_tokens)?;
+                    let per_token = seen.duration_s / own.max(1) as f64;
+                    alike(own, other).then_some(per_token * output as f64)
                 };
-                self.usual(request, whole)?
+                self.usual(request, far, whole)?
             }
         };
         let ttft_s = ttft.map(|(ttft_s, _)| ttft_s);
         (uncrowded_s > 0.0).then_some(Expected { ttft_s, duration_s, uncrowded_s })
+    }
+
+    /// The same of a response in one piece whose tokens nobody counted.
+    fn expected_whole(&self, request: &Request) -> Option<Expected> {
+        let far = |seen: &Seen| seen.ratio(request).ln().abs();
+        let (uncrowded_s, duration_s) = self.usual(request, far, |seen| seen.whole_s(request))?;
+        (uncrowded_s > 0.0).then_some(Expected { ttft_s: None, duration_s, uncrowded_s })
     }
 
     /// Takes a request for usual.
@@ -191,76 +251,5 @@ impl Baseline {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(ttft: f64, tpot: f64, output: u64, others: f64) -> Request {
-        Request {
-            ttft_s: Some(ttft),
-            tpot_s: Some(tpot),
-            duration_s: ttft + tpot * (output - 1) as f64,
-            input_tokens: Some(100),
-            output_tokens: Some(output),
-            others_in_flight: others,
-            stream: true,
-            ..Request::default()
-        }
-    }
-
-    #[test]
-    fn a_request_is_compared_with_its_like() {
-        let mut baseline = Baseline::default();
-        assert_eq!(baseline.expected(&request(0.1, 0.01, 11, 0.0)), None);
-        for i in 0..20 {
-            baseline.learn(&request(0.1, 0.01, 11, 0.0), &Causes::default());
-            let long = Request { input_tokens: Some(10_000), ..request(2.0, 0.01, 11, 0.0) };
-            baseline.learn(&long, &Causes::default());
-            baseline.learn(&request(0.3, 0.05, 11, 7.0 + f64::from(i % 2)), &Causes::default());
-        }
-        let duration = |request: &Request| baseline.expected(request).expect("like others").duration_s;
-        assert!((duration(&request(9.0, 9.0, 101, 0.0)) - 1.1).abs() < 1e-9, "alone");
-        assert!((duration(&request(9.0, 9.0, 101, 7.0)) - 5.3).abs() < 1e-9, "in a batch");
-        assert!((duration(&request(9.0, 9.0, 101, 1.0)) - 2.2).abs() < 1e-9, "in one that was not seen yet");
-        let long = Request { input_tokens: Some(12_000), ..request(9.0, 9.0, 101, 0.0) };
-        assert!((duration(&long) - 3.0).abs() < 1e-9, "long prompt");
-        // More in flight than ever: as if twice the usual took turns, and not all of them.
-        let crowd = duration(&request(9.0, 9.0, 101, 99.0));
-        assert!(crowd > 5.3 * 1.5 && crowd < 5.3 * 4.0, "{crowd}");
-    }
-
-    #[test]
-    fn whole_responses_are_compared_by_their_tokens() {
-        let mut baseline = Baseline::default();
-        for _ in 0..8 {
-            let whole = Request { ttft_s: None, tpot_s: None, stream: false, ..request(0.1, 0.01, 41, 0.0) };
-            baseline.learn(&whole, &Causes::default());
-        }
-        let whole = |output| Request { ttft_s: None, tpot_s: None, ..request(0.0, 0.0, output, 0.0) };
-        assert!((baseline.expected(&whole(82)).expect("like others").duration_s - 1.0).abs() < 1e-9);
-        assert_eq!(baseline.expected(&whole(1_000)), None);
-    }
-
-    #[test]
-    fn the_usual_spread_is_no_excess() {
-        let mut baseline = Baseline::default();
-        let causes = |run_queue: f64| {
-            let mut causes = Causes::default();
-            causes.0[Cause::RunQueue as usize] = run_queue;
-            causes.0[Cause::OnCpu as usize] = 1.0 - run_queue;
-            causes
-        };
-        for i in 0..50 {
-            baseline.learn(&request(0.1, 0.01, 11, 0.0), &causes(if i % 2 == 0 { 0.1 } else { 0.2 }));
-        }
-        assert_eq!(baseline.excess(&causes(0.2), Cause::RunQueue), 0.0);
-        assert!(baseline.excess(&causes(0.6), Cause::RunQueue) > 0.3);
-    }
-
-    #[test]
-    fn memory_is_bounded() {
-        let mut baseline = Baseline::default();
-        (0..10_000).for_each(|_| baseline.learn(&request(0.1, 0.01, 11, 3.0), &Causes::default()));
-        assert_eq!(baseline.seen.len(), KEPT);
-        assert_eq!(baseline.usual_others(), Some(3.0));
-    }
-}
+#[path = "baseline_test.rs"]
+mod tests;

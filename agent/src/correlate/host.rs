@@ -101,6 +101,37 @@ fn share(from: &Mark, to: &Mark) -> Option<HostShare> {
     comparable.then(|| HostShare::between(&from.snapshot, &to.snapshot))
 }
 
+/// What is read so late after the end of a response that was cut off still says something of it, however short the
+/// stretch is that it is for.
+const LATE_NS: u64 = 250_000_000;
+
+/// A response that was cut off ended without a record, and its end has the counters of the last one. Takes them on to the
+/// end by a later reading of the same service: as if the service had gone on evenly between the two. More than the stretch
+/// until the end can hold is never put into it. A reading that is later by more than that stretch, and by more than
+/// 250 ms, says too little of it: the counters stay as they are.
+pub fn take_on(end: &mut Mark, later: &Snapshot) {
+    let from = end.snapshot;
+    let (stretch_ns, read_ns) = (end.at_ns.saturating_sub(from.at_ns), later.at_ns.saturating_sub(from.at_ns));
+    if stretch_ns == 0 || read_ns == 0 || later.at_ns.saturating_sub(end.at_ns) > stretch_ns.max(LATE_NS) {
+        return;
+    }
+    let part = (stretch_ns as f64 / read_ns as f64).min(1.0);
+    let of = |more: u64| (more as f64 * part).round() as u64;
+    // States wrap; that of two values the later one can be a little below the other.
+    let state = |from: u64, to: u64| from.wrapping_add(of(state_ns_between(from, to).max(0).unsigned_abs()));
+    let count = |from: u64, to: u64| from + of(to.saturating_sub(from));
+    end.snapshot = Snapshot {
+        at_ns: end.at_ns,
+        state_ns: std::array::from_fn(|at| state(from.state_ns[at], later.state_ns[at])),
+        major_faults: count(from.major_faults, later.major_faults),
+        block_bytes: count(from.block_bytes, later.block_bytes),
+        reclaim_ns: state(from.reclaim_ns, later.reclaim_ns),
+        reclaims: count(from.reclaims, later.reclaims),
+        interpreter_wait_ns: count(from.interpreter_wait_ns, later.interpreter_wait_ns),
+        own_wait_ns: count(from.own_wait_ns, later.own_wait_ns),
+    };
+}
+
 impl HostPhases {
     /// The phases between the instants of a request.
     pub fn new(start: &Mark, first_content: Option<&Mark>, end: &Mark) -> Self {
@@ -133,6 +164,49 @@ mod tests {
         assert_eq!((back.total.expect("seen").oncpu_s, back.prefill), (0.0, None));
         let json = serde_json::to_value(phases).expect("plain");
         assert_eq!(json["decode"]["offcpu_s"]["futex"], 0.0);
+    }
+
+    /// A response whose last record came at 1 s and that was cut off at `end_ms`, and a reading of the counters: three
+    /// threads ran since, through the place where a state's figure wraps.
+    fn cut_off(end_ms: u64, read_ms: u64) -> HostShare {
+        const MS: u64 = 1_000_000;
+        let mut last = Snapshot { at_ns: 1_000 * MS, major_faults: 7, ..Snapshot::default() };
+        last.state_ns[STATE_ONCPU] = u64::MAX - 5;
+        let read_ns = (read_ms - 1_000) * MS;
+        let mut later = Snapshot { at_ns: read_ms * MS, major_faults: 47, own_wait_ns: read_ns / 2, ..last };
+        later.state_ns[STATE_ONCPU] = last.state_ns[STATE_ONCPU].wrapping_add(3 * read_ns);
+        later.state_ns[STATE_RUNQUEUE] = read_ns;
+        later.state_ns[STATE_BLOCK_IO] = last.state_ns[STATE_BLOCK_IO].wrapping_sub(9);
+        let mut end = Mark { at_ns: end_ms * MS, service: 1, snapshot: last };
+        take_on(&mut end, &later);
+        HostShare::between(&last, &end.snapshot)
+    }
+
+    #[test]
+    fn what_was_cut_off_has_the_counters_of_its_end() {
+        for (end_ms, read_ms, faults) in [(2_500, 2_500, 40), (2_500, 2_600, 38), (2_500, 4_000, 20), (1_050, 1_250, 8)]
+        {
+            let share = cut_off(end_ms, read_ms);
+            let wall_s = (end_ms - 1_000) as f64 / 1e3;
+            let near =
+                |got: f64, want: f64| assert!((got - want).abs() < 1e-6, "{got} is not {want}: {end_ms} {read_ms}");
+            near(share.wall_s, wall_s);
+            near(share.oncpu_s, 3.0 * wall_s);
+            near(share.runqueue_s, wall_s);
+            near(share.own_wait_s, wall_s / 2.0);
+            assert_eq!((share.major_faults, share.block_io_s), (faults, 0.0));
+        }
+        // What clocks of two CPUs make of a reading at the end itself is not stretched.
+        let share = cut_off(2_500, 2_400);
+        assert_eq!((share.wall_s, (share.oncpu_s * 10.0).round()), (1.5, 42.0));
+    }
+
+    #[test]
+    fn a_reading_that_is_mostly_of_later_says_nothing() {
+        assert_eq!(cut_off(2_500, 4_001), HostShare::default());
+        assert_eq!(cut_off(1_050, 1_301), HostShare::default());
+        assert_eq!(cut_off(1_000, 1_100), HostShare::default(), "nothing is missing");
+        assert_eq!(cut_off(1_500, 1_000), HostShare::default(), "it is no later than what is known");
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod window;
 pub use causes::{CAUSE_NAMES, CAUSES, Cause, Causes};
 pub use engine::EngineTimes;
 pub use gpu::{GpuHistory, GpuWindow};
-pub use host::{HostPhases, HostShare};
+pub use host::{HostPhases, HostShare, take_on};
 pub use request::{Labels, NetworkShare, Request, request};
 pub use verdict::{Finding, Judge, PhaseCauses, VERDICT_NAMES, VERDICTS, Verdict};
 pub use window::{WINDOW_NS, Window};

@@ -94,18 +94,24 @@ pub struct NetworkShare {
     pub retransmits: u32,
     /// The shortest round-trip time that was seen meanwhile; 0 if it is not TCP, or none was.
     pub rtt_s: f64,
-    /// Part of the calls that wrote after which more waited to be sent than the client had room for, 0 to 1.
+    /// Part of the calls that wrote after which more waited to be sent than the client had room for, 0 to 1; 0 where
+    /// fewer than four wrote.
     pub unread_ratio: f64,
 }
 
+/// What a call has just written still waits to be sent when it returns, however fast the client reads: a response that is
+/// written at one go says nothing of its client by that.
+const CALLS: u32 = 4;
+
 impl NetworkShare {
     fn of(sending: &Sending) -> Self {
+        let (calls, unread) = (f64::from(sending.calls), f64::from(sending.calls_unread));
         Self {
             write_s: sending.call_ns.map(|ns| ns as f64 / 1e9),
             full_s: sending.full_ns.map(|ns| ns as f64 / 1e9),
             retransmits: sending.retransmits,
             rtt_s: f64::from(sending.rtt_us) / 1e6,
-            unread_ratio: f64::from(sending.calls_unread) / f64::from(sending.calls.max(1)),
+            unread_ratio: if sending.calls < CALLS { 0.0 } else { unread / calls },
         }
     }
 }

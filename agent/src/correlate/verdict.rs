@@ -88,6 +88,9 @@ fn named<S: serde::Serializer>(verdict: &Option<Verdict>, out: S) -> Result<S::O
     verdict.map(Verdict::name).serialize(out)
 }
 
+/// Part of a request's time of which it must be known where it went: what becomes of a response that is cut off can be
+/// seen too late for the rest.
+const SEEN: f64 = 0.5;
 /// A slower request than this is slow, whatever it lost.
 const SLOW: f64 = 2.0;
 /// A faster one than this lost nothing that matters.
@@ -154,8 +157,8 @@ impl Judge {
         let causes = divide(request, baseline, expected, gpu);
         let mut slowdown = expected.map(|expected| request.duration_s / expected.duration_s);
         let (verdict, confidence) = match causes.total {
-            Some(total) => decide(request, baseline, &total, slowdown, gpu),
-            None => (Verdict::Unknown, 0.0),
+            Some(total) if total.sum() >= SEEN * request.duration_s => decide(request, baseline, &total, slowdown, gpu),
+            _ => (Verdict::Unknown, 0.0),
         };
         // That so many are there is what is wrong then, and no reason to expect less.
         if verdict == Verdict::Queueing {

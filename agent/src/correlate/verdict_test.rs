@@ -117,6 +117,45 @@ fn a_client_that_does_not_read_is_told_from_a_way_that_loses() {
 }
 
 #[test]
+fn a_client_that_keeps_one_large_write_waiting_is_slow_all_the_same() {
+    for (write_s, full_s) in [([1.0, 0.0], [0.0, 0.0]), ([0.0, 0.0], [0.5, 0.0])] {
+        let network = NetworkShare { write_s, full_s, ..NetworkShare::default() };
+        let mut slow = Request { network, ..request(4.0, 0.3, 0.0, &[(STATE_SEND, 0.5)]) };
+        (slow.stream, slow.ttft_s, slow.tpot_s) = (false, None, None);
+        slow.host = HostPhases { total: slow.host.total, ..HostPhases::default() };
+        assert_eq!(verdict(slow, None), Verdict::ClientSlow);
+    }
+}
+
+/// An embedding that takes so long, with so many others beside it; its threads work as little as ever.
+fn embedding(duration_s: f64, others_in_flight: f64) -> Request {
+    let host = HostShare { wall_s: duration_s, oncpu_s: 0.01, ..HostShare::default() };
+    let host = HostPhases { total: Some(host), ..HostPhases::default() };
+    let (stream, ttft_s, tpot_s, output_tokens) = (false, None, None, None);
+    let operation = Some("embeddings");
+    Request { operation, stream, ttft_s, tpot_s, output_tokens, duration_s, others_in_flight, host, ..quiet() }
+}
+
+#[test]
+fn what_makes_no_tokens_is_slow_and_queues_like_anything_else() {
+    let judged = |mut request: Request| {
+        let mut judge = Judge::default();
+        for _ in 0..20 {
+            let mut usual = embedding(0.02, 0.0);
+            judge.judge(&mut usual, None);
+            assert_eq!(usual.finding.verdict, Some(Verdict::HostOk));
+        }
+        judge.judge(&mut request, None);
+        (request.finding.verdict.expect("given"), request.finding.slowdown.map(f64::round))
+    };
+    assert_eq!(judged(embedding(0.02, 0.0)), (Verdict::HostOk, Some(1.0)));
+    assert_eq!(judged(embedding(0.2, 0.0)), (Verdict::Unknown, Some(10.0)));
+    assert_eq!(judged(embedding(0.2, 39.0)), (Verdict::Queueing, Some(10.0)));
+    let much = Request { input_tokens: Some(500), ..embedding(0.2, 0.0) };
+    assert_eq!(judged(much), (Verdict::HostOk, None), "ten times as much");
+}
+
+#[test]
 fn a_first_token_that_comes_late_in_a_crowd_has_queued() {
     let late = |others| {
         let mut late = Request { ttft_s: Some(2.1), duration_s: 2.5, others_in_flight: others, ..quiet() };
@@ -192,6 +231,40 @@ fn other_work_becomes_usual_in_time() {
         last = request.finding.verdict;
     }
     assert_eq!(last, Some(Verdict::HostOk));
+}
+
+/// Given up by its client after so many seconds without a byte of response; known is where part of its time went.
+fn given_up(after_s: f64, known: f64) -> Request {
+    let host = request(after_s * known / 0.5, 1.0, 0.9, &[]).host;
+    let error_type = Some("cancelled".to_owned());
+    let (ttft_s, tpot_s, output_tokens) = (None, None, None);
+    let host = HostPhases { total: host.total, ..HostPhases::default() };
+    Request { error_type, status: 0, duration_s: after_s, host, ttft_s, tpot_s, output_tokens, ..quiet() }
+}
+
+#[test]
+fn what_was_given_up_is_judged_by_the_time_until_then() {
+    let mut judge = learned();
+    let mut cut = given_up(1.5, 1.0);
+    judge.judge(&mut cut, None);
+    assert_eq!(cut.finding.verdict, Some(Verdict::CpuContention));
+    assert!((cut.finding.causes.total.expect("seen").sum() - 1.5).abs() < 1e-9, "{:?}", cut.finding);
+    // A service that was sick from the start.
+    let mut first = given_up(1.5, 1.0);
+    Judge::default().judge(&mut first, None);
+    assert_eq!(first.finding.verdict, Some(Verdict::CpuContention));
+}
+
+#[test]
+fn where_most_of_the_time_was_not_seen_nothing_is_said() {
+    for known in [0.0, 0.3] {
+        for mut judge in [Judge::default(), learned()] {
+            let mut cut = given_up(1.5, known);
+            judge.judge(&mut cut, Some(GpuWindow { busy: 1.0, throttled: true }));
+            let said = (cut.finding.verdict, cut.finding.verdict_confidence);
+            assert_eq!(said, (Some(Verdict::Unknown), Some(0.0)), "{known}");
+        }
+    }
 }
 
 #[test]

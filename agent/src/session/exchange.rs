@@ -68,7 +68,8 @@ pub struct Exchange {
     pub first_content: Option<Mark>,
     /// Last chunk with content; streamed responses only.
     pub last_content: Option<Mark>,
-    /// Last byte of the response. Of a response that was cut off: the close, with the counters of the last record.
+    /// Last byte of the response. Of a response that was cut off: the close, with the counters of the last record until
+    /// [`take_on`](crate::correlate::take_on) has those of the close.
     pub end: Mark,
     pub ending: Ending,
     /// Body and head bytes on the wire.

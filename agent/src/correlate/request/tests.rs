@@ -113,3 +113,23 @@ fn http_errors_are_those_of_the_exchange() {
     assert_eq!(name(0, Ending::Reset).as_deref(), Some("connection_reset"));
     assert_eq!(name(0, Ending::ProcessExit).as_deref(), Some("server_exit"));
 }
+
+#[test]
+fn a_response_written_at_one_go_says_nothing_of_how_its_client_reads() {
+    let network = |calls, calls_unread| {
+        let sending = Sending {
+            calls,
+            calls_unread,
+            call_ns: [2_000_000_000, 0],
+            full_ns: [0, 500_000_000],
+            ..Sending::default()
+        };
+        request(Exchange { sending, ..streamed() }, &LABELS).network
+    };
+    for calls in 0..4 {
+        let said = network(calls, calls);
+        assert_eq!((said.unread_ratio, said.write_s, said.full_s), (0.0, [2.0, 0.0], [0.0, 0.5]), "{calls}");
+    }
+    assert_eq!(network(4, 3).unread_ratio, 0.75);
+    assert_eq!(network(100, 100).unread_ratio, 1.0);
+}
