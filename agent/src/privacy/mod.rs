@@ -13,6 +13,7 @@ mod patterns;
 mod redact;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::sync::Arc;
 

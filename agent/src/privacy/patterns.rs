@@ -10,7 +10,10 @@ use regex_automata::{
     util::syntax,
 };
 
-use super::checks::{self, Check};
+use super::{
+    checks::{self, Check},
+    values,
+};
 
 /// What a pattern finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,12 +84,12 @@ pub const PATTERNS: &[Pattern] = &[
     checked("[url-password]", checks::url_password, r"://[!-.0-~]{1,256}(?:@|%40)"),
     checked("[secret]", checks::header, r"(?i)\b(?:proxy-)?authorization[ \t]{0,4}[:=][ \t]{0,4}(?:basic|bearer|digest|negotiate|token|apikey|aws4-hmac-sha256|[!-~]{12})[^\r\n]*"),
     checked("[secret]", checks::header, r#"(?i)\b(?:set-)?cookie2?[ \t]{0,4}[:=][ \t]{0,4}["']?[A-Za-z0-9_.-]{1,64}=[^\r\n]*"#),
-    checked("[secret]", checks::value_of, r#"(?i)\b(?:(?:proxy-)?authorization|(?:set-)?cookie2?)\\?["'][ \t]{0,4}[:=][ \t]{0,4}(?:\\?"(?:[^"\\\r\n]|\\[^\r\n]){4,}|'(?:[^'\\\r\n]|\\[^\r\n]){4,})"#),
+    checked("[secret]", values::value_of, r#"(?i)\b(?:(?:proxy-)?authorization|(?:set-)?cookie2?)\\?["'][ \t]{0,4}[:=][ \t]{0,4}(?:\\?"(?:[^"\\\r\n]|\\[^\r\n]){4,}|'(?:[^'\\\r\n]|\\[^\r\n]){4,})"#),
     checked("[secret]", checks::header, r#"(?i)\b(?:x-(?:goog-|amz-security-|auth-|vault-|gitlab-|csrf-)?(?:api-key|token|key)|api-key|ocp-apim-subscription-key|private-token)["']?[ \t]{0,4}[:=][ \t]{0,4}["']?[!#-&(-~]{6,512}"#),
     checked("[secret]", checks::scheme, r"(?i)\b(?:bearer|basic|token)[ \t]{1,4}[A-Za-z0-9._~+/=-]{8,}"),
-    checked("[secret]", checks::password, r#"(?i)(?:passwor[dt]|passwd|passphrase|passcode|pwd|kennwort|contraseña|mot de passe|[a-z0-9][_-]secret|secret[_-]?key)[A-Za-z0-9_]{0,20}["'\\]{0,2}(?:[ \t]{0,4}(?::=|=>|[:=])[ \t]{0,4}|[ \t]is[ \t])(?:\\{0,2}"[^"\r\n]{4,256}|'[^'\r\n]{4,256}|`?[!#-&(-+.-:<-~-]{4,256})"#),
-    checked("[secret]", checks::token, r#"(?i)(?:secret|token|api[_-]?key|apikey|access[_-]?key|account[_-]?key|sharedaccesskey|private[_-]?key|signing[_-]?key|encryption[_-]?key|credential|session[_-]?id|sessid|signature|client[_-]?key|auth|nonce|x-amz-[a-z-]{1,20})[A-Za-z0-9_]{0,20}["'\\]{0,2}(?:[ \t]{0,4}(?::=|=>|[:=])[ \t]{0,4}|[ \t]is[ \t])["'`\\]{0,2}[!#-&(-+.-:<-~-]{8,512}"#),
-    checked("[secret]", checks::token, r#"(?i)\b(?:key|sig|code|sid|jwt|otp)=[A-Za-z0-9%._~+/-]{8,512}"#),
+    checked("[secret]", values::password, r#"(?i)(?:passwor[dt]|passwd|passphrase|passcode|pwd|kennwort|contraseña|mot de passe|[a-z0-9][_-]secret|secret[_-]?key)[A-Za-z0-9_]{0,20}["'\\]{0,2}(?:[ \t]{0,4}(?::=|=>|[:=])[ \t]{0,4}|[ \t]is[ \t])(?:\\{0,2}"[^"\r\n]{4,256}|'[^'\r\n]{4,256}|`?[!#-&(-+.-:<-~-]{4,256})"#),
+    checked("[secret]", values::token, r#"(?i)(?:secret|token|api[_-]?key|apikey|access[_-]?key|account[_-]?key|sharedaccesskey|private[_-]?key|signing[_-]?key|encryption[_-]?key|credential|session[_-]?id|sessid|signature|client[_-]?key|auth|nonce|x-amz-[a-z-]{1,20})[A-Za-z0-9_]{0,20}["'\\]{0,2}(?:[ \t]{0,4}(?::=|=>|[:=])[ \t]{0,4}|[ \t]is[ \t])["'`\\]{0,2}[!#-&(-+.-:<-~-]{8,512}"#),
+    checked("[secret]", values::token, r#"(?i)\b(?:key|sig|code|sid|jwt|otp)=[A-Za-z0-9%._~+/-]{8,512}"#),
     // Personal data.
     harmless(r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b"),
     harmless(r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2})?(?:[.,][0-9]{1,9})?"),

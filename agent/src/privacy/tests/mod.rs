@@ -1,5 +1,6 @@
 //! The tables of what goes and of what stays, and what holds for any text.
 
+mod forms;
 mod guard;
 mod tables;
 

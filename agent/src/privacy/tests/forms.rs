@@ -1,0 +1,41 @@
+//! The forms in which a password or a key stands beside its name, and what looks like one of them and has to stay.
+
+use crate::privacy::{redact, scrub};
+
+/// Values that have signs of code within, beside code that says where a value comes from.
+const SIGNS: &[(&str, &str)] = &[
+    ("password: Pa$$w0rd123", "password: [secret]"),
+    ("DB_PASSWORD=\"S3cr3t$Pass9\"", "DB_PASSWORD=\"[secret]\""),
+    ("passwd = \"x<y>Zk19pq\"", "passwd = \"[secret]\""),
+    ("password=abc(def)123x", "password=[secret]"),
+    ("password='call(me)'", "password='[secret]'"),
+    ("password=$ecret{9}", "password=[secret]"),
+    ("password: !@#$%^&*", "password: [secret]"),
+    ("token=ab$12(cd)34[ef", "token=[secret]"),
+    ("password: [label]x9", "password: [secret]"),
+];
+
+const CODE: &[&str] = &[
+    "password=${DB_PASSWORD} and password: $(cat /run/pw) and password=\"${DB_PASSWORD}\"",
+    "password: {{ vault.password }}, password=$DB_PASSWORD; password = '$DB_PASSWORD'",
+    "password=<password>, password: <your-password>, url(password={password})",
+    "password = os.environ[\"PW\"]; password = getpass.getpass(); password = read(file)",
+    "password = row[0].password; password = self.password, password = os.getenv('PW')",
+    "password: ********, password = [secret], password: [your-password]",
+];
+
+fn assert_forms(gone: &[(&str, &str)], stay: &[&str]) {
+    let rows = gone.iter().copied().chain(stay.iter().map(|text| (*text, *text)));
+    let wrong = rows.flat_map(|(text, left)| {
+        [redact(text), scrub(text)]
+            .into_iter()
+            .filter(move |is| is != left)
+            .map(move |is| format!("{is:?} is not {left:?}"))
+    });
+    assert_eq!(wrong.collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+#[test]
+fn signs_of_code_within_a_password_do_not_keep_it() {
+    assert_forms(SIGNS, CODE);
+}
