@@ -15,6 +15,16 @@ const SIGNS: &[(&str, &str)] = &[
     ("password: [label]x9", "password: [secret]"),
 ];
 
+/// Values that are not of ASCII alone.
+const LETTERS: &[(&str, &str)] = &[
+    ("Passwort: Müllers-Geheimnis1 und mehr", "Passwort: [secret] und mehr"),
+    ("password: 🔥hunter2secret, ok", "password: [secret], ok"),
+    ("password=пароль123; next", "password=[secret]; next"),
+    ("password=密码是这个。然后", "password=[secret]。然后"),
+    ("password: naïve", "password: [secret]"),
+    ("contraseña: ñandú", "contraseña: [secret]"),
+];
+
 const CODE: &[&str] = &[
     "password=${DB_PASSWORD} and password: $(cat /run/pw) and password=\"${DB_PASSWORD}\"",
     "password: {{ vault.password }}, password=$DB_PASSWORD; password = '$DB_PASSWORD'",
@@ -38,4 +48,9 @@ fn assert_forms(gone: &[(&str, &str)], stay: &[&str]) {
 #[test]
 fn signs_of_code_within_a_password_do_not_keep_it() {
     assert_forms(SIGNS, CODE);
+}
+
+#[test]
+fn a_password_may_have_any_letters() {
+    assert_forms(LETTERS, &["password：请", "Kennwort: ja", "passwords — the café's, for example"]);
 }
