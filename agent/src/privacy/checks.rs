@@ -115,11 +115,19 @@ pub fn header(text: &str) -> Option<Range<usize>> {
     (at + spaces < text.len()).then_some(at + spaces..text.len())
 }
 
-/// The password of `scheme://user:password@`.
+/// The user and password of `scheme://user:password@`, which has no slash before its last `@`.
 pub fn url_password(text: &str) -> Option<Range<usize>> {
     let user = "://".len();
     let colon = user + text[user..].find(':')? + 1;
     let end = text.rfind('@').or_else(|| text.rfind("%40"))?;
-    // `http://[::1]:80/a@b` has no password; nor has a port that is followed by a path.
     (end > colon).then_some(user..end)
+}
+
+/// The same with a slash in the password. A port that a path follows is none.
+pub fn url_password_with_slash(text: &str) -> Option<Range<usize>> {
+    let part = url_password(text)?;
+    let (user, password) = text[part.clone()].split_once(':')?;
+    let port = password.split(['/', '?', '#', '，', '。', '；', '、']).next().unwrap_or_default();
+    let is_port = !user.is_empty() && port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit());
+    (!is_port).then_some(part)
 }

@@ -81,7 +81,8 @@ pub const PATTERNS: &[Pattern] = &[
     secret("[api-key]", r"\b(?:gsk_|xai-|r8_|pplx-|fw_|tgp_v1_|lsv2_(?:pt|sk)_|csk-|dop_v1_|doo_v1_|dckr_(?:pat|oat)_|hvs\.|hvb\.|glsa_|glc_|NRAK-|sntry[su]_|ATATT3|lin_api_|ntn_|shp(?:at|ca|pa|ss)_|sq0(?:atp|csp)-|EAAA|PMAK-|dp\.(?:pt|st)\.|tskey-[a-z]{2,8}-|figd_|pul-|rubygems_|cio|phc_|phx_|sbp_|pscale_(?:tkn|pw)_|FLWSECK)[A-Za-z0-9_=.-]{16,}"),
     secret("[api-key]", r"\bSG\.[A-Za-z0-9_-]{10,}\.?[A-Za-z0-9_-]*|\bkey-[0-9a-f]{32}|\bdapi[0-9a-f]{32}|\b(?:AC|SK)[0-9a-f]{32}\b|\b[0-9]{8,10}:AA[A-Za-z0-9_-]{20,}|\b[MNO][A-Za-z0-9_-]{23,25}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{20,}"),
     // Places in which secrets stand.
-    checked("[url-password]", checks::url_password, r"://[!-.0-~]{1,256}(?:@|%40)"),
+    checked("[url-password]", checks::url_password, r"://[^\s/，。；、]{1,256}(?:@|%40)"),
+    checked("[url-password]", checks::url_password_with_slash, r#"://[^\s/@:"'<>\[]{0,128}:[^\s@"'<>]{1,256}(?:@|%40)(?:[^\s/?\#"'<>]{0,128}@)?"#),
     checked("[secret]", checks::header, r"(?i)\b(?:proxy-)?authorization[ \t]{0,4}[:=][ \t]{0,4}(?:basic|bearer|digest|negotiate|token|apikey|aws4-hmac-sha256|[!-~]{12})[^\r\n]*"),
     checked("[secret]", checks::header, r#"(?i)\b(?:set-)?cookie2?[ \t]{0,4}[:=][ \t]{0,4}["']?[A-Za-z0-9_.-]{1,64}=[^\r\n]*"#),
     checked("[secret]", values::value_of, r#"(?i)\b(?:(?:proxy-)?authorization|(?:set-)?cookie2?)\\?["'][ \t]{0,4}[:=][ \t]{0,4}(?:\\?"(?:[^"\\\r\n]|\\[^\r\n]){4,}|'(?:[^'\\\r\n]|\\[^\r\n]){4,})"#),

@@ -25,6 +25,29 @@ const LETTERS: &[(&str, &str)] = &[
     ("contraseña: ñandú", "contraseña: [secret]"),
 ];
 
+const URLS: &[(&str, &str)] = &[
+    ("postgresql://admin:pässw0rt@db/x", "postgresql://[url-password]@db/x"),
+    ("postgres://admin:S3cr/etPw@db.internal", "postgres://[url-password]@db.internal"),
+    ("see amqp://admin:a/b?c#d@mq:5672/v and", "see amqp://[url-password]@mq:5672/v and"),
+    ("redis://:1/2@cache", "redis://[url-password]@cache"),
+    ("mysql://me:a/b@c@db/x?y=z@w", "mysql://[url-password]@db/x?y=z@w"),
+    (
+        "{\"url\": \"http://me:p/w@h/\", \"mail\": \"x@y\"}",
+        "{\"url\": \"http://[url-password]@h/\", \"mail\": \"x@y\"}",
+    ),
+    ("postgres://me:12345@db/x", "postgres://[url-password]@db/x"),
+    ("x://me:p/w%40db", "x://[url-password]%40db"),
+];
+
+/// Addresses with a port, and a sign that could be the end of a password.
+const PORTS: &[&str] = &[
+    "http://localhost:8080/users/@me and http://db:80/a@b",
+    "http://[::1]:80/a@b, https://h:/a@b, http://[::1]/x:y@z",
+    "https://example.com/@scope/pkg:1@2 and http://h/x:y@z",
+    "http://h:8000 (me@home), {\"url\": \"http://h:8000/v1\", \"to\": \"a@b\"}",
+    "见http://h:8000，问a@b",
+];
+
 const CODE: &[&str] = &[
     "password=${DB_PASSWORD} and password: $(cat /run/pw) and password=\"${DB_PASSWORD}\"",
     "password: {{ vault.password }}, password=$DB_PASSWORD; password = '$DB_PASSWORD'",
@@ -53,4 +76,9 @@ fn signs_of_code_within_a_password_do_not_keep_it() {
 #[test]
 fn a_password_may_have_any_letters() {
     assert_forms(LETTERS, &["password：请", "Kennwort: ja", "passwords — the café's, for example"]);
+}
+
+#[test]
+fn a_password_in_a_url_may_have_any_letters_and_a_slash() {
+    assert_forms(URLS, PORTS);
 }
