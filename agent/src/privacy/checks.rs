@@ -6,7 +6,7 @@ use std::{
     ops::Range,
 };
 
-use super::values::{mixed, random};
+use super::words::{STOPS, mixed, random};
 
 /// The part of a match that is replaced; None if it is not what it looks like.
 pub type Check = fn(&str) -> Option<Range<usize>>;
@@ -117,17 +117,20 @@ pub fn header(text: &str) -> Option<Range<usize>> {
 
 /// The user and password of `scheme://user:password@`, which has no slash before its last `@`.
 pub fn url_password(text: &str) -> Option<Range<usize>> {
-    let user = "://".len();
-    let colon = user + text[user..].find(':')? + 1;
-    let end = text.rfind('@').or_else(|| text.rfind("%40"))?;
-    (end > colon).then_some(user..end)
+    url_user(text, STOPS)
 }
 
 /// The same with a slash in the password. A port that a path follows is none.
 pub fn url_password_with_slash(text: &str) -> Option<Range<usize>> {
-    let part = url_password(text)?;
-    let (user, password) = text[part.clone()].split_once(':')?;
-    let port = password.split(['/', '?', '#', '，', '。', '；', '、']).next().unwrap_or_default();
-    let is_port = !user.is_empty() && port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit());
-    (!is_port).then_some(part)
+    url_user(text, &[&['/', '?', '#'], STOPS].concat())
+}
+
+/// What is no user but a host is followed by a port, and that by one of these.
+fn url_user(text: &str, behind_port: &[char]) -> Option<Range<usize>> {
+    let from = "://".len();
+    let colon = from + text[from..].find(':')?;
+    let end = text.rfind('@').or_else(|| text.rfind("%40")).filter(|end| *end > colon)?;
+    let digits = |port: &str| port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit());
+    let is_port = text[colon + 1..end].split_once(behind_port).is_some_and(|(port, _)| digits(port));
+    (colon == from || !is_port).then_some(from..end)
 }

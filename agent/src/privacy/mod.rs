@@ -14,6 +14,7 @@ mod redact;
 #[cfg(test)]
 mod tests;
 mod values;
+mod words;
 
 use std::sync::Arc;
 

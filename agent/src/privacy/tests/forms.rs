@@ -1,6 +1,6 @@
 //! The forms in which a password or a key stands beside its name, and what looks like one of them and has to stay.
 
-use crate::privacy::{redact, scrub};
+use crate::privacy::{cut_end, redact, scrub};
 
 /// Values that have signs of code within, beside code that says where a value comes from.
 const SIGNS: &[(&str, &str)] = &[
@@ -48,6 +48,67 @@ const PORTS: &[&str] = &[
     "见http://h:8000，问a@b",
 ];
 
+/// The word stands beside it in the ways of configurations, command lines and prose.
+const BESIDE: &[(&str, &str)] = &[
+    ("SMTP_PASS=hunter2secret", "SMTP_PASS=[secret]"),
+    ("SMTP_PASS=swordfish next", "SMTP_PASS=[secret] next"),
+    ("ansible_become_pass: swordfish", "ansible_become_pass: [secret]"),
+    ("pass: hunter2secret", "pass: [secret]"),
+    ("{\"pass\": \"swordfish\"}", "{\"pass\": \"[secret]\"}"),
+    ("GET /x?pass=swordfish&a=1 HTTP", "GET /x?pass=[secret] HTTP"),
+    ("<password>hunter2</password>", "<password>[secret]</password>"),
+    (
+        "<db:adminPassword enc=\"no\">\n correct horse\n</db:adminPassword>",
+        "<db:adminPassword enc=\"no\">\n [secret]\n</db:adminPassword>",
+    ),
+    ("<password>hunter2secret", "<password>[secret]"),
+    ("<password>correct horse batt", "<password>[secret]"),
+    ("<api_key>abcd1234</api_key>", "<api_key>[secret]</api_key>"),
+    ("**Password:** hunter2", "**Password:** [secret]"),
+    ("**Password**: `hunter2`", "**Password**: `[secret]"),
+    ("__Password__ is hunter2", "__Password__ is [secret]"),
+    ("password is: hunter2", "password is: [secret]"),
+    ("the password is : swordfish", "the password is : [secret]"),
+    ("{\"password\":\n    \"correct horse\"}", "{\"password\":\n    \"[secret]\"}"),
+    ("password -> swordfish", "password -> [secret]"),
+    ("password->hunter2", "password->[secret]"),
+    ("| password | hunter2 |", "| password | [secret] |"),
+    ("| bob | | **db password** | `h!nter` |", "| bob | | **db password** | `[secret]` |"),
+    ("password：swordfish", "password：[secret]"),
+    ("machine h.example login me password swordfish", "machine h.example login me password [secret]"),
+    ("machine h\n  login me\n  password swordfish\n", "machine h\n  login me\n  password [secret]\n"),
+    ("default login me password swordfish", "default login me password [secret]"),
+    ("password hunter2secret", "password [secret]"),
+    ("mysqldump --password swordfish --all", "mysqldump --password [secret] --all"),
+    ("x --db-pass 'correct horse' --client-secret swordfish", "x --db-pass '[secret]' --client-secret [secret]"),
+    ("args: [\"--password\", \"swordfish\"]", "args: [\"--password\", \"[secret]\"]"),
+    ("password = b\"swordfish\"", "password = b\"[secret]\""),
+    ("password=SecretStr('swordfish')", "password=SecretStr('[secret]')"),
+    ("passwords: [\"swordfish\", \"hunter2\"]", "passwords: [\"[secret]\"]"),
+    ("password: \"Tr0\\\"ub4dor\", x", "password: \"[secret]\", x"),
+    ("mot de passe : swordfish", "mot de passe : [secret]"),
+];
+
+/// Prose, code and logs with the word in them.
+const PROSE: &[&str] = &[
+    "the password is required, reset password now, a password manager, the password field",
+    "your password must have 12 characters; password length, password 12345678",
+    "password hashing with password SHA-256 or password pbkdf2_sha256",
+    "a second pass: collect the names; the first pass is over; two-pass: the table",
+    "--- PASS: TestParse2 (0.00s)\nPASS: tests/test_a.py::test_2 [ 50%]",
+    "passing: 12345, passed: 1234 tests, passenger: Johnson2, compass: north24",
+    "forward_pass: 0.0123s, backward_pass = None, bypass: always",
+    "use the --password flag, --password to log in, --password, --password option, --password --user me",
+    "| Password | description |\n|---|---|\n| password | string |",
+    "echo $password | sha256sum, {{ password | b64encode }}",
+    "write <password> there, or <token> in the header; <password></password>, <password>${PW}</password>",
+    "Enter your password:\nThen press return",
+    "def get_password() -> str: return input(\"Enter your password: \")",
+    "password = getenv(\"DB_PASSWORD\"), password = input(\"Enter your password: \")",
+    "password: [\"required\", \"string\"]",
+    "machine learning and the login of users; default login page",
+];
+
 const CODE: &[&str] = &[
     "password=${DB_PASSWORD} and password: $(cat /run/pw) and password=\"${DB_PASSWORD}\"",
     "password: {{ vault.password }}, password=$DB_PASSWORD; password = '$DB_PASSWORD'",
@@ -81,4 +142,23 @@ fn a_password_may_have_any_letters() {
 #[test]
 fn a_password_in_a_url_may_have_any_letters_and_a_slash() {
     assert_forms(URLS, PORTS);
+}
+
+#[test]
+fn a_password_goes_wherever_its_name_stands() {
+    assert_forms(BESIDE, PROSE);
+}
+
+/// Wherever a text is torn, no word of a secret is left: neither its beginning, which is the last word, nor what stands
+/// before that.
+#[test]
+fn a_secret_that_is_torn_goes() {
+    for (text, left) in [SIGNS, LETTERS, URLS, BESIDE].concat() {
+        let words =
+            || text.split(|c: char| !c.is_alphanumeric()).filter(|word| word.len() >= 4 && !left.contains(word));
+        for (at, _) in text.char_indices() {
+            let told = redact(cut_end(&text[..at]));
+            assert!(!words().any(|word| told.contains(word)), "{told:?} is left of {:?}", &text[..at]);
+        }
+    }
 }
