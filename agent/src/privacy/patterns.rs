@@ -85,17 +85,16 @@ pub const PATTERNS: &[Pattern] = &[
     checked("[url-password]", checks::url_password_with_slash, r#"://(?-u:[^\s/@:"'<>\[]{0,128}:[^\s@"'<>]{1,256})(?:@|%40)(?:(?-u:[^\s/?\#"'<>]{0,128})@)?"#),
     checked("[secret]", checks::header, r"(?i)\b(?:proxy-)?authorization[ \t]{0,4}[:=][ \t]{0,4}(?:basic|bearer|digest|negotiate|token|apikey|aws4-hmac-sha256|[!-~]{12})[^\r\n]*"),
     checked("[secret]", checks::header, r#"(?i)\b(?:set-)?cookie2?[ \t]{0,4}[:=][ \t]{0,4}["']?[A-Za-z0-9_.-]{1,64}=[^\r\n]*"#),
-    checked("[secret]", values::value_of, r#"(?i)\b(?:(?:proxy-)?authorization|(?:set-)?cookie2?)\\?["'][ \t]{0,4}[:=][ \t]{0,4}(?:\\?"(?:[^"\\\r\n]|\\[^\r\n]){4,}|'(?:[^'\\\r\n]|\\[^\r\n]){4,})"#),
+    checked("[secret]", values::value_of, r#"(?i)\b(?:(?:proxy-)?authorization|(?:set-)?cookie2?)\\?["'][ \t]{0,4}[:=][ \t]{0,4}b?(?:\\?"(?:[^"\\\r\n]|\\[^\r\n]){4,}|'(?:[^'\\\r\n]|\\[^\r\n]){4,})"#),
+    checked("[secret]", values::value_of, r#"(?i)\b(?&header)\\?["'][ \t]{0,4}[:=]\s{0,20}\[\s{0,20}(?&text)(?:\s{0,20},\s{0,20}(?&text)){0,8}"#),
     checked("[secret]", checks::header, r#"(?i)\b(?:x-(?:goog-|amz-security-|auth-|vault-|gitlab-|csrf-)?(?:api-key|token|key)|api-key|ocp-apim-subscription-key|private-token)["']?[ \t]{0,4}[:=][ \t]{0,4}["']?[!#-&(-~]{6,512}"#),
     checked("[secret]", checks::scheme, r"(?i)\b(?:bearer|basic|token)[ \t]{1,4}[A-Za-z0-9._~+/=-]{8,}"),
-    checked("[secret]", values::password, r"(?i)(?:passwor[dt]|passwd|passphrase|passcode|pwd|kennwort|contraseña|mot de passe|[a-z0-9][_-]secret|secret[_-]?key)[A-Za-z0-9_]{0,20}(?&sign)(?:(?&list)|(?&quoted)|(?&bare))"),
-    checked("[secret]", values::pass, r"(?i)(?:\b|[_-])pass\b(?&sign)(?:(?&list)|(?&quoted)|(?&bare))"),
-    checked("[secret]", values::option, r#"(?i)--(?:(?:[a-z0-9]{1,20}[_-]){0,4}(?:password|passwd|passphrase|pwd|pass)|(?:[a-z0-9]{1,20}[_-]){1,4}secret)(?:[ \t]{1,20}|\\{0,2}["'],\s{0,20})(?:(?&quoted)|(?&bare))"#),
+    checked("[secret]", values::password, r#"(?i)(?:(?:passwor[dt]|passwd|passphrase|passcode|pwd|kennwort|contraseña|mot de passe|[a-z0-9][_-]secret|secret[_-]?key)[A-Za-z0-9_]{0,20}(?&sign)|(?:\b|[_-])pass\b(?&sign)|--(?:(?:[a-z0-9]{1,20}[_-]){0,4}(?:password|passwd|passphrase|pwd|pass)|(?:[a-z0-9]{1,20}[_-]){1,4}secret)(?&gap)|\b(?&header)\\?["'][ \t]{0,4},)(?:(?&list)|(?&quoted)|(?&bare))"#),
     checked("[secret]", values::cell, r#"(?i)\|[ \t]{0,20}[*_`"]{0,3}(?:[a-z0-9]{1,20}[ _-]){0,3}(?:passwor[dt]|passwd|passphrase|passcode|pwd|kennwort|contraseña|pass)[*_`"]{0,3}[ \t]{0,20}\|(?-u:[ \t]{0,20}[^\s|]{4,256})"#),
     checked("[secret]", values::netrc, r"(?i)\b(?-u:(?:machine\s{1,20}\S{1,128}|default)\s{1,20}login\s{1,20}\S{1,128}\s{1,20}password\s{1,20}\S{1,256})"),
     checked("[secret]", values::beside, r#"(?i)passwor[dt](?-u:[ \t]{1,4}[^\s"',;]{8,256})"#),
     checked("[secret]", values::element, r#"(?i)(?-u:<[a-z0-9_:.-]{0,40}(?:password|passwd|passphrase|pwd|token|secret|api[_-]?key)(?:\s[^<>]{0,60})?>(?:[^<]{1,256}</[a-z0-9_:.-]{0,60}|(?:\r?\n[ \t]{0,40})?[^<\s,.;:)\]"'`](?:[^<]{3,255}\z|[^<\s]{3,255})))"#),
-    checked("[secret]", values::token, r#"(?i)(?:secret|token|api[_-]?key|apikey|access[_-]?key|account[_-]?key|sharedaccesskey|private[_-]?key|signing[_-]?key|encryption[_-]?key|credential|session[_-]?id|sessid|signature|client[_-]?key|auth|nonce|x-amz-[a-z-]{1,20})[A-Za-z0-9_]{0,20}["'\\]{0,2}(?:[ \t]{0,4}(?::=|=>|[:=])[ \t]{0,4}|[ \t]is[ \t])["'`\\]{0,2}[!#-&(-+.-:<-~-]{8,512}"#),
+    checked("[secret]", values::token, r"(?i)(?:(?:secret|token|api[_-]?key|apikey|access[_-]?key|account[_-]?key|sharedaccesskey|private[_-]?key|signing[_-]?key|encryption[_-]?key|credential|session[_-]?id|sessid|signature|client[_-]?key|auth|nonce|x-amz-[a-z-]{1,20})[A-Za-z0-9_]{0,20}(?&sign)|--(?:[a-z0-9]{1,20}[_-]){0,4}(?:key|apikey|token|secret|auth|credentials?)(?&gap))(?:(?&list)|(?&token))"),
     checked("[secret]", values::token, r#"(?i)\b(?:key|sig|code|sid|jwt|otp)=[A-Za-z0-9%._~+/-]{8,512}"#),
     // Personal data.
     harmless(r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b"),
@@ -125,12 +124,24 @@ const PARTS: &[(&str, &str)] = &[
         "(?&sign)",
         r#"["'\\]{0,3}[*_`]{0,3}(?:[ \t]{0,20}(?::=|=>|->|[:=：])(?:[*_`]{1,3}[ \t])?|[ \t]is(?:[ \t]?[:：]|[ \t]))"#,
     ),
-    // The value: of a list to the end of that, or one with its quotes, which may be in a call, or one without.
-    ("(?&list)", r#"(?-u:\s{0,20}\[\s{0,20}[bfru]{0,2}\\{0,2}["'](?:[^"'\s\]]\]|[^\]]){4,512})"#),
+    // Between an option and its value, in a line or in a list.
+    ("(?&gap)", r#"(?:[ \t]{1,20}|\\{0,2}["'],\s{0,20})"#),
+    // The value: of a list to the end of that (no list begins in it, so that no text is read over and over), or one with its quotes, which may be in a call, or one without.
+    ("(?&list)", r#"(?-u:\s{0,20}\[\s{0,20}[bfru]{0,2}\\{0,2}["'](?:\[[^"'\s\]]|[^"'\s\[\]]\]|[^\[\]]){4,512})"#),
     (
         "(?&quoted)",
-        r#"(?-u:\s{0,20}(?:[A-Za-z0-9_.:]{1,30}\([ \t]{0,4})?[bfru]{0,2}(?:\\{1,2}"[^"\r\n]{4,256}|"(?:[^"\\\r\n]|\\[^\r\n]){4,256}|'(?:[^'\\\r\n]|\\[^\r\n]){4,256}))"#,
+        r#"(?-u:\s{0,20}(?:\[\s{0,20}|[A-Za-z0-9_.:]{1,30}\([ \t]{0,4})?[bfru]{0,2}(?:\\{1,2}"[^"\r\n]{4,256}|"(?:[^"\\\r\n]|\\[^\r\n]){4,256}|'(?:[^'\\\r\n]|\\[^\r\n]){4,256}))"#,
     ),
+    (
+        "(?&token)",
+        r#"(?-u:(?:\s{0,20}(?:\[\s{0,20}|[A-Za-z0-9_.:]{1,30}\([ \t]{0,4})?[bfru]{0,2}\\{0,2}["']|[ \t]{0,20}[`\\]{0,2})[!#-&(-+.-:<-~-]{8,512})"#,
+    ),
+    // Headers whose values are secrets, and a text with its quotes.
+    (
+        "(?&header)",
+        r"(?:(?:proxy-)?authorization|(?:set-)?cookie2?|x-(?:goog-|amz-security-|auth-|vault-|gitlab-|csrf-)?(?:api-key|token|key)|api-key|ocp-apim-subscription-key|private-token)",
+    ),
+    ("(?&text)", r#"(?-u:b?(?:\\?"(?:[^"\\\r\n]|\\[^\r\n]){4,}"?|'(?:[^'\\\r\n]|\\[^\r\n]){4,}'?))"#),
     ("(?&bare)", r#"(?-u:[ \t]{0,20}`?[^\s"',;]{4,256})"#),
 ];
 

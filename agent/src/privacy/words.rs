@@ -53,7 +53,7 @@ pub fn says_nothing(value: &str, quoted: bool) -> bool {
 
 /// `${PASSWORD}`, `$(cat file)`, `{{ password }}`, `$PASSWORD`, `<password>`, `{password}`, and the names that stand for
 /// what was taken out, such as `[secret]`.
-fn is_placeholder(value: &str) -> bool {
+pub fn is_placeholder(value: &str) -> bool {
     let value = value.trim_end_matches(['.', ',', '?', '!', ':', '*', ';', '`']);
     let between = |open: char, close: char| {
         value.strip_prefix(open).and_then(|rest| rest.trim_end_matches(')').strip_suffix(close))
@@ -96,16 +96,20 @@ pub fn is_odd(value: &str) -> bool {
     odd && !variable && !word.contains('/') && !says_nothing(value, false)
 }
 
-/// Long, and neither one number nor one word.
+/// Long, and neither one number nor one word nor a version.
 pub fn random(value: &str) -> bool {
+    is_strange(value) && !is_version(value)
+}
+
+/// Long, and neither one number nor one word.
+pub fn is_strange(value: &str) -> bool {
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
     let letters = value.bytes().filter(u8::is_ascii_alphabetic).count();
-    let strange = digits >= 2 || digits == 1 && value.len() >= 16 && mixed(value);
-    value.len() >= 8 && strange && letters >= 2 && !is_version(value)
+    value.len() >= 8 && letters >= 2 && (digits >= 2 || digits == 1 && value.len() >= 16 && mixed(value))
 }
 
 /// `gpt-4o-2024`, `v1.2.3-rc1`: numbers in their own groups, of words that are readable.
-fn is_version(value: &str) -> bool {
+pub fn is_version(value: &str) -> bool {
     let parts = || value.split(['-', '.', '_', '/', ':']);
     // `ab12` is none, though one may be: `fp16`, `w4a16`.
     let strange = parts().filter(|part| !is_readable(part)).count();

@@ -109,6 +109,47 @@ const PROSE: &[&str] = &[
     "machine learning and the login of users; default login page",
 ];
 
+/// Keys in lists, in calls, in options and in pairs, and those that look like versions.
+const KEYS: &[(&str, &str)] = &[
+    ("{\"api_key\": [\"abc123def456ghi7\"]}", "{\"api_key\": [\"[secret]\"]}"),
+    (
+        "non-default args: {'api_key': ['team-secret-0815'], 'x': 1}",
+        "non-default args: {'api_key': ['[secret]'], 'x': 1}",
+    ),
+    ("{'api_key': ['team-secret-0815', \"other-secret-4711\"]}", "{'api_key': ['[secret]\"]}"),
+    ("ERROR --api-key abc123def456ghi7 is wrong", "ERROR --api-key [secret] is wrong"),
+    ("args: ['--api-key', 'team-secret-0815', '--port', '1']", "args: ['--api-key', '[secret]', '--port', '1']"),
+    ("--hf-token \"abc123def456ghi7\" --port 1", "--hf-token \"[secret]\" --port 1"),
+    ("api_keys: ['a[1]b2c3d4e5', 'f6[g7]h8']", "api_keys: ['[secret]']"),
+    ("api_key=SecretStr('abc123def456ghi7')", "api_key=SecretStr('[secret]')"),
+    ("Namespace(api_key='team-secret-0815', port=1)", "Namespace(api_key='[secret]', port=1)"),
+    ("client_credential: team-secret-0815", "client_credential: [secret]"),
+    ("api_key is: abc123def456ghi7", "api_key is: [secret]"),
+    ("**API_KEY:** abc123def456ghi7", "**API_KEY:** [secret]"),
+    (
+        "{\"headers\":{\"Authorization\":[\"Bearer abcdefghijklmnop\"]}}",
+        "{\"headers\":{\"Authorization\":[\"[secret]\"]}}",
+    ),
+    ("{\"Cookie\": [\"a=swordfish\", \"b=hunter2\"], \"x\": [1]}", "{\"Cookie\": [\"[secret]\"], \"x\": [1]}"),
+    ("{\"X-Api-Key\": [\"swordfish\"]}", "{\"X-Api-Key\": [\"[secret]\"]}"),
+    ("('authorization', 'Bearer plaintokenplain')", "('authorization', '[secret]')"),
+    (
+        "[(b'authorization', b'Bearer plaintokenplain'), (b'x-api-key', b'team-secret-0815')]",
+        "[(b'authorization', b'[secret]'), (b'x-api-key', b'[secret]')]",
+    ),
+    ("{\\\"api_key\\\": [\\\"abc123def456ghi7\\\"]}", "{\\\"api_key\\\": [\\\"[secret]\\\"]}"),
+];
+
+/// Lists, options and pairs that have none.
+const NO_KEYS: &[&str] = &[
+    "{\"tokens\": [\"Hello\", \" world\", \"2024\"], \"token_ids\": [151643, 151645]}",
+    "allow_headers=[\"Authorization\", \"Content-Type\", \"X-Api-Key\", \"Accept\"]",
+    "--api-key must be set, --hf-token is optional, --api-key --port 8000, --token-count 12345678",
+    "api_key = os.getenv(\"OPENAI_API_KEY\"), api_key: [\"required\"], api_key=None",
+    "token: gpt-4o-2024, key=llama-3-8b-q4, auth=oauth-2-0",
+    "('authorization', '${TOKEN}'), {'Authorization': []}",
+];
+
 const CODE: &[&str] = &[
     "password=${DB_PASSWORD} and password: $(cat /run/pw) and password=\"${DB_PASSWORD}\"",
     "password: {{ vault.password }}, password=$DB_PASSWORD; password = '$DB_PASSWORD'",
@@ -153,7 +194,7 @@ fn a_password_goes_wherever_its_name_stands() {
 /// before that.
 #[test]
 fn a_secret_that_is_torn_goes() {
-    for (text, left) in [SIGNS, LETTERS, URLS, BESIDE].concat() {
+    for (text, left) in [SIGNS, LETTERS, URLS, BESIDE, KEYS].concat() {
         let words =
             || text.split(|c: char| !c.is_alphanumeric()).filter(|word| word.len() >= 4 && !left.contains(word));
         for (at, _) in text.char_indices() {
@@ -161,4 +202,9 @@ fn a_secret_that_is_torn_goes() {
             assert!(!words().any(|word| told.contains(word)), "{told:?} is left of {:?}", &text[..at]);
         }
     }
+}
+
+#[test]
+fn a_key_goes_from_lists_calls_options_and_pairs() {
+    assert_forms(KEYS, NO_KEYS);
 }
