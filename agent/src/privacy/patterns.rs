@@ -188,6 +188,20 @@ const MARKS: &[&str] = &[
 static MARKED: LazyLock<AhoCorasick> =
     LazyLock::new(|| AhoCorasick::new(MARKS).expect("the marks are constants that a test compiles"));
 
+/// Parts of the names beside which secrets stand, in letters of either case, and what stands between (`=` and blanks are
+/// marks anyway). Names alone, as in `/tokenize`, are no marks.
+const NAMES: &[&str] = &[
+    "pass", "pwd", "kennwort", "contrase", "secret", "token", "key", "cred", "sess", "signat", "auth", "nonce",
+    "cookie", "x-amz-",
+];
+
+const BETWEEN: &[char] = &[':', '：', '>', '|', ','];
+
+static NAMED: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    let built = AhoCorasick::builder().ascii_case_insensitive(true).build(NAMES);
+    built.expect("the names are constants that a test compiles")
+});
+
 /// Whether a name may have a secret or an address in it, or a card's number.
 pub fn marked(name: &str) -> bool {
     let mut digits = 0;
@@ -195,7 +209,17 @@ pub fn marked(name: &str) -> bool {
         digits = if byte.is_ascii_digit() { digits + 1 } else { 0 };
         digits >= 13
     });
-    long || MARKED.is_match(name)
+    long || MARKED.is_match(name) || name.contains(BETWEEN) && NAMED.is_match(name) || has_form(name)
+}
+
+/// Keys that have no part in common: two letters with 32 hex digits (Twilio), and three parts with dots between (Discord).
+fn has_form(name: &str) -> bool {
+    let is_hex = |b: &u8| b.is_ascii_digit() || (b'a'..=b'f').contains(b);
+    let hex = name
+        .as_bytes()
+        .windows(2 + 32)
+        .any(|part| matches!(part[..2], [b'A', b'C'] | [b'S', b'K']) && part[2..].iter().all(is_hex));
+    hex || name.len() >= 50 && name.bytes().filter(|b| *b == b'.').count() >= 2
 }
 
 /// What stands in place of what was found, by class: secrets first.

@@ -1,6 +1,6 @@
 //! The forms in which a password or a key stands beside its name, and what looks like one of them and has to stay.
 
-use crate::privacy::{cut_end, redact, scrub};
+use crate::privacy::{cut_end, name, redact, scrub};
 
 /// Values that have signs of code within, beside code that says where a value comes from.
 const SIGNS: &[(&str, &str)] = &[
@@ -162,7 +162,7 @@ const CODE: &[&str] = &[
 fn assert_forms(gone: &[(&str, &str)], stay: &[&str]) {
     let rows = gone.iter().copied().chain(stay.iter().map(|text| (*text, *text)));
     let wrong = rows.flat_map(|(text, left)| {
-        [redact(text), scrub(text)]
+        [redact(text), scrub(text), name(text)]
             .into_iter()
             .filter(move |is| is != left)
             .map(move |is| format!("{is:?} is not {left:?}"))
