@@ -33,9 +33,6 @@ const OF_OPTIONS: &[&str] = &[
     "prompt",
     "file",
     "stdin",
-    "and",
-    "or",
-    "for",
 ];
 /// What the values of `Authorization` begin with.
 const SCHEMES: &[&str] = &["basic ", "bearer ", "digest ", "negotiate ", "token ", "apikey ", "aws4-hmac-sha256 "];
@@ -43,7 +40,7 @@ const SCHEMES: &[&str] = &["basic ", "bearer ", "digest ", "negotiate ", "token 
 const METHODS: &[&str] =
     &["sha", "md5", "pbkdf", "argon", "bcrypt", "scrypt", "oauth", "base64", "base32", "aes", "rsa", "utf", "http"];
 
-/// Shorter ones are words and numbers too often.
+/// Characters of the shortest value: shorter ones are words and numbers too often.
 const SHORTEST: usize = 4;
 
 /// A value, and how it stands there.

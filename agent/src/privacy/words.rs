@@ -44,6 +44,7 @@ const NO_SECRET: &[&str] = &[
     "bytes",
 ];
 
+/// Whether it stands for no value or for another one: known words, placeholders, rows of signs and, without quotes, code.
 pub fn says_nothing(value: &str, quoted: bool) -> bool {
     let word = value.trim_end_matches(['.', ',', ')', '?', '!', ':', '*']);
     let known = NO_SECRET.iter().any(|none| word.eq_ignore_ascii_case(none));
