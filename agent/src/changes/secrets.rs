@@ -121,9 +121,15 @@ fn is_known(part: &str, prefix: &str) -> bool {
     }
 }
 
-/// `scheme://user:password@host`.
+/// `scheme://user:password@host`, in which the password may have a slash: what is no port behind a colon.
 fn has_user_info(value: &str) -> bool {
-    value.split("://").skip(1).any(|rest| rest.split(['/', '?', '#']).next().is_some_and(|host| host.contains('@')))
+    value.split("://").skip(1).any(|rest| {
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let is_port = |port: &str| port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit());
+        let parts = host.split_once(':').filter(|_| !host.starts_with('['));
+        let password = parts.is_some_and(|(user, behind)| user.is_empty() || !is_port(behind));
+        host.contains('@') || password && rest.contains('@')
+    })
 }
 
 /// `name=value`, `name: value` or `"name": "value"` of a secret's name, anywhere in it.
@@ -212,6 +218,7 @@ mod tests {
             "ollama runner --model /root/.ollama/models/blobs/sha256-6a0746a1ec1aef3e7ec53868f220ff6e389f6f8ef87a01d77c96807de94ca2aa --port 4",
             "x --authors me --skip-tokenizer-init --max-total-tokens 9 --maxtokens 1 --bypass-cache 1",
             "x --device GPU-5d4ab2c1-1c2d-4e5f-8a9b-0c1d2e3f4a5b --url http://localhost:8000/v1 --max-num-batched-tokens 2048",
+            "x --peers http://a:80/@me http://a/x:y@z http://[::1]:80/a@b http://a,http://b:80",
         ] {
             assert_eq!(shown(&line.split(' ').collect::<Vec<_>>()), line);
         }
@@ -231,6 +238,10 @@ mod tests {
             (&["--x", "hf_abcdefgh"], "--x ***"),
             (&["--url", "https://me:pw@example.com/x"], "--url ***"),
             (&["--url", "https://example.com/x?token=1"], "--url ***"),
+            (&["--db", "postgres://u:pa/ss@h/x"], "--db ***"),
+            (&["--db=postgres://u:p?s#s@h/x"], "--db=***"),
+            (&["--cache", "redis://:1/2@h"], "--cache ***"),
+            (&["--db", "http://a:80,http://u:x1/pä@h"], "--db ***"),
             (&["--json", "{\"api_key\": \"x\"}"], "--json ***"),
             (&["--x", "d41d8cd98f00b204e9800998ecf8427e"], "--x ***"),
             (&["--x", "1c2d3e4f-1c2d-4e5f-8a9b-0c1d2e3f4a5b"], "--x ***"),

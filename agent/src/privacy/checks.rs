@@ -1,10 +1,12 @@
-//! Whether what has the form of a number or an assignment is one: check digits, ranges, and values that say nothing.
-//! Each check gets the text that its pattern matched and says which part of it must go.
+//! Whether what has the form of a number, a header or an address is one: check digits and ranges. Each check gets the
+//! text that its pattern matched and says which part of it must go.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
     ops::Range,
 };
+
+use super::words::{STOPS, mixed, random};
 
 /// The part of a match that is replaced; None if it is not what it looks like.
 pub type Check = fn(&str) -> Option<Range<usize>>;
@@ -100,18 +102,6 @@ pub fn phone(text: &str) -> Option<Range<usize>> {
     ((8..=15).contains(&digits)).then_some(0..text.len())
 }
 
-/// The value of `name = value`, if it can be a password: anything but the words that stand for none or for a type.
-pub fn password(text: &str) -> Option<Range<usize>> {
-    let value = value_of(text)?;
-    (!says_nothing(&text[value.clone()])).then_some(value)
-}
-
-/// The value of `name = value`, if it can be a key or a token: not a number, not a word.
-pub fn token(text: &str) -> Option<Range<usize>> {
-    let value = value_of(text)?;
-    random(&text[value.clone()]).then_some(value)
-}
-
 /// The words after `Bearer` or `Basic`, if they can be a token.
 pub fn scheme(text: &str) -> Option<Range<usize>> {
     let at = text.rfind(|c: char| c.is_whitespace())? + 1;
@@ -125,102 +115,22 @@ pub fn header(text: &str) -> Option<Range<usize>> {
     (at + spaces < text.len()).then_some(at + spaces..text.len())
 }
 
-/// The password of `scheme://user:password@`.
+/// The user and password of `scheme://user:password@`, which has no slash before its last `@`.
 pub fn url_password(text: &str) -> Option<Range<usize>> {
-    let user = "://".len();
-    let colon = user + text[user..].find(':')? + 1;
-    let end = text.rfind('@').or_else(|| text.rfind("%40"))?;
-    // `http://[::1]:80/a@b` has no password; nor has a port that is followed by a path.
-    (end > colon).then_some(user..end)
+    url_user(text, STOPS)
 }
 
-/// What follows the last `=`, `:` or ` is ` and its quote.
-pub fn value_of(text: &str) -> Option<Range<usize>> {
-    let name = text.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '"' | '\'' | '\\')))?;
-    let rest = &text[name..];
-    let start = rest.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, ':' | '=' | '>'));
-    let start = start.strip_prefix("is ").unwrap_or(start);
-    let start = start.trim_start_matches(['"', '\'', '\\', ' ', '`']);
-    // The backslash of an escaped quote.
-    let end = text.trim_end_matches('\\').len();
-    (text.len() - start.len() < end).then_some(text.len() - start.len()..end)
+/// The same with a slash in the password. A port that a path follows is none.
+pub fn url_password_with_slash(text: &str) -> Option<Range<usize>> {
+    url_user(text, &[&['/', '?', '#'], STOPS].concat())
 }
 
-/// Words that stand for no password, for its type, or for where it comes from.
-const NO_SECRET: &[&str] = &[
-    "none",
-    "null",
-    "true",
-    "false",
-    "string",
-    "required",
-    "optional",
-    "field",
-    "text",
-    "undefined",
-    "nil",
-    "self",
-    "input",
-    "wrong",
-    "invalid",
-    "incorrect",
-    "missing",
-    "expired",
-    "empty",
-    "must",
-    "should",
-    "cannot",
-    "hash",
-    "here",
-    "your",
-    "this",
-    "that",
-    "what",
-    "when",
-    "policy",
-    "reset",
-    "from",
-    "with",
-    "needed",
-    "stored",
-    "char",
-    "bytes",
-];
-
-fn says_nothing(value: &str) -> bool {
-    let word = value.trim_end_matches(['.', ',', ')', '?', '!', ':', '*']);
-    let known = NO_SECRET.iter().any(|none| word.eq_ignore_ascii_case(none));
-    // `os.environ[...]`, `getpass()`, `${PASSWORD}`, `<password>`, `****`
-    let code = word.contains(['(', '[', '{', '<', '$']) || word.starts_with("os.") || word.starts_with("self.");
-    known || code || word.chars().all(|c| !c.is_alphanumeric()) || word.starts_with('[')
-}
-
-/// Long, and neither one number nor one word.
-fn random(value: &str) -> bool {
-    let digits = value.bytes().filter(u8::is_ascii_digit).count();
-    let letters = value.bytes().filter(u8::is_ascii_alphabetic).count();
-    let strange = digits >= 2 || digits == 1 && value.len() >= 16 && mixed(value);
-    value.len() >= 8 && strange && letters >= 2 && !says_nothing(value) && !is_version(value)
-}
-
-/// `gpt-4o-2024`, `v1.2.3-rc1`: numbers in their own groups, of words that are readable.
-fn is_version(value: &str) -> bool {
-    let parts = || value.split(['-', '.', '_', '/', ':']);
-    // `ab12` is none, though one may be: `fp16`, `w4a16`.
-    let strange = parts().filter(|part| !is_readable(part)).count();
-    value.len() < 32 && parts().count() > 2 && parts().all(|part| part.len() < 8) && strange < 2
-}
-
-/// A number, a word, a short one with its unit or its letter (`4o`, `rc1`), or a word with its number (`llama3`).
-fn is_readable(part: &str) -> bool {
-    let stem = part.trim_end_matches(|c: char| c.is_ascii_digit());
-    let word = |text: &str| text.bytes().all(|b| b.is_ascii_alphabetic());
-    part.len() <= 3 || part.bytes().all(|b| b.is_ascii_digit()) || word(stem) && (stem.len() > 2 || stem == part)
-}
-
-/// Upper and lower case within one word.
-fn mixed(value: &str) -> bool {
-    let inner = value.as_bytes().get(1..).unwrap_or_default();
-    let upper = inner.iter().filter(|b| b.is_ascii_uppercase()).count();
-    value.len() >= 8 && upper >= 2 && value.bytes().any(|b| b.is_ascii_lowercase())
+/// What is no user but a host is followed by a port, and that by one of these.
+fn url_user(text: &str, behind_port: &[char]) -> Option<Range<usize>> {
+    let from = "://".len();
+    let colon = from + text[from..].find(':')?;
+    let end = text.rfind('@').or_else(|| text.rfind("%40")).filter(|end| *end > colon)?;
+    let digits = |port: &str| port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit());
+    let is_port = text[colon + 1..end].split_once(behind_port).is_some_and(|(port, _)| digits(port));
+    (colon == from || !is_port).then_some(from..end)
 }

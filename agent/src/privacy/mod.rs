@@ -13,6 +13,8 @@ mod patterns;
 mod redact;
 #[cfg(test)]
 mod tests;
+mod values;
+mod words;
 
 use std::sync::Arc;
 

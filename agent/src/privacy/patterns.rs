@@ -10,7 +10,10 @@ use regex_automata::{
     util::syntax,
 };
 
-use super::checks::{self, Check};
+use super::{
+    checks::{self, Check},
+    values,
+};
 
 /// What a pattern finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,15 +81,21 @@ pub const PATTERNS: &[Pattern] = &[
     secret("[api-key]", r"\b(?:gsk_|xai-|r8_|pplx-|fw_|tgp_v1_|lsv2_(?:pt|sk)_|csk-|dop_v1_|doo_v1_|dckr_(?:pat|oat)_|hvs\.|hvb\.|glsa_|glc_|NRAK-|sntry[su]_|ATATT3|lin_api_|ntn_|shp(?:at|ca|pa|ss)_|sq0(?:atp|csp)-|EAAA|PMAK-|dp\.(?:pt|st)\.|tskey-[a-z]{2,8}-|figd_|pul-|rubygems_|cio|phc_|phx_|sbp_|pscale_(?:tkn|pw)_|FLWSECK)[A-Za-z0-9_=.-]{16,}"),
     secret("[api-key]", r"\bSG\.[A-Za-z0-9_-]{10,}\.?[A-Za-z0-9_-]*|\bkey-[0-9a-f]{32}|\bdapi[0-9a-f]{32}|\b(?:AC|SK)[0-9a-f]{32}\b|\b[0-9]{8,10}:AA[A-Za-z0-9_-]{20,}|\b[MNO][A-Za-z0-9_-]{23,25}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{20,}"),
     // Places in which secrets stand.
-    checked("[url-password]", checks::url_password, r"://[!-.0-~]{1,256}(?:@|%40)"),
+    checked("[url-password]", checks::url_password, r"://(?-u:[^\s/]{1,256})(?:@|%40)"),
+    checked("[url-password]", checks::url_password_with_slash, r#"://(?-u:[^\s/@:"'<>\[]{0,128}:[^\s@"'<>]{1,256})(?:@|%40)(?:(?-u:[^\s/?\#"'<>]{0,128})@)?"#),
     checked("[secret]", checks::header, r"(?i)\b(?:proxy-)?authorization[ \t]{0,4}[:=][ \t]{0,4}(?:basic|bearer|digest|negotiate|token|apikey|aws4-hmac-sha256|[!-~]{12})[^\r\n]*"),
     checked("[secret]", checks::header, r#"(?i)\b(?:set-)?cookie2?[ \t]{0,4}[:=][ \t]{0,4}["']?[A-Za-z0-9_.-]{1,64}=[^\r\n]*"#),
-    checked("[secret]", checks::value_of, r#"(?i)\b(?:(?:proxy-)?authorization|(?:set-)?cookie2?)\\?["'][ \t]{0,4}[:=][ \t]{0,4}(?:\\?"(?:[^"\\\r\n]|\\[^\r\n]){4,}|'(?:[^'\\\r\n]|\\[^\r\n]){4,})"#),
+    checked("[secret]", values::value_of, r#"(?i)\b(?:(?:proxy-)?authorization|(?:set-)?cookie2?)\\?["'][ \t]{0,4}[:=][ \t]{0,4}b?(?:\\?"(?:[^"\\\r\n]|\\[^\r\n]){4,}|'(?:[^'\\\r\n]|\\[^\r\n]){4,})"#),
+    checked("[secret]", values::value_of, r#"(?i)\b(?&header)\\?["'][ \t]{0,4}[:=]\s{0,20}\[\s{0,20}(?&text)(?:\s{0,20},\s{0,20}(?&text)){0,8}"#),
     checked("[secret]", checks::header, r#"(?i)\b(?:x-(?:goog-|amz-security-|auth-|vault-|gitlab-|csrf-)?(?:api-key|token|key)|api-key|ocp-apim-subscription-key|private-token)["']?[ \t]{0,4}[:=][ \t]{0,4}["']?[!#-&(-~]{6,512}"#),
     checked("[secret]", checks::scheme, r"(?i)\b(?:bearer|basic|token)[ \t]{1,4}[A-Za-z0-9._~+/=-]{8,}"),
-    checked("[secret]", checks::password, r#"(?i)(?:passwor[dt]|passwd|passphrase|passcode|pwd|kennwort|contraseña|mot de passe|[a-z0-9][_-]secret|secret[_-]?key)[A-Za-z0-9_]{0,20}["'\\]{0,2}(?:[ \t]{0,4}(?::=|=>|[:=])[ \t]{0,4}|[ \t]is[ \t])(?:\\{0,2}"[^"\r\n]{4,256}|'[^'\r\n]{4,256}|`?[!#-&(-+.-:<-~-]{4,256})"#),
-    checked("[secret]", checks::token, r#"(?i)(?:secret|token|api[_-]?key|apikey|access[_-]?key|account[_-]?key|sharedaccesskey|private[_-]?key|signing[_-]?key|encryption[_-]?key|credential|session[_-]?id|sessid|signature|client[_-]?key|auth|nonce|x-amz-[a-z-]{1,20})[A-Za-z0-9_]{0,20}["'\\]{0,2}(?:[ \t]{0,4}(?::=|=>|[:=])[ \t]{0,4}|[ \t]is[ \t])["'`\\]{0,2}[!#-&(-+.-:<-~-]{8,512}"#),
-    checked("[secret]", checks::token, r#"(?i)\b(?:key|sig|code|sid|jwt|otp)=[A-Za-z0-9%._~+/-]{8,512}"#),
+    checked("[secret]", values::password, r#"(?i)(?:(?:passwor[dt]|passwd|passphrase|passcode|pwd|kennwort|contraseña|mot de passe|[a-z0-9][_-]secret|secret[_-]?key)[A-Za-z0-9_]{0,20}(?&sign)|(?:\b|[_-])pass\b(?&sign)|--(?:(?:[a-z0-9]{1,20}[_-]){0,4}(?:password|passwd|passphrase|pwd|pass)|(?:[a-z0-9]{1,20}[_-]){1,4}secret)(?&gap)|\b(?&header)\\?["'][ \t]{0,4},)(?:(?&list)|(?&quoted)|(?&bare))"#),
+    checked("[secret]", values::cell, r#"(?i)\|[ \t]{0,20}[*_`"]{0,3}(?:[a-z0-9]{1,20}[ _-]){0,3}(?:passwor[dt]|passwd|passphrase|passcode|pwd|kennwort|contraseña|pass)[*_`"]{0,3}[ \t]{0,20}\|(?-u:[ \t]{0,20}[^\s|]{4,256})"#),
+    checked("[secret]", values::netrc, r"(?i)\b(?-u:(?:machine\s{1,20}\S{1,128}|default)\s{1,20}login\s{1,20}\S{1,128}\s{1,20}password\s{1,20}\S{1,256})"),
+    checked("[secret]", values::beside, r#"(?i)passwor[dt](?-u:[ \t]{1,4}[^\s"',;]{8,256})"#),
+    checked("[secret]", values::element, r#"(?i)(?-u:<[a-z0-9_:.-]{0,40}(?:password|passwd|passphrase|pwd|token|secret|api[_-]?key)(?:\s[^<>]{0,60})?>(?:[^<]{1,256}</[a-z0-9_:.-]{0,60}|(?:\r?\n[ \t]{0,40})?[^<\s,.;:)\]"'`](?:[^<]{3,255}\z|[^<\s]{3,255})))"#),
+    checked("[secret]", values::token, r"(?i)(?:(?:secret|token|api[_-]?key|apikey|access[_-]?key|account[_-]?key|sharedaccesskey|private[_-]?key|signing[_-]?key|encryption[_-]?key|credential|session[_-]?id|sessid|signature|client[_-]?key|auth|nonce|x-amz-[a-z-]{1,20})[A-Za-z0-9_]{0,20}(?&sign)|--(?:[a-z0-9]{1,20}[_-]){0,4}(?:key|apikey|token|secret|auth|credentials?)(?&gap))(?:(?&list)|(?&token))"),
+    checked("[secret]", values::token, r#"(?i)\b(?:key|sig|code|sid|jwt|otp)=[A-Za-z0-9%._~+/-]{8,512}"#),
     // Personal data.
     harmless(r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b"),
     harmless(r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2})?(?:[.,][0-9]{1,9})?"),
@@ -106,6 +115,36 @@ pub const PATTERNS: &[Pattern] = &[
     personal("[phone]", checks::phone, r"(?i)\b(?:tel|phone|mobile|cell|fax|handy)[a-z]{0,6}\.?[:=]?[ \t]{1,2}\(?0[0-9]{1,5}\)?(?:[ ./-]?[0-9]{1,6}){1,5}\b"),
 ];
 
+/// Parts of patterns.
+const PARTS: &[(&str, &str)] = &[
+    // Boundaries of words by Unicode would want a slower automaton.
+    (r"\b", r"(?-u:\b)"),
+    // Between a name and its value, with what closes the name, as in `**name**: value` and `**name:** value`.
+    (
+        "(?&sign)",
+        r#"["'\\]{0,3}[*_`]{0,3}(?:[ \t]{0,20}(?::=|=>|->|[:=：])(?:[*_`]{1,3}[ \t])?|[ \t]is(?:[ \t]?[:：]|[ \t]))"#,
+    ),
+    // Between an option and its value, in a line or in a list.
+    ("(?&gap)", r#"(?:[ \t]{1,20}|\\{0,2}["'],\s{0,20})"#),
+    // The value: of a list to the end of that (no list begins in it, so that no text is read over and over), or one with its quotes, which may be in a call, or one without.
+    ("(?&list)", r#"(?-u:\s{0,20}\[\s{0,20}[bfru]{0,2}\\{0,2}["'](?:\[[^"'\s\]]|[^"'\s\[\]]\]|[^\[\]]){4,512})"#),
+    (
+        "(?&quoted)",
+        r#"(?-u:\s{0,20}(?:\[\s{0,20}|[A-Za-z0-9_.:]{1,30}\([ \t]{0,4})?[bfru]{0,2}(?:\\{1,2}"[^"\r\n]{4,256}|"(?:[^"\\\r\n]|\\[^\r\n]){4,256}|'(?:[^'\\\r\n]|\\[^\r\n]){4,256}))"#,
+    ),
+    (
+        "(?&token)",
+        r#"(?-u:(?:\s{0,20}(?:\[\s{0,20}|[A-Za-z0-9_.:]{1,30}\([ \t]{0,4})?[bfru]{0,2}\\{0,2}["']|[ \t]{0,20}[`\\]{0,2})[!#-&(-+.-:<-~-]{8,512})"#,
+    ),
+    // Headers whose values are secrets, and a text with its quotes.
+    (
+        "(?&header)",
+        r"(?:(?:proxy-)?authorization|(?:set-)?cookie2?|x-(?:goog-|amz-security-|auth-|vault-|gitlab-|csrf-)?(?:api-key|token|key)|api-key|ocp-apim-subscription-key|private-token)",
+    ),
+    ("(?&text)", r#"(?-u:b?(?:\\?"(?:[^"\\\r\n]|\\[^\r\n]){4,}"?|'(?:[^'\\\r\n]|\\[^\r\n]){4,}'?))"#),
+    ("(?&bare)", r#"(?-u:[ \t]{0,20}`?[^\s"',;]{4,256})"#),
+];
+
 /// The size that one thread's states may take, bytes. What does not fit is made again.
 const STATES: usize = 4 << 20;
 
@@ -118,10 +157,11 @@ pub struct Finder {
 impl Finder {
     fn new(wanted: impl Fn(Class) -> bool) -> Self {
         let rows: Vec<&Pattern> = PATTERNS.iter().filter(|pattern| wanted(pattern.class)).collect();
-        // Boundaries of words by Unicode would want a slower automaton.
-        let regexes: Vec<String> = rows.iter().map(|pattern| pattern.regex.replace(r"\b", r"(?-u:\b)")).collect();
+        let whole = |regex: &str| PARTS.iter().fold(regex.to_owned(), |regex, (name, part)| regex.replace(name, part));
+        let regexes: Vec<String> = rows.iter().map(|pattern| whole(pattern.regex)).collect();
         let config = Config::new().hybrid_cache_capacity(STATES).nfa_size_limit(Some(64 << 20));
-        let words = syntax::Config::new().unicode(true);
+        // What a value may have is told by bytes: by characters of Unicode each would take many states.
+        let words = syntax::Config::new().unicode(true).utf8(false);
         let regex = Regex::builder().configure(config).syntax(words).build_many(&regexes);
         Finder { regex: regex.expect("the patterns are constants that a test compiles"), rows }
     }
@@ -148,6 +188,20 @@ const MARKS: &[&str] = &[
 static MARKED: LazyLock<AhoCorasick> =
     LazyLock::new(|| AhoCorasick::new(MARKS).expect("the marks are constants that a test compiles"));
 
+/// Parts of the names beside which secrets stand, in letters of either case, and what stands between (`=` and blanks are
+/// marks anyway). Names alone, as in `/tokenize`, are no marks.
+const NAMES: &[&str] = &[
+    "pass", "pwd", "kennwort", "contrase", "secret", "token", "key", "cred", "sess", "signat", "auth", "nonce",
+    "cookie", "x-amz-",
+];
+
+const BETWEEN: &[char] = &[':', '：', '>', '|', ','];
+
+static NAMED: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    let built = AhoCorasick::builder().ascii_case_insensitive(true).build(NAMES);
+    built.expect("the names are constants that a test compiles")
+});
+
 /// Whether a name may have a secret or an address in it, or a card's number.
 pub fn marked(name: &str) -> bool {
     let mut digits = 0;
@@ -155,7 +209,17 @@ pub fn marked(name: &str) -> bool {
         digits = if byte.is_ascii_digit() { digits + 1 } else { 0 };
         digits >= 13
     });
-    long || MARKED.is_match(name)
+    long || MARKED.is_match(name) || name.contains(BETWEEN) && NAMED.is_match(name) || has_form(name)
+}
+
+/// Keys that have no part in common: two letters with 32 hex digits (Twilio), and three parts with dots between (Discord).
+fn has_form(name: &str) -> bool {
+    let is_hex = |b: &u8| b.is_ascii_digit() || (b'a'..=b'f').contains(b);
+    let hex = name
+        .as_bytes()
+        .windows(2 + 32)
+        .any(|part| matches!(part[..2], [b'A', b'C'] | [b'S', b'K']) && part[2..].iter().all(is_hex));
+    hex || name.len() >= 50 && name.bytes().filter(|b| *b == b'.').count() >= 2
 }
 
 /// What stands in place of what was found, by class: secrets first.

@@ -145,7 +145,9 @@ impl Finder {
     fn part(&self, text: &str, from: usize, hit: &Match) -> Option<(Range<usize>, &'static Pattern)> {
         let checked = |hit: &Match| {
             let pattern = self.rows[hit.pattern().as_usize()];
-            let part = (pattern.check)(&text[hit.range()])?;
+            // A bound on the number of bytes may cut a character.
+            let end = (hit.end()..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+            let part = (pattern.check)(&text[hit.start()..end])?;
             let name = if pattern.with_name { name_before(&text[from..hit.start()])? } else { 0 };
             Some((hit.start() + part.start - name..hit.start() + part.end, pattern))
         };

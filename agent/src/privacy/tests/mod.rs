@@ -1,5 +1,6 @@
 //! The tables of what goes and of what stays, and what holds for any text.
 
+mod forms;
 mod guard;
 mod tables;
 
@@ -66,6 +67,7 @@ const PIECES: &[&str] = &[
     "a1b2c3d4e5f6", "hunter2", "example.com", "john", "Qw3rTy7UiOpAsDf", "kJ8sLq2ZpX9vTb4RnY7wEe3MhUc6Fd1g", "ABCDEFGHIJKLMNOP",
     "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00", "203.0.113.77", "2001:db8::1", "219-09-9999", "+49 30 901820", "1980-02-29",
     "550e8400-e29b-41d4-a716-446655440000", "2026-11-29T13:13:30", "1.2.3.4.5", "[secret]", "[email]", "is ", "é", "你",
+    "pass", "--", "|", "<", ">", "<password>", "</", "[", "]", "(", "->", "**", "：", "，", "machine a ", "login b ", "swordfish", "--api-key ", "['", "team-secret-0815", "b'",
 ];
 
 proptest! {
