@@ -144,6 +144,60 @@ fn llm_bodies_under_a_wrong_type() {
     }
 }
 
+/// Ollama's lines, as a proxy or a server of Python or node sends them on.
+#[test]
+fn llm_json_lines_under_any_type() {
+    let lines = "{\"model\":\"m\",\"message\":{\"content\":\"a\"},\"done\":false}\n\
+        {\"message\":{\"content\":\"b\"},\"done\":false}\r\n\n\
+        {\"message\":{\"content\":\"c\"},\"done\":false}\n\
+        {\"message\":{\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\",\"prompt_eval_count\":7,\"eval_count\":4}";
+    let kinds = [
+        "application/x-ndjson",
+        "application/x-jsonlines",
+        "application/jsonlines",
+        "application/stream+json",
+        "application/json",
+        "text/plain",
+        "application/octet-stream",
+        "",
+        "text/event-stream",
+    ];
+    for (kind, size) in kinds.iter().flat_map(|kind| [1, 2, 61, 1000].map(|size| (kind, size))) {
+        let mut parser = LlmParser::detect("POST", "/api/chat").unwrap();
+        head(&mut parser, kind);
+        let pieces = lines.as_bytes().chunks(size).map(Piece::Bytes);
+        let content = pieces.map(|piece| parser.response_body(piece)).sum::<u32>() + parser.response_end();
+        assert!(parser.ended(), "{kind} {size}");
+        let x = parser.finish();
+        assert_eq!((content, x.stream, x.parse_failures), (3, true, 0), "{kind} {size}");
+        assert_eq!((x.model(), x.input_tokens, x.output_tokens), (Some("m"), Some(7), Some(4)), "{kind} {size}");
+        assert_eq!(x.finish_reason.as_deref(), Some("stop"), "{kind} {size}");
+    }
+}
+
+#[test]
+fn llm_one_document_is_no_stream_whatever_stands_behind_it() {
+    let one = r#"{"model":"m","message":{"content":"a"},"done":true,"prompt_eval_count":7}"#;
+    let two = r#"{"message":{"content":"b"},"prompt_eval_count":9}"#;
+    let read = |pieces: &[&str]| {
+        let mut parser = LlmParser::detect("POST", "/api/chat").unwrap();
+        head(&mut parser, "application/json");
+        let mut content = 0;
+        for piece in pieces {
+            content += parser.response_body(if *piece == GAP { Piece::Gap(9) } else { Piece::Bytes(piece.as_bytes()) });
+        }
+        content += parser.response_end();
+        let x = parser.finish();
+        (content, x.stream, x.input_tokens)
+    };
+    for behind in ["", "\n", " \r\n\n", "\nnull\n", two, "\n[1]"] {
+        assert_eq!(read(&[one, behind]), (0, false, Some(7)), "{behind}");
+    }
+    // Where bytes are missing, what follows is within a line until that ends.
+    assert_eq!(read(&[one, "\n", GAP, two, "\n"]), (0, false, Some(7)));
+    assert_eq!(read(&[one, GAP, "x}\n", two, "\n", one]), (3, true, Some(7)));
+}
+
 #[test]
 fn llm_compressed_bodies_are_left_alone() {
     let mut parser = LlmParser::detect("POST", "/v1/chat/completions").unwrap();

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use memchr::memchr;
 use zeroize::Zeroizing;
 
 use super::json_paths::PathTree;
@@ -17,6 +18,8 @@ pub struct JsonBody {
     scanner: Scanner,
     /// Set from the first gap on: the last bytes, none of them missing.
     tail: Option<Zeroizing<Vec<u8>>>,
+    /// The document is over, and a line of its own begins behind it.
+    behind: bool,
 }
 
 impl fmt::Debug for JsonBody {
@@ -28,9 +31,12 @@ impl fmt::Debug for JsonBody {
 }
 
 impl JsonBody {
-    pub fn push<S: Sink>(&mut self, bytes: &[u8], tree: &PathTree<S::Field>, draft: &mut S) {
+    /// Takes the next bytes. Gives them from where another document begins on a line behind the one that is over: then
+    /// the body is JSON lines, whatever its type says.
+    pub fn push<'b, S: Sink>(&mut self, bytes: &'b [u8], tree: &PathTree<S::Field>, draft: &mut S) -> Option<&'b [u8]> {
         let Some(tail) = &mut self.tail else {
-            return self.scanner.push(bytes, tree, draft);
+            let used = self.scanner.push(bytes, tree, draft);
+            return if self.is_done() { self.next_line(&bytes[used..]) } else { None };
         };
         if tail.len() + bytes.len() > 2 * TAIL_CAP {
             let kept = TAIL_CAP.saturating_sub(bytes.len());
@@ -38,10 +44,34 @@ impl JsonBody {
             tail.drain(..from);
         }
         tail.extend_from_slice(&bytes[bytes.len().saturating_sub(2 * TAIL_CAP)..]);
+        None
     }
 
+    /// The document was read to its end, no byte of it missing.
+    pub fn is_done(&self) -> bool {
+        self.scanner.is_done() && self.tail.is_none()
+    }
+
+    fn next_line<'b>(&mut self, mut rest: &'b [u8]) -> Option<&'b [u8]> {
+        loop {
+            if !self.behind {
+                rest = &rest[memchr(b'\n', rest)? + 1..];
+                self.behind = true;
+            }
+            rest = rest.trim_ascii_start();
+            if *rest.first()? == b'{' {
+                return Some(rest);
+            }
+            self.behind = false;
+        }
+    }
+
+    /// Bytes are missing.
     pub fn gap(&mut self) {
-        if !self.scanner.is_done() {
+        if self.scanner.is_done() {
+            // What comes next stands somewhere in a line.
+            self.behind = false;
+        } else {
             // Of its full size at once: a vector that grows leaves what it had behind.
             self.tail.get_or_insert_with(|| Zeroizing::new(Vec::with_capacity(4 * TAIL_CAP))).clear();
         }

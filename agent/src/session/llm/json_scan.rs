@@ -91,13 +91,14 @@ impl Scanner {
         self.state == State::Value && self.depth == 0
     }
 
-    pub fn push<S: Sink>(&mut self, bytes: &[u8], tree: &PathTree<S::Field>, sink: &mut S) {
+    /// Takes the next bytes; returns how many of them it took, which is all but what follows the document.
+    pub fn push<S: Sink>(&mut self, bytes: &[u8], tree: &PathTree<S::Field>, sink: &mut S) -> usize {
         let mut at = 0;
         while at < bytes.len() {
             at += match self.state {
                 State::InKey | State::InString => self.string(&bytes[at..], tree, sink),
                 State::InScalar => self.scalar(&bytes[at..], tree, sink),
-                State::Done | State::Invalid => return,
+                State::Done | State::Invalid => return at,
                 _ => {
                     self.structure(bytes[at], tree, sink);
                     // A scalar's first byte belongs to it.
@@ -105,6 +106,7 @@ impl Scanner {
                 }
             };
         }
+        at
     }
 
     /// The document is over: only a scalar at the top level needs to be told.

@@ -161,7 +161,7 @@ impl LlmParser {
             }
         }
         match piece {
-            Piece::Bytes(bytes) => self.request_body.push(bytes, &self.grammar.request, &mut self.request),
+            Piece::Bytes(bytes) => _ = self.request_body.push(bytes, &self.grammar.request, &mut self.request),
             Piece::Gap(0) => {}
             Piece::Gap(_) => self.request_body.gap(),
         }
@@ -209,6 +209,11 @@ impl LlmParser {
     pub fn response_end(&mut self) -> u32 {
         let texts = self.texts.as_deref_mut().map(|texts| &mut texts.completion);
         self.response.end(Trees::of(self.grammar), texts)
+    }
+
+    /// Content has come that only what follows can tell to be the first of a stream: it then counts with that.
+    pub fn withholds(&self) -> bool {
+        self.response.withholds()
     }
 
     /// The stream's own last event was seen.
