@@ -8,6 +8,7 @@ use super::figures::{Draft, Figures};
 use super::json_body::JsonBody;
 use super::json_paths::PathTree;
 use super::texts::Reader;
+use crate::session::http1::is_coded;
 use crate::session::ndjson::NdjsonSplitter;
 use crate::session::sse::{Part, SseSplitter};
 
@@ -27,7 +28,7 @@ pub enum Framing {
 impl Framing {
     pub fn of(headers: &[httparse::Header<'_>]) -> Self {
         let value = |name: &str| headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value);
-        if value("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+        if value("content-encoding").is_some_and(is_coded) {
             return Self::Opaque;
         }
         let kind = value("content-type").unwrap_or_default();

@@ -88,6 +88,12 @@ fn coded_bodies_give_sizes_and_times_only() {
         assert_eq!((x.first_content, x.content_chunks, x.response_bytes), (None, 0, size as u64), "{coding}");
         assert!(x.llm.as_ref().is_some_and(|llm| llm.stream && llm.output_tokens.is_none()), "{coding}");
     }
+    for coding in ["none", "", "Identity", "identity, none"] {
+        let mut wire = Wire::server();
+        let head = STREAM_HEAD.replace("\r\n\r\n", &format!("\r\ncontent-encoding: {coding}\r\n\r\n"));
+        wire.request(chat(true)).response(head).response(token("a")).response(STREAM_END);
+        assert_eq!(wire.out[0].content_chunks, 1, "{coding}");
+    }
     let mut wire = Wire::server();
     let head = STREAM_HEAD.replace(": chunked", ": gzip, chunked");
     wire.request(chat(true)).response(head).response(token("a")).response(STREAM_END);
