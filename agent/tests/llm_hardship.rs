@@ -127,6 +127,13 @@ fn llm_bodies_under_a_wrong_type() {
     for (kind, status, body, stream, error, failures) in [
         ("text/plain", 200, event, true, None, 0),
         ("application/json", 200, event, true, None, 0),
+        ("", 200, &format!("id: 1\n{event}"), true, None, 0),
+        ("text/plain", 200, &format!("retry: 10\n\n{event}"), true, None, 0),
+        ("text/plain", 500, "internal error", false, None, 0),
+        ("", 200, &format!("\u{feff}{event}"), true, None, 0),
+        ("application/json", 400, &format!("\u{feff}{json}"), false, Some("t"), 0),
+        ("application/json", 200, "\u{feff}x", false, None, 1),
+        ("application/json", 200, "\u{feff}", false, None, 0),
         ("text/event-stream", 400, json, false, Some("t"), 0),
         ("text/html", 502, json, false, Some("t"), 0),
         ("text/html", 502, "<html>", false, None, 0),
@@ -137,7 +144,9 @@ fn llm_bodies_under_a_wrong_type() {
     ] {
         let mut parser = LlmParser::detect("POST", "/v1/chat/completions").unwrap();
         parser.response_head(status, &[httparse::Header { name: "content-type", value: kind.as_bytes() }]);
-        let content = parser.response_body(Piece::Bytes(body.as_bytes())) + parser.response_end();
+        let mut content = 0;
+        body.as_bytes().chunks(2).for_each(|piece| content += parser.response_body(Piece::Bytes(piece)));
+        content += parser.response_end();
         let x = parser.finish();
         assert_eq!((x.stream, x.error.as_deref(), x.parse_failures), (stream, error, failures), "{kind} {body}");
         assert_eq!(content, u32::from(stream));

@@ -13,6 +13,8 @@ const NEST_CAP: u32 = 127;
 enum State {
     /// A value must come.
     Value,
+    /// In a byte order mark before the document, which some servers write; this byte of it must come.
+    Mark(u8),
     /// A value or the end of the array just begun.
     FirstElement,
     /// A key or the end of the object just begun.
@@ -118,6 +120,10 @@ impl Scanner {
 
     fn structure<S: Sink>(&mut self, byte: u8, tree: &PathTree<S::Field>, sink: &mut S) {
         match (byte, self.state) {
+            (0xef, State::Value) if self.is_fresh() => self.state = State::Mark(0xbb),
+            (0xbb, State::Mark(0xbb)) => self.state = State::Mark(0xbf),
+            (0xbf, State::Mark(0xbf)) => self.state = State::Value,
+            (_, State::Mark(_)) => self.state = State::Invalid,
             (b' ' | b'\t' | b'\n' | b'\r', _) => {}
             (b'"', State::Key | State::FirstKey) => self.token(State::InKey, true),
             (b':', State::Colon) => self.state = State::Value,

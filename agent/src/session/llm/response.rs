@@ -53,8 +53,11 @@ impl Framing {
             (b'{', Self::Ndjson) => Self::Ndjson,
             (b'{' | b'[', _) => Self::Json,
             (_, Self::Sse) => Self::Sse,
-            // `data:`, `event:`, a comment or a byte order mark, under another type.
-            (b'd' | b'e' | b':' | 0xef, _) if ok => Self::Sse,
+            // `data:`, `event:` or a comment under another type; `id:`, `retry:` or a byte order mark under none that
+            // says what it is.
+            (b'd' | b'e' | b':', _) if ok => Self::Sse,
+            (b'i' | b'r' | 0xef, Self::Unknown) if ok => Self::Sse,
+            (0xef, Self::Ndjson) => Self::Ndjson,
             (_, Self::Unknown) => Self::Opaque,
             _ => Self::Json,
         }
