@@ -121,6 +121,7 @@ impl LlmParser {
         if method != "POST" {
             return None;
         }
+        let path = without_slash(path);
         let fit = |grammar: &&'static Grammar| grammar.dialect.paths.iter().filter_map(|p| fits(p, path)).max();
         let best = GRAMMARS.iter().filter_map(|g| fit(&g).map(|segments| (segments, g)));
         let (_, grammar) = best.max_by_key(|(segments, _)| *segments)?;
@@ -260,11 +261,17 @@ pub fn route(path: &str) -> Option<String> {
             && segments.into_iter().all(|(wanted, is)| wanted == is || wanted == "*" && !is.is_empty())
     };
     let patterns = || DIALECTS.iter().flat_map(|dialect| dialect.paths);
+    let path = without_slash(path);
     ["", "/v1"].into_iter().find_map(|prefix| {
         let path = path.strip_prefix(prefix)?;
         let pattern = patterns().find(|pattern| is_own(pattern, path))?;
         Some(format!("{prefix}{}", pattern.replace('*', "{id}")))
     })
+}
+
+/// A path without the one slash at its end that many servers let pass.
+fn without_slash(path: &str) -> &str {
+    path.strip_suffix('/').filter(|path| !path.is_empty() && !path.ends_with('/')).unwrap_or(path)
 }
 
 /// How many segments of the path the pattern covers, if it fits.
