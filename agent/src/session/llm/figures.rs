@@ -18,6 +18,7 @@ pub struct Draft {
     pub ended: bool,
     pub speaks: Option<&'static str>,
     pub engine: Option<&'static str>,
+    telling: bool,
     /// These are known already: they are not read again.
     known_model: bool,
     known_id: bool,
@@ -68,7 +69,10 @@ impl Draft {
                 self.error_type = name(raw);
             }
             Field::ErrorCode => self.error_code = name(raw),
-            Field::Object => self.error |= raw.bytes == b"error",
+            Field::Object => {
+                self.error |= raw.bytes == b"error";
+                self.telling |= raw.bytes == b"response";
+            }
             Field::ObjectType => self.object_type = name(raw),
             Field::EventType => {
                 self.ended |= self.last_events.iter().any(|event| event.as_bytes() == raw.bytes);
@@ -130,11 +134,15 @@ impl Sink for Draft {
     fn value(&mut self, field: Field, value: Value<'_>) {
         match (field, value) {
             (Field::Engine(engine), _) => self.engine = Some(engine),
+            (Field::Telling, Value::Open | Value::Filled(true) | Value::Uint(_) | Value::Float(_)) => {
+                self.telling = true
+            }
             (Field::Speaks(dialect, engine), _) => {
+                self.telling = true;
                 self.speaks = Some(dialect);
                 self.engine = engine.or(self.engine);
             }
-            (Field::Choice, Value::Open) => self.choice = 0,
+            (Field::Choice, Value::Open) => (self.choice, self.telling) = (0, true),
             (Field::Choice, Value::Close) => self.settle_finish(),
             (Field::Content, Value::Open | Value::Filled(true)) => self.content = true,
             (Field::Error, Value::Open | Value::Filled(true)) => self.error = true,
@@ -156,6 +164,7 @@ pub struct Figures {
     pub engine: Option<&'static str>,
     pub error: Option<String>,
     pub ended: bool,
+    pub telling: bool,
     pub counts: Counts,
     finish: Option<(u64, String)>,
 }
@@ -173,6 +182,7 @@ impl Figures {
         self.speaks = draft.speaks.or(self.speaks);
         self.engine = self.engine.or(draft.engine);
         self.ended |= draft.ended;
+        self.telling |= draft.telling;
         self.counts.merge(&draft.counts);
         let status = draft.status.take().map(|status| (0, status));
         if let Some((choice, reason)) = draft.finish.take().or(status)

@@ -247,6 +247,7 @@ impl LlmParser {
             cached_tokens: figures.counts.cached_tokens(),
             finish_reason: figures.take_finish(),
             error: figures.error.take(),
+            telling: figures.telling,
             stream: self.response.streams().unwrap_or(asked),
             parse_failures: self.response.failures,
         }
