@@ -241,6 +241,20 @@ fn llm_escapes_in_names() {
     assert_eq!(json(&[r#"{"model":"org\/m\u00e9\ud83d\ude00"}"#]).model(), Some("org/mé😀"));
     let cut = format!(r#"{{"model":"{}\u00e9"}}"#, "m".repeat(253));
     assert_eq!(json(&[&cut]).model(), Some("m".repeat(253).as_str()));
+    let x = json(&[
+        r#"{"\u006dodel":"m","us\u0061ge":{"prompt_\u0074okens":5},"choic\u0065s":[{"finish_reason":"st\u006fp"}]}"#,
+    ]);
+    assert_eq!((x.model(), x.input_tokens, x.finish_reason.as_deref()), (Some("m"), Some(5), Some("stop")));
+    let x = json(&[r#"{"object":"\u0065rror","type":"Bad\u0052equest"}"#]);
+    assert_eq!(x.error.as_deref(), Some("BadRequest"));
+    let delta = r#"data: {"choic\u0065s":[{"delt\u0061":{"c\u006fntent":"a"}}]}"#;
+    assert_eq!(respond("text/event-stream", &[delta, "\n\n", delta, "\n\n"]).1, 2);
+    // What only begins like a name, half a pair, and a name that was cut.
+    let long = format!(r#"{{"error":{{"type":"{}"}}}}"#, r"\u0061".repeat(60));
+    for (document, error) in [(r#"{"us\u0061ge\ud83d":{"prompt_tokens":5}}"#, None), (long.as_str(), Some("error"))] {
+        let x = json(&[document]);
+        assert_eq!((x.input_tokens, x.error.as_deref()), (None, error));
+    }
     // A finish reason or an error's type that is a sentence is not kept.
     let x = json(&[r#"{"error":{"type":"you said: hello","code":"c d"},"choices":[{"finish_reason":"as you said"}]}"#]);
     assert_eq!((x.error.as_deref(), x.finish_reason), (Some("error"), None));

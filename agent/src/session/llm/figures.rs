@@ -3,7 +3,7 @@
 
 use super::counts::Counts;
 use super::field::Field;
-use super::json_value::{Raw, Sink, Value};
+use super::json_value::{Raw, Sink, Value, plain, word};
 
 /// Reasons, types and codes longer than this, or with other characters than names have, may be text of users.
 const NAME_CAP: usize = 64;
@@ -70,15 +70,17 @@ impl Draft {
             }
             Field::ErrorCode => self.error_code = name(raw),
             Field::Object => {
-                self.error |= raw.bytes == b"error";
-                self.telling |= raw.bytes == b"response";
+                let object = word(raw);
+                self.error |= *object == *b"error";
+                self.telling |= *object == *b"response";
             }
             Field::ObjectType => self.object_type = name(raw),
             Field::EventType => {
-                self.ended |= self.last_events.iter().any(|event| event.as_bytes() == raw.bytes);
-                self.error |= raw.bytes == b"error";
+                let event = word(raw);
+                self.ended |= self.last_events.iter().any(|last| *last.as_bytes() == *event);
+                self.error |= *event == *b"error";
             }
-            Field::Fingerprint => self.engine = self.engine.or(fingerprint(raw.bytes)),
+            Field::Fingerprint => self.engine = self.engine.or(fingerprint(&word(raw))),
             _ => {}
         }
     }
@@ -202,27 +204,12 @@ impl Figures {
     }
 }
 
-/// A model or an id: any text, with its escapes undone.
-pub fn plain(raw: Raw<'_>) -> Option<String> {
-    if raw.bytes.is_empty() {
-        return None;
-    }
-    if !raw.escaped {
-        return Some(String::from_utf8_lossy(raw.bytes).into_owned());
-    }
-    // A cut may go through an escape, the longest of which is a surrogate pair.
-    let shortest = raw.bytes.len().saturating_sub(if raw.cut { 12 } else { 0 });
-    (shortest..=raw.bytes.len()).rev().find_map(|end| {
-        let quoted = [b"\"", &raw.bytes[..end], b"\""].concat();
-        serde_json::from_slice(&quoted).ok()
-    })
-}
-
 /// A word of a protocol. What does not look like one is not kept, since it may be a message with a user's text in it.
 fn name(raw: Raw<'_>) -> Option<String> {
-    let fits = (1..=NAME_CAP).contains(&raw.bytes.len())
-        && raw.bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b':'));
-    fits.then(|| String::from_utf8_lossy(raw.bytes).into_owned())
+    let word = word(raw);
+    let fits = (1..=NAME_CAP).contains(&word.len())
+        && word.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b':'));
+    fits.then(|| String::from_utf8_lossy(&word).into_owned())
 }
 
 fn fingerprint(text: &[u8]) -> Option<&'static str> {

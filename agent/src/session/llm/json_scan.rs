@@ -4,7 +4,7 @@
 use memchr::memchr2;
 
 use super::json_paths::{DEAD, MAX_DEPTH, NodeId, PathTree, ROOT};
-use super::json_value::{Raw, Sink, TEXT_CAP, Value, scalar_value};
+use super::json_value::{Raw, Sink, TEXT_CAP, Value, scalar_value, word};
 
 /// Containers nested deeper than this make the document invalid.
 const NEST_CAP: u32 = 127;
@@ -251,8 +251,8 @@ impl Scanner {
         }
         let text = if whole { last } else { self.held.as_slice() };
         if self.state == State::InKey {
-            let cut = self.cut || self.escaped;
-            self.node = if cut { DEAD } else { tree.member(self.place(), text) };
+            let key = word(Raw { bytes: text, escaped: self.escaped, cut: self.cut });
+            self.node = tree.member(self.place(), &key);
             self.state = State::Colon;
             return;
         }

@@ -33,11 +33,10 @@ use figures::Draft;
 use response::{Response, Trees};
 use texts::Texts;
 
-pub(super) use figures::plain;
 pub(super) use json_body::JsonBody;
 pub(super) use json_paths::PathTree;
 pub(super) use json_scan::Scanner;
-pub(super) use json_value::{Sink, Value as JsonValue};
+pub(super) use json_value::{Sink, Value as JsonValue, plain};
 pub(super) use response::Framing;
 
 use super::exchange::LlmExchange;
