@@ -242,6 +242,11 @@ impl Open {
         self.parser.as_ref().is_some_and(|parser| parser.ended())
     }
 
+    /// Whether all of the response's one document has come.
+    pub fn document_is_whole(&self) -> bool {
+        self.parser.as_ref().is_some_and(|parser| parser.answered_whole())
+    }
+
     pub fn finish(mut self, ending: Ending) -> Exchange {
         self.exchange.ending = ending;
         if let Some(counted) = &self.counted {

@@ -211,6 +211,11 @@ impl LlmParser {
         self.response.end(Trees::of(self.grammar), texts)
     }
 
+    /// The response is one document, and that was read to its end.
+    pub fn answered_whole(&self) -> bool {
+        self.response.is_whole()
+    }
+
     /// Content has come that only what follows can tell to be the first of a stream: it then counts with that.
     pub fn withholds(&self) -> bool {
         self.response.withholds()

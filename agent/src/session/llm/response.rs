@@ -139,6 +139,11 @@ impl Response {
         matches!(&self.body, Body::Json(body, draft) if draft.content && body.is_done())
     }
 
+    /// One document, read to its end.
+    pub fn is_whole(&self) -> bool {
+        matches!(&self.body, Body::Json(body, _) if body.is_done())
+    }
+
     /// Returns how many events with content the bytes have completed.
     pub fn push(&mut self, mut bytes: &[u8], trees: Trees<'_>, mut texts: Option<&mut Reader>) -> u32 {
         if matches!(self.body, Body::Unseen) {
