@@ -77,6 +77,22 @@ fn ten_megabytes_of_one_line() {
 }
 
 #[test]
+fn long_heads_are_read_and_longer_ones_counted() {
+    for record_bytes in [997, 8192] {
+        let mut wire = Wire::server();
+        wire.record_bytes = record_bytes;
+        let cookie = |bytes: usize| format!("GET /a HTTP/1.1\r\ncookie: {}\r\n\r\n", "c".repeat(bytes));
+        wire.request(cookie(60_000)).response(OK);
+        assert_eq!((wire.said().len(), wire.sessions.stats().exchanges_lost), (1, 0));
+        wire.request(cookie(70_000)).response(OK);
+        assert_eq!((wire.said().len(), wire.sessions.stats().exchanges_lost), (1, 1));
+        assert_eq!(wire.failures(), [("head_too_long", 1)]);
+        wire.request(get("/b")).response(OK);
+        assert_eq!((wire.said().len(), wire.sessions.stats().exchanges_lost), (2, 1));
+    }
+}
+
+#[test]
 fn nothing_is_held_without_room() {
     let mut wire = Wire::server();
     wire.sessions = Sessions::new(Limits {
