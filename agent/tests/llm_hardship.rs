@@ -100,6 +100,47 @@ fn llm_gap_in_a_stream_drops_the_event() {
 }
 
 #[test]
+fn llm_gap_in_an_event_keeps_what_it_says_around_it() {
+    let ids = vec!["12345"; 40_000].join(",");
+    let (begin, end) = ids.split_at(131_072);
+    let end = &end[end.len() - 8000..];
+    let mut parser = LlmParser::detect("POST", "/api/generate").unwrap();
+    head(&mut parser, "application/x-ndjson");
+    let first = "{\"model\":\"m\",\"response\":\"a\",\"done\":false}\n";
+    let last =
+        format!("{{\"model\":\"m\",\"response\":\"\",\"done\":true,\"done_reason\":\"stop\",\"context\":[{begin}");
+    let rest = format!("{end}],\"total_duration\":9,\"prompt_eval_count\":7,\"eval_count\":4}}\n");
+    let mut content = 0;
+    for piece in [Piece::Bytes(first.as_bytes()), Piece::Bytes(last.as_bytes()), Piece::Gap(100_928)] {
+        content += parser.response_body(piece);
+    }
+    rest.as_bytes().chunks(4096).for_each(|piece| content += parser.response_body(Piece::Bytes(piece)));
+    assert!(parser.ended());
+    content += parser.response_end();
+    let x = parser.finish();
+    assert_eq!((content, x.parse_failures, x.input_tokens, x.output_tokens), (1, 0, Some(7), Some(4)));
+    assert_eq!((x.finish_reason.as_deref(), x.engine), (Some("stop"), Some("ollama")));
+
+    let usage = "\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":4}}";
+    for (end, tokens) in [
+        (format!("y\",{usage}\n\n"), Some(4)),
+        (format!("y\",{usage}\r\n\r\n"), Some(4)),
+        (format!("y\",{usage}"), Some(4)),
+        // Within a string, an object deeper down, an event that was cut off, and lines that belong to the event.
+        (format!("y\\\",{}\"}}\n\n", usage.replace('"', "\\\"")), None),
+        (format!("y\",{usage}}}\n\n"), None),
+        (format!("y\",{}\n\n", &usage[..usage.len() - 1]), None),
+        (format!("y\",{usage}\ndata: 1\n\n"), None),
+    ] {
+        let begin =
+            "data: {\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}],\"x\":\"x";
+        let (x, content) = respond("text/event-stream", &[begin, GAP, &end]);
+        assert_eq!((x.output_tokens, x.model(), content, x.parse_failures), (tokens, Some("m"), 0, 0), "{end}");
+        assert_eq!(x.finish_reason.as_deref(), Some("stop"));
+    }
+}
+
+#[test]
 fn llm_broken_events_leave_no_trace() {
     let good = "data: {\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
     let bad = [
@@ -308,6 +349,34 @@ proptest! {
         parser.response_body(Piece::Bytes(b));
         parser.response_end();
         parser.finish();
+    }
+
+    /// Whatever is cut out of a stream, each figure is the right one or none.
+    #[test]
+    fn llm_gap_anywhere_in_a_stream(
+        from in 0usize..700, length in 1usize..700, lines in any::<bool>(), size in 1usize..90,
+    ) {
+        let events = [
+            r#"{"id":"a","model":"m","x":{"usage":{"prompt_tokens":1}},"choices":[{"index":0,"delta":{"content":"}\n\n{"}}]}"#,
+            r#"{"id":"a","choices":[{"index":0,"delta":{"content":"\"usage\":{\"prompt_tokens\":2}}"}}],"x":[{"model":"n"}]}"#,
+            r#"{"id":"a","choices":[{"index":1,"delta":{"content":"a"},"finish_reason":"length"}],"y":"\\"}"#,
+            r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":7}}"#,
+        ];
+        let stream = events.map(|event| if lines { format!("{event}\n") } else { format!("data: {event}\n\n") }).concat();
+        let from = from.min(stream.len());
+        let to = (from + length).min(stream.len());
+        let mut parser = LlmParser::detect("POST", "/v1/chat/completions").unwrap();
+        head(&mut parser, if lines { "application/x-ndjson" } else { "text/event-stream" });
+        let mut content = 0;
+        stream.as_bytes()[..from].chunks(size).for_each(|piece| content += parser.response_body(Piece::Bytes(piece)));
+        parser.response_body(Piece::Gap((to - from) as u64));
+        stream.as_bytes()[to..].chunks(size).for_each(|piece| content += parser.response_body(Piece::Bytes(piece)));
+        content += parser.response_end();
+        let x = parser.finish();
+        let right = |given: Option<u64>, figure| given.is_none_or(|given| given == figure);
+        prop_assert!(right(x.input_tokens, 5) && right(x.output_tokens, 7) && content <= 3, "{} {:?}", content, x);
+        prop_assert!(x.finish_reason.as_deref().is_none_or(|f| f == "stop" || f == "length"), "{:?}", x);
+        prop_assert!(x.model().is_none_or(|m| m == "m") && x.id.as_deref().is_none_or(|id| id == "a"), "{:?}", x);
     }
 
     /// Whatever is cut out of a body, each figure is the right one or none.

@@ -13,20 +13,50 @@ use super::json_value::Sink;
 /// So much of the end of a body with a gap is kept.
 const TAIL_CAP: usize = 16 * 1024;
 
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct JsonBody {
     scanner: Scanner,
-    /// Set from the first gap on: the last bytes, none of them missing.
-    tail: Option<Zeroizing<Vec<u8>>>,
+    /// Set from the first gap on.
+    tail: Option<Tail>,
     /// The document is over, and a line of its own begins behind it.
     behind: bool,
 }
 
-impl fmt::Debug for JsonBody {
-    /// Without the text of users that the tail may hold.
+/// The last bytes of a document with a gap, none of them missing. Holds no memory before the first one.
+#[derive(Clone, Default)]
+pub struct Tail(Zeroizing<Vec<u8>>);
+
+impl fmt::Debug for Tail {
+    /// Without the text of users that it may hold.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tail = self.tail.as_ref().map(|tail| tail.len());
-        f.debug_struct("JsonBody").field("scanner", &self.scanner).field("tail_bytes", &tail).finish()
+        f.debug_struct("Tail").field("bytes", &self.0.len()).finish()
+    }
+}
+
+impl Tail {
+    /// The next bytes, of which at least the last [`TAIL_CAP`] are kept.
+    pub fn push(&mut self, bytes: &[u8]) {
+        let Self(tail) = self;
+        if tail.capacity() == 0 && !bytes.is_empty() {
+            // Of its full size at once: a vector that grows leaves what it had behind.
+            tail.reserve_exact(2 * TAIL_CAP);
+        }
+        if tail.len() + bytes.len() > 2 * TAIL_CAP {
+            let kept = TAIL_CAP.saturating_sub(bytes.len());
+            let from = tail.len().saturating_sub(kept);
+            tail.drain(..from);
+        }
+        tail.extend_from_slice(&bytes[bytes.len().saturating_sub(2 * TAIL_CAP)..]);
+    }
+
+    /// Bytes are missing again.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Reads the members of the top-level object that stand whole in it. All or nothing.
+    pub fn read<S: Sink + Clone>(&self, tree: &PathTree<S::Field>, draft: &mut S) {
+        read_tail(&self.0, tree, draft);
     }
 }
 
@@ -38,12 +68,7 @@ impl JsonBody {
             let used = self.scanner.push(bytes, tree, draft);
             return if self.is_done() { self.next_line(&bytes[used..]) } else { None };
         };
-        if tail.len() + bytes.len() > 2 * TAIL_CAP {
-            let kept = TAIL_CAP.saturating_sub(bytes.len());
-            let from = tail.len().saturating_sub(kept);
-            tail.drain(..from);
-        }
-        tail.extend_from_slice(&bytes[bytes.len().saturating_sub(2 * TAIL_CAP)..]);
+        tail.push(bytes);
         None
     }
 
@@ -72,8 +97,7 @@ impl JsonBody {
             // What comes next stands somewhere in a line.
             self.behind = false;
         } else {
-            // Of its full size at once: a vector that grows leaves what it had behind.
-            self.tail.get_or_insert_with(|| Zeroizing::new(Vec::with_capacity(4 * TAIL_CAP))).clear();
+            self.tail.get_or_insert_default().clear();
         }
     }
 
@@ -81,7 +105,7 @@ impl JsonBody {
     pub fn end<S: Sink + Clone>(&mut self, tree: &PathTree<S::Field>, draft: &mut S) -> bool {
         match self.tail.take() {
             Some(tail) => {
-                read_tail(&tail, tree, draft);
+                tail.read(tree, draft);
                 true
             }
             None => {
@@ -92,7 +116,6 @@ impl JsonBody {
     }
 }
 
-/// Reads the members of the top-level object that stand whole in the tail. All or nothing.
 fn read_tail<S: Sink + Clone>(tail: &[u8], tree: &PathTree<S::Field>, draft: &mut S) {
     let tail = tail.trim_ascii_end();
     let Some(start) = first_member(tail) else { return };

@@ -101,7 +101,8 @@ impl Reader {
     /// A part of an event, which is a document.
     pub fn part(&mut self, part: Part<'_>, tree: &PathTree) {
         match part {
-            Part::Name(_) => {}
+            // After a gap nothing is read.
+            Part::Name(_) | Part::Rest(_) | Part::Lost => {}
             Part::Data(bytes) => {
                 if self.begin.is_none() && !self.over {
                     self.begin = Some(self.collector.holding.place());

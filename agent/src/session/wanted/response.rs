@@ -107,7 +107,7 @@ impl ResponseBody {
 /// An event that is no whole document leaves no trace.
 fn event(part: Part<'_>, scanner: &mut Scanner, tree: &PathTree<Pick>, draft: &mut Values, values: &mut Values) {
     match part {
-        Part::Name(_) => {}
+        Part::Name(_) | Part::Rest(_) | Part::Lost => {}
         Part::Data(bytes) => _ = scanner.push(bytes, tree, draft),
         Part::End => {
             scanner.end(tree, draft);
