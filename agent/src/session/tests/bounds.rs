@@ -56,6 +56,7 @@ fn more_requests_than_the_limit() {
     wire.request(get("/a").repeat(5)).response(OK.repeat(5));
     assert_eq!((wire.said().len(), wire.sessions.in_flight().count()), (0, 0));
     assert_eq!(wire.failures(), [("in_flight", 1), ("pipelined", 1)]);
+    assert_eq!(wire.sessions.stats().exchanges_lost, 5);
     wire.close(CLOSE_CLOSED);
     assert_eq!(wire.sessions.connections(), 0);
 }
