@@ -27,10 +27,16 @@ pub struct Candidates {
     asked: HashMap<u32, u64>,
 }
 
-/// An exchange that only an LLM server has: answered, and answered in the dialect.
+/// Dialects in which an answer with a `model` may be anyone's: their paths are plain words.
+const PLAIN: [&str; 5] = ["openai_responses", "ollama_chat", "ollama_generate", "ollama_embed", "llama_cpp_completion"];
+
+/// An exchange that only an LLM server has: answered, and answered in the dialect. A finish reason is no sign: a form's
+/// `status` is one.
 fn convinces(exchange: &Exchange) -> bool {
     let Some(llm) = &exchange.llm else { return false };
-    let said = llm.response_model.is_some() || llm.output_tokens.is_some() || llm.finish_reason.is_some();
+    let counted = llm.input_tokens.or(llm.output_tokens).is_some() || exchange.content_chunks > 0;
+    let named = llm.response_model.is_some() && !PLAIN.contains(&llm.dialect);
+    let said = counted || named || llm.telling || llm.engine.is_some();
     exchange.role == Role::Server && (200..400).contains(&exchange.status) && said
 }
 
@@ -119,6 +125,7 @@ impl Candidates {
 mod tests {
     use super::*;
     use crate::session::exchange::{Ending, GapCounts, LlmExchange, Mark, Sending};
+    use crate::session::llm::{LlmParser, Piece};
 
     fn answered(tgid: u32, end_ns: u64) -> Exchange {
         let llm = LlmExchange { dialect: "openai_chat", output_tokens: Some(1), ..LlmExchange::default() };
@@ -152,6 +159,45 @@ mod tests {
             request_id: None,
             subject: None,
             llm: Some(llm),
+        }
+    }
+
+    /// What a server is taken to be after one exchange that is answered with this.
+    fn shows(path: &str, request: &str, response: &str) -> bool {
+        let mut parser = LlmParser::detect("POST", path).unwrap();
+        parser.request_body(Piece::Bytes(request.as_bytes()));
+        parser.request_end();
+        parser.response_head(201, &[]);
+        let content_chunks = parser.response_body(Piece::Bytes(response.as_bytes())) + parser.response_end();
+        let llm = parser.recognized().then(|| parser.finish());
+        convinces(&Exchange { status: 201, llm, content_chunks: content_chunks.into(), ..answered(7, 1) })
+    }
+
+    #[test]
+    fn an_answer_of_a_model_convinces_and_a_form_does_not() {
+        let event = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
+        for (path, request, response, want) in [
+            ("/v1/chat/completions", "{}", r#"{"choices":[{"message":{"content":"a"}}]}"#, true),
+            ("/v1/chat/completions", "{}", event, true),
+            ("/v1/completions", "{}", r#"{"choices":[{"text":"a"}]}"#, true),
+            ("/v1/embeddings", "{}", r#"{"data":[{"embedding":[0.1]}]}"#, true),
+            ("/generate", r#"{"inputs":"a"}"#, r#"{"generated_text":"b"}"#, true),
+            ("/generate_stream", "{}", "data:{\"token\":{\"text\":\"a\"}}\n\n", true),
+            ("/embedding", "{}", r#"[{"index":0,"embedding":[[0.1]]}]"#, true),
+            ("/rerank", r#"{"query":"a","texts":["b"]}"#, r#"[{"index":0,"score":0.9}]"#, true),
+            ("/api/embeddings", "{}", r#"{"embedding":[0.1]}"#, true),
+            ("/api/generate", "{}", r#"{"model":"m","response":"a","done":true,"eval_count":3}"#, true),
+            ("/v1/responses", "{}", r#"{"id":"r","object":"response","status":"completed"}"#, true),
+            ("/v1/responses", "{}", r#"{"id":"r","usage":{"input_tokens":3}}"#, true),
+            ("/forms/12/responses", "{}", r#"{"id":"981","status":"submitted"}"#, false),
+            ("/forms/12/responses", "{}", r#"{"id":"981","status":"submitted","model":"A4"}"#, false),
+            ("/api/generate", "{}", r#"{"file":"invoice.pdf","model":"A4"}"#, false),
+            ("/task/completions", "{}", r#"{"done":true,"model":"A4"}"#, false),
+            ("/generate", r#"{"text":"a"}"#, r#"{"text":"b"}"#, false),
+            ("/embedding", "{}", r#"{"embedding":"on"}"#, false),
+            ("/v1/chat/completions", "{}", "{}", false),
+        ] {
+            assert_eq!(shows(path, request, response), want, "{path} {response}");
         }
     }
 

@@ -139,6 +139,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("ollama_generate_stream", "ollama_generate text_completion ollama | llama3.2 llama3.2 | - | 26 290 - | stop | - stream=2 ended"),
     ("ollama_openai_stream", "openai_chat chat ollama | llama3.2 llama3.2 | chatcmpl-7 | - - - | stop | - stream=2 ended"),
     ("ollama_stream_error", "ollama_chat chat - | llama3.2 llama3.2 | - | - - - | - | error stream=1"),
+    ("openai_audio_stream", "openai_chat chat - | omni omni | c1 | - - - | stop | - stream=3 ended"),
     ("openai_embeddings", "openai_embeddings embeddings - | bge bge-large | embd-1 | 750 - - | - | -"),
     ("openai_tools_stream", "openai_chat chat - | gpt org/gpt | c1 | - - - | tool_calls | - stream=2 ended"),
     ("other_root", "not an LLM's"),

@@ -100,6 +100,47 @@ fn llm_gap_in_a_stream_drops_the_event() {
 }
 
 #[test]
+fn llm_gap_in_an_event_keeps_what_it_says_around_it() {
+    let ids = vec!["12345"; 40_000].join(",");
+    let (begin, end) = ids.split_at(131_072);
+    let end = &end[end.len() - 8000..];
+    let mut parser = LlmParser::detect("POST", "/api/generate").unwrap();
+    head(&mut parser, "application/x-ndjson");
+    let first = "{\"model\":\"m\",\"response\":\"a\",\"done\":false}\n";
+    let last =
+        format!("{{\"model\":\"m\",\"response\":\"\",\"done\":true,\"done_reason\":\"stop\",\"context\":[{begin}");
+    let rest = format!("{end}],\"total_duration\":9,\"prompt_eval_count\":7,\"eval_count\":4}}\n");
+    let mut content = 0;
+    for piece in [Piece::Bytes(first.as_bytes()), Piece::Bytes(last.as_bytes()), Piece::Gap(100_928)] {
+        content += parser.response_body(piece);
+    }
+    rest.as_bytes().chunks(4096).for_each(|piece| content += parser.response_body(Piece::Bytes(piece)));
+    assert!(parser.ended());
+    content += parser.response_end();
+    let x = parser.finish();
+    assert_eq!((content, x.parse_failures, x.input_tokens, x.output_tokens), (1, 0, Some(7), Some(4)));
+    assert_eq!((x.finish_reason.as_deref(), x.engine), (Some("stop"), Some("ollama")));
+
+    let usage = "\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":4}}";
+    for (end, tokens) in [
+        (format!("y\",{usage}\n\n"), Some(4)),
+        (format!("y\",{usage}\r\n\r\n"), Some(4)),
+        (format!("y\",{usage}"), Some(4)),
+        // Within a string, an object deeper down, an event that was cut off, and lines that belong to the event.
+        (format!("y\\\",{}\"}}\n\n", usage.replace('"', "\\\"")), None),
+        (format!("y\",{usage}}}\n\n"), None),
+        (format!("y\",{}\n\n", &usage[..usage.len() - 1]), None),
+        (format!("y\",{usage}\ndata: 1\n\n"), None),
+    ] {
+        let begin =
+            "data: {\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}],\"x\":\"x";
+        let (x, content) = respond("text/event-stream", &[begin, GAP, &end]);
+        assert_eq!((x.output_tokens, x.model(), content, x.parse_failures), (tokens, Some("m"), 0, 0), "{end}");
+        assert_eq!(x.finish_reason.as_deref(), Some("stop"));
+    }
+}
+
+#[test]
 fn llm_broken_events_leave_no_trace() {
     let good = "data: {\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
     let bad = [
@@ -127,6 +168,13 @@ fn llm_bodies_under_a_wrong_type() {
     for (kind, status, body, stream, error, failures) in [
         ("text/plain", 200, event, true, None, 0),
         ("application/json", 200, event, true, None, 0),
+        ("", 200, &format!("id: 1\n{event}"), true, None, 0),
+        ("text/plain", 200, &format!("retry: 10\n\n{event}"), true, None, 0),
+        ("text/plain", 500, "internal error", false, None, 0),
+        ("", 200, &format!("\u{feff}{event}"), true, None, 0),
+        ("application/json", 400, &format!("\u{feff}{json}"), false, Some("t"), 0),
+        ("application/json", 200, "\u{feff}x", false, None, 1),
+        ("application/json", 200, "\u{feff}", false, None, 0),
         ("text/event-stream", 400, json, false, Some("t"), 0),
         ("text/html", 502, json, false, Some("t"), 0),
         ("text/html", 502, "<html>", false, None, 0),
@@ -137,11 +185,67 @@ fn llm_bodies_under_a_wrong_type() {
     ] {
         let mut parser = LlmParser::detect("POST", "/v1/chat/completions").unwrap();
         parser.response_head(status, &[httparse::Header { name: "content-type", value: kind.as_bytes() }]);
-        let content = parser.response_body(Piece::Bytes(body.as_bytes())) + parser.response_end();
+        let mut content = 0;
+        body.as_bytes().chunks(2).for_each(|piece| content += parser.response_body(Piece::Bytes(piece)));
+        content += parser.response_end();
         let x = parser.finish();
         assert_eq!((x.stream, x.error.as_deref(), x.parse_failures), (stream, error, failures), "{kind} {body}");
         assert_eq!(content, u32::from(stream));
     }
+}
+
+/// Ollama's lines, as a proxy or a server of Python or node sends them on.
+#[test]
+fn llm_json_lines_under_any_type() {
+    let lines = "{\"model\":\"m\",\"message\":{\"content\":\"a\"},\"done\":false}\n\
+        {\"message\":{\"content\":\"b\"},\"done\":false}\r\n\n\
+        {\"message\":{\"content\":\"c\"},\"done\":false}\n\
+        {\"message\":{\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\",\"prompt_eval_count\":7,\"eval_count\":4}";
+    let kinds = [
+        "application/x-ndjson",
+        "application/x-jsonlines",
+        "application/jsonlines",
+        "application/stream+json",
+        "application/json",
+        "text/plain",
+        "application/octet-stream",
+        "",
+        "text/event-stream",
+    ];
+    for (kind, size) in kinds.iter().flat_map(|kind| [1, 2, 61, 1000].map(|size| (kind, size))) {
+        let mut parser = LlmParser::detect("POST", "/api/chat").unwrap();
+        head(&mut parser, kind);
+        let pieces = lines.as_bytes().chunks(size).map(Piece::Bytes);
+        let content = pieces.map(|piece| parser.response_body(piece)).sum::<u32>() + parser.response_end();
+        assert!(parser.ended(), "{kind} {size}");
+        let x = parser.finish();
+        assert_eq!((content, x.stream, x.parse_failures), (3, true, 0), "{kind} {size}");
+        assert_eq!((x.model(), x.input_tokens, x.output_tokens), (Some("m"), Some(7), Some(4)), "{kind} {size}");
+        assert_eq!(x.finish_reason.as_deref(), Some("stop"), "{kind} {size}");
+    }
+}
+
+#[test]
+fn llm_one_document_is_no_stream_whatever_stands_behind_it() {
+    let one = r#"{"model":"m","message":{"content":"a"},"done":true,"prompt_eval_count":7}"#;
+    let two = r#"{"message":{"content":"b"},"prompt_eval_count":9}"#;
+    let read = |pieces: &[&str]| {
+        let mut parser = LlmParser::detect("POST", "/api/chat").unwrap();
+        head(&mut parser, "application/json");
+        let mut content = 0;
+        for piece in pieces {
+            content += parser.response_body(if *piece == GAP { Piece::Gap(9) } else { Piece::Bytes(piece.as_bytes()) });
+        }
+        content += parser.response_end();
+        let x = parser.finish();
+        (content, x.stream, x.input_tokens)
+    };
+    for behind in ["", "\n", " \r\n\n", "\nnull\n", two, "\n[1]"] {
+        assert_eq!(read(&[one, behind]), (0, false, Some(7)), "{behind}");
+    }
+    // Where bytes are missing, what follows is within a line until that ends.
+    assert_eq!(read(&[one, "\n", GAP, two, "\n"]), (0, false, Some(7)));
+    assert_eq!(read(&[one, GAP, "x}\n", two, "\n", one]), (3, true, Some(7)));
 }
 
 #[test]
@@ -178,6 +282,20 @@ fn llm_escapes_in_names() {
     assert_eq!(json(&[r#"{"model":"org\/m\u00e9\ud83d\ude00"}"#]).model(), Some("org/mé😀"));
     let cut = format!(r#"{{"model":"{}\u00e9"}}"#, "m".repeat(253));
     assert_eq!(json(&[&cut]).model(), Some("m".repeat(253).as_str()));
+    let x = json(&[
+        r#"{"\u006dodel":"m","us\u0061ge":{"prompt_\u0074okens":5},"choic\u0065s":[{"finish_reason":"st\u006fp"}]}"#,
+    ]);
+    assert_eq!((x.model(), x.input_tokens, x.finish_reason.as_deref()), (Some("m"), Some(5), Some("stop")));
+    let x = json(&[r#"{"object":"\u0065rror","type":"Bad\u0052equest"}"#]);
+    assert_eq!(x.error.as_deref(), Some("BadRequest"));
+    let delta = r#"data: {"choic\u0065s":[{"delt\u0061":{"c\u006fntent":"a"}}]}"#;
+    assert_eq!(respond("text/event-stream", &[delta, "\n\n", delta, "\n\n"]).1, 2);
+    // What only begins like a name, half a pair, and a name that was cut.
+    let long = format!(r#"{{"error":{{"type":"{}"}}}}"#, r"\u0061".repeat(60));
+    for (document, error) in [(r#"{"us\u0061ge\ud83d":{"prompt_tokens":5}}"#, None), (long.as_str(), Some("error"))] {
+        let x = json(&[document]);
+        assert_eq!((x.input_tokens, x.error.as_deref()), (None, error));
+    }
     // A finish reason or an error's type that is a sentence is not kept.
     let x = json(&[r#"{"error":{"type":"you said: hello","code":"c d"},"choices":[{"finish_reason":"as you said"}]}"#]);
     assert_eq!((x.error.as_deref(), x.finish_reason), (Some("error"), None));
@@ -200,7 +318,10 @@ fn llm_paths() {
         ("/", Some("tgi_generate")),
         ("", None),
         ("/v1/messages/count_tokens", None),
-        ("/v1/chat/completions/", None),
+        ("/v1/chat/completions/", Some("openai_chat")),
+        ("/v1/chat/completions//", None),
+        ("/v2/models/a/generate/", Some("triton_generate")),
+        ("//", None),
         ("/xchat/completions", Some("llama_cpp_completion")),
         ("/regenerate", None),
         ("generate", None),
@@ -228,6 +349,34 @@ proptest! {
         parser.response_body(Piece::Bytes(b));
         parser.response_end();
         parser.finish();
+    }
+
+    /// Whatever is cut out of a stream, each figure is the right one or none.
+    #[test]
+    fn llm_gap_anywhere_in_a_stream(
+        from in 0usize..700, length in 1usize..700, lines in any::<bool>(), size in 1usize..90,
+    ) {
+        let events = [
+            r#"{"id":"a","model":"m","x":{"usage":{"prompt_tokens":1}},"choices":[{"index":0,"delta":{"content":"}\n\n{"}}]}"#,
+            r#"{"id":"a","choices":[{"index":0,"delta":{"content":"\"usage\":{\"prompt_tokens\":2}}"}}],"x":[{"model":"n"}]}"#,
+            r#"{"id":"a","choices":[{"index":1,"delta":{"content":"a"},"finish_reason":"length"}],"y":"\\"}"#,
+            r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":7}}"#,
+        ];
+        let stream = events.map(|event| if lines { format!("{event}\n") } else { format!("data: {event}\n\n") }).concat();
+        let from = from.min(stream.len());
+        let to = (from + length).min(stream.len());
+        let mut parser = LlmParser::detect("POST", "/v1/chat/completions").unwrap();
+        head(&mut parser, if lines { "application/x-ndjson" } else { "text/event-stream" });
+        let mut content = 0;
+        stream.as_bytes()[..from].chunks(size).for_each(|piece| content += parser.response_body(Piece::Bytes(piece)));
+        parser.response_body(Piece::Gap((to - from) as u64));
+        stream.as_bytes()[to..].chunks(size).for_each(|piece| content += parser.response_body(Piece::Bytes(piece)));
+        content += parser.response_end();
+        let x = parser.finish();
+        let right = |given: Option<u64>, figure| given.is_none_or(|given| given == figure);
+        prop_assert!(right(x.input_tokens, 5) && right(x.output_tokens, 7) && content <= 3, "{} {:?}", content, x);
+        prop_assert!(x.finish_reason.as_deref().is_none_or(|f| f == "stop" || f == "length"), "{:?}", x);
+        prop_assert!(x.model().is_none_or(|m| m == "m") && x.id.as_deref().is_none_or(|id| id == "a"), "{:?}", x);
     }
 
     /// Whatever is cut out of a body, each figure is the right one or none.

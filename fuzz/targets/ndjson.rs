@@ -13,6 +13,7 @@ fn lines(pieces: &[&[u8]]) -> Vec<Vec<u8>> {
         Part::Name(_) => unreachable!("lines have no names"),
         Part::Data(data) => line.extend_from_slice(data),
         Part::End => lines.push(std::mem::take(&mut line).trim_ascii().to_vec()),
+        Part::Rest(_) | Part::Lost => unreachable!("nothing is missing"),
     };
     for piece in pieces {
         splitter.push(piece, &mut take);

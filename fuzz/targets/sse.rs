@@ -11,6 +11,7 @@ fn events(pieces: &[&[u8]]) -> Vec<u8> {
         Part::Name(name) => seen.extend(name.iter().chain(b"|")),
         Part::Data(data) => seen.extend_from_slice(data),
         Part::End => seen.push(0),
+        Part::Rest(_) | Part::Lost => unreachable!("nothing is missing"),
     };
     for piece in pieces {
         splitter.push(piece, &mut take);

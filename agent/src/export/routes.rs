@@ -147,6 +147,7 @@ mod tests {
             ("/files/3f2a77b0-1c2d-4e5f-8a9b-0c1d2e3f4a5b/raw", "/files/{id}/raw"),
             ("/v2/models/llama-7b/generate", "/v2/models/{model}/generate"),
             ("/v2/models/llama-7b/infer", "/v2/models/{id}/infer"),
+            ("/v1/chat/completions/", "/v1/chat/completions"),
             ("/a/b/c/d/e/f/g/h/i/j", "/a/b/c/d/e/f/g/*"),
         ] {
             assert_eq!(route(&mut routes, path), want);

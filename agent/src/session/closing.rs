@@ -81,6 +81,11 @@ impl Connection {
             cx.stats.exchanges_lost += u64::from(!theirs);
             theirs
         });
+        // A child that answers one request may leave it to the kernel to close the connection.
+        let whole = self.in_flight.front().is_some_and(|open| open.document_is_whole());
+        if whole && self.ends_with_connection() {
+            self.complete_front(cx);
+        }
         self.cut_off_all(Ending::ProcessExit, at_ns, cx);
     }
 

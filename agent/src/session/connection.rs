@@ -276,6 +276,8 @@ impl Connection {
     fn lose(&mut self, fault: Fault, is_request: bool, cx: &mut Context<'_>) {
         cx.stats.fault(fault);
         cx.stats.resyncs += 1;
+        // A request whose head is too long, or for which there is no room, is in flight nowhere; servers answer it.
+        cx.stats.exchanges_lost += u64::from(is_request && matches!(fault, Fault::HeadTooLong | Fault::InFlight));
         if !fault.is_loss() {
             self.barren = self.barren.saturating_add(1);
         }

@@ -213,6 +213,8 @@ pub struct LlmExchange {
     pub finish_reason: Option<String>,
     /// Type of an error object in the body or in the stream, e.g. `invalid_request_error`. Never its message.
     pub error: Option<String>,
+    /// The response has a place that only an answer of a model has: a choice, an embedding, a score.
+    pub telling: bool,
     /// Documents in the response (events, lines or the whole body) that were not JSON, each left out.
     pub parse_failures: u32,
 }

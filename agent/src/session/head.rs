@@ -67,11 +67,14 @@ pub(super) fn take<'d>(
     };
     let known = partial.bytes.len();
     let fits = data.len().min(shape.limit.saturating_sub(known) + 1);
-    // A vector that grows by itself leaves what it had behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(known + fits));
-    bytes.extend_from_slice(&partial.bytes);
-    bytes.extend_from_slice(&data[..fits]);
-    partial.bytes = bytes;
+    if partial.bytes.capacity() < known + fits {
+        // A vector that grows by itself leaves what it had behind. Twice the room each time: heads may come byte by byte.
+        let room = (2 * (known + fits)).min(shape.limit + 1).max(known + fits);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+        bytes.extend_from_slice(&partial.bytes);
+        partial.bytes = bytes;
+    }
+    partial.bytes.extend_from_slice(&data[..fits]);
     match http1::head_end(&partial.bytes, known).filter(|end| *end <= shape.limit) {
         Some(end) => {
             partial.bytes.truncate(end);

@@ -181,7 +181,7 @@ impl<'a> Facts<'a> {
                 12 if name.eq_ignore_ascii_case("x-request-id") => facts.request_id = request_id(value),
                 14 if name.eq_ignore_ascii_case("content-length") => facts.add_length(value)?,
                 16 if name.eq_ignore_ascii_case("content-encoding") => {
-                    facts.encoded |= !value.is_empty() && !value.eq_ignore_ascii_case(b"identity");
+                    facts.encoded |= is_coded(value);
                 }
                 17 if name.eq_ignore_ascii_case("transfer-encoding") => facts.add_transfer(value),
                 _ => {}
@@ -210,10 +210,18 @@ impl<'a> Facts<'a> {
                 self.transfer = Transfer::Chunked;
             } else {
                 self.transfer = Transfer::Other;
-                self.encoded |= !coding.eq_ignore_ascii_case(b"identity");
+                self.encoded |= is_coded(coding);
             }
         }
     }
+}
+
+/// Whether a `Content-Encoding` codes the body. `none` is no coding, but servers say it to keep proxies from adding one.
+pub(super) fn is_coded(value: &[u8]) -> bool {
+    let plain = |coding: &[u8]| {
+        coding.is_empty() || [b"identity".as_slice(), b"none"].iter().any(|plain| coding.eq_ignore_ascii_case(plain))
+    };
+    !value.split(|b| *b == b',').map(<[u8]>::trim_ascii).all(plain)
 }
 
 /// The head with a valid target, if invalid UTF-8 in it was what is wrong.

@@ -56,7 +56,7 @@ impl Default for Limits {
         Limits {
             connections: 8192,
             in_flight_per_connection: 32,
-            head_bytes: 32 * 1024,
+            head_bytes: 64 * 1024,
             idle_ns: 60 * 60 * 1_000_000_000,
             chunk_times: 0,
             wanted: Arc::default(),

@@ -21,19 +21,21 @@ impl NdjsonSplitter {
             let line = &bytes[..end.unwrap_or(bytes.len())];
             self.line(line, out);
             let Some(end) = end else { return };
-            self.lost = false;
             self.end(out);
             bytes = &bytes[end + 1..];
         }
     }
 
-    /// Bytes are missing: the line under way is dropped without an `End`, and so is the rest of the line after it.
+    /// Bytes are missing: the line under way has no `End`. The rest of the line after it comes as `Rest`.
     pub fn gap(&mut self) {
         *self = Self { has_data: false, lost: true };
     }
 
     /// The stream is over; a line under way is delivered.
     pub fn end(&mut self, out: &mut impl FnMut(Part<'_>)) {
+        if std::mem::take(&mut self.lost) {
+            out(Part::Lost);
+        }
         if std::mem::take(&mut self.has_data) {
             out(Part::End);
         }
@@ -41,7 +43,9 @@ impl NdjsonSplitter {
 
     fn line(&mut self, line: &[u8], out: &mut impl FnMut(Part<'_>)) {
         let blank = !self.has_data && line.iter().all(u8::is_ascii_whitespace);
-        if !self.lost && !blank {
+        if self.lost {
+            out(Part::Rest(line));
+        } else if !blank {
             self.has_data = true;
             out(Part::Data(line));
         }
@@ -62,6 +66,8 @@ mod tests {
             Part::Data(bytes) => line.borrow_mut().push_str(&String::from_utf8_lossy(bytes)),
             Part::Name(_) => unreachable!("lines have no names"),
             Part::End => lines.push(line.take()),
+            Part::Rest(bytes) => line.borrow_mut().push_str(&String::from_utf8_lossy(bytes)),
+            Part::Lost => lines.push(format!("~{}", line.take())),
         };
         for piece in pieces {
             match *piece {
@@ -80,6 +86,7 @@ mod tests {
     fn ndjson_lines() {
         assert_eq!(lines(&["{1}\n{2}\r\n\n \n{3}"]), ["{1}", "{2}\r", "{3}"]);
         assert_eq!(lines(&["{", "1", "}", "\n", "{2}\n"]), ["{1}", "{2}"]);
-        assert_eq!(lines(&["{1}\n{2", "~", "x}\n{3}\n"]), ["{1}", "{3}"]);
+        assert_eq!(lines(&["{1}\n{2", "~", "x", "}\n{3}\n"]), ["{1}", "~x}", "{3}"]);
+        assert_eq!(lines(&["{1", "~", "y", "~", "x}"]), ["~x}"]);
     }
 }

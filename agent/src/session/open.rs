@@ -23,6 +23,8 @@ pub(super) struct Open {
     pub body_seen: bool,
     /// Bytes of the response were lost since its last chunk with content.
     lost_since_content: bool,
+    /// The record that brought the content of a document which may be the first of a stream.
+    withheld: Option<Mark>,
     /// Of the connection, when the request began.
     retransmits_before: u32,
     /// When the last call that wrote returned.
@@ -87,6 +89,7 @@ impl Open {
             feed_response: true,
             body_seen: false,
             lost_since_content: false,
+            withheld: None,
             retransmits_before: 0,
             sent_ns: 0,
             counted: None,
@@ -193,6 +196,18 @@ impl Open {
     /// One record brought `chunks` content chunks; the instants of so many records are kept.
     pub fn content(&mut self, chunks: u32, at: Mark, keep: usize) {
         if chunks == 0 {
+            if self.parser.as_ref().is_some_and(|parser| parser.withholds()) {
+                self.withheld.get_or_insert(at);
+            }
+            return;
+        }
+        let lost = std::mem::take(&mut self.lost_since_content);
+        let first = self.withheld.take().inspect(|first| self.chunks(1, *first, keep, false));
+        self.chunks(chunks - u32::from(first.is_some()), at, keep, lost);
+    }
+
+    fn chunks(&mut self, chunks: u32, at: Mark, keep: usize, lost: bool) {
+        if chunks == 0 {
             return;
         }
         let exchange = &mut self.exchange;
@@ -201,7 +216,6 @@ impl Open {
         if exchange.chunk_times_ns.len() < keep {
             exchange.chunk_times_ns.push(at.at_ns);
         }
-        let lost = std::mem::take(&mut self.lost_since_content);
         if let Some(last) = exchange.last_content.replace(at)
             && !lost
         {
@@ -231,6 +245,11 @@ impl Open {
     /// Whether the stream said itself that it is over.
     pub fn stream_ended(&self) -> bool {
         self.parser.as_ref().is_some_and(|parser| parser.ended())
+    }
+
+    /// Whether all of the response's one document has come.
+    pub fn document_is_whole(&self) -> bool {
+        self.parser.as_ref().is_some_and(|parser| parser.answered_whole())
     }
 
     pub fn finish(mut self, ending: Ending) -> Exchange {

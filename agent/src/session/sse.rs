@@ -13,6 +13,10 @@ pub enum Part<'a> {
     Data(&'a [u8]),
     /// The event is over.
     End,
+    /// After a gap: some of the lines, as they stand, in which an event ends whose beginning is missing.
+    Rest(&'a [u8]),
+    /// That event is over.
+    Lost,
 }
 
 const NAME_CAP: usize = 32;
@@ -80,13 +84,13 @@ impl SseSplitter {
                     usize::from(first == b' ')
                 }
                 State::Value(target) => self.value(target, bytes, out),
-                State::LostLine | State::LostStart => self.lost(bytes),
+                State::LostLine | State::LostStart => self.lost(bytes, out),
             };
             bytes = &bytes[used..];
         }
     }
 
-    /// Bytes are missing: the event under way is dropped without an `End`, and so is what follows up to a blank line.
+    /// Bytes are missing: the event under way has no `End`. What follows up to a blank line comes as `Rest`.
     pub fn gap(&mut self) {
         *self = Self { state: State::LostLine, ..Self::default() };
     }
@@ -96,6 +100,7 @@ impl SseSplitter {
         match self.state {
             State::Value(Target::Name) => self.name(out),
             State::Field if self.word_len > 0 => self.field_end(out),
+            State::LostLine | State::LostStart => out(Part::Lost),
             _ => {}
         }
         if self.has_data || self.has_name {
@@ -196,12 +201,18 @@ impl SseSplitter {
         self.has_name = false;
     }
 
-    fn lost(&mut self, bytes: &[u8]) -> usize {
-        if self.state == State::LostStart && matches!(bytes[0], b'\n' | b'\r') {
-            self.line_end(bytes[0]);
-            return 1;
+    fn lost(&mut self, bytes: &[u8], out: &mut impl FnMut(Part<'_>)) -> usize {
+        if self.state == State::LostStart {
+            if matches!(bytes[0], b'\n' | b'\r') {
+                out(Part::Lost);
+                self.line_end(bytes[0]);
+                return 1;
+            }
+            out(Part::Rest(b"\n"));
         }
-        let Some(end) = memchr2(b'\n', b'\r', bytes) else {
+        let end = memchr2(b'\n', b'\r', bytes);
+        out(Part::Rest(&bytes[..end.unwrap_or(bytes.len())]));
+        let Some(end) = end else {
             self.state = State::LostLine;
             return bytes.len();
         };

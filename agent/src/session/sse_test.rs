@@ -15,6 +15,8 @@ fn events(pieces: &[&str]) -> Vec<String> {
         Part::Name(bytes) => *name.borrow_mut() = String::from_utf8_lossy(bytes).into_owned(),
         Part::Data(bytes) => data.borrow_mut().push_str(&String::from_utf8_lossy(bytes)),
         Part::End => events.push(format!("{}|{}", name.take(), data.take())),
+        Part::Rest(bytes) => data.borrow_mut().push_str(&String::from_utf8_lossy(bytes)),
+        Part::Lost => events.push(format!("~{}", data.take())),
     };
     for piece in pieces {
         match *piece {
@@ -52,9 +54,11 @@ fn sse_events() {
 
 #[test]
 fn sse_after_a_gap_starts_at_a_blank_line() {
-    assert_eq!(events(&["data: a\n\ndata: b", "~", "c\n\ndata: d\n\n"]), ["|a", "|d"]);
-    assert_eq!(events(&["data: a\r\n", "~", "data: b\r\n\r\n", "data: c\r\n\r\n"]), ["|c"]);
-    assert_eq!(events(&["~", "data: x\n", "~", "\n\ndata: y\n\n"]), ["|y"]);
+    assert_eq!(events(&["data: a\n\ndata: b", "~", "c\n\ndata: d\n\n"]), ["|a", "~c", "|d"]);
+    assert_eq!(events(&["data: a\r\n", "~", "data: b\r\n\r\n", "data: c\r\n\r\n"]), ["~data: b", "|c"]);
+    assert_eq!(events(&["~", "data: x\n", "~", "\n\ndata: y\n\n"]), ["~", "|y"]);
+    assert_eq!(events(&["data: a", "~", "b", "c\r\nid: 5\r", "\n\r\ndata: d"]), ["~bc\nid: 5", "|d"]);
+    assert_eq!(events(&["data: a", "~", "b\n"]), ["~b"]);
 }
 
 proptest! {
@@ -67,6 +71,7 @@ proptest! {
                 Part::Data(data) => seen.extend_from_slice(data),
                 Part::Name(name) => seen.extend(name.iter().chain(b"|")),
                 Part::End => seen.push(b'$'),
+                Part::Rest(_) | Part::Lost => unreachable!("nothing is missing"),
             };
             let mut from = 0;
             for cut in cuts {

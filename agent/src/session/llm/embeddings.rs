@@ -20,7 +20,7 @@ pub const RERANK: Dialect = Dialect {
     paths: &["/rerank", "/reranking"],
     certain: false,
     request: &[MODEL_AND_STREAM, &[("query", Field::Speaks("rerank", None))]],
-    response: &[REPLY, SGLANG_REPLY, ERRORS, TYPED_ERRORS],
+    response: &[REPLY, SCORES, SGLANG_REPLY, ERRORS, TYPED_ERRORS],
     asks: &[ASKS],
     says: &[COMPLAINTS],
     ..Dialect::BASE
@@ -43,7 +43,13 @@ const REPLY: Rows = &[
     ("model", Field::Model),
     ("usage.prompt_tokens", Field::Input),
     ("usage.total_tokens", Field::InputOtherwise),
+    ("data[].embedding", Field::Telling),
+    ("data[].score", Field::Telling),
+    ("results[].relevance_score", Field::Telling),
 ];
+
+/// Text Embeddings Inference: an array of them.
+const SCORES: Rows = &[("[].score", Field::Telling)];
 
 /// One document per answer.
 const SGLANG_REPLY: Rows =

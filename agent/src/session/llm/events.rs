@@ -1,7 +1,9 @@
-//! The events of a streamed response, each a JSON document that is read as it passes.
+//! The events of a streamed response, each a JSON document that is read as it passes. Of one with bytes missing, what it
+//! says before them holds, and what stands whole at its end, but not that it had content.
 
 use super::echo::{Marked, Pattern};
 use super::figures::{Draft, Figures};
+use super::json_body::Tail;
 use super::json_paths::PathTree;
 use super::json_scan::Scanner;
 use crate::session::sse::Part;
@@ -19,20 +21,28 @@ pub struct EventReader {
     pattern: Pattern,
     /// The event under way is the pattern with other content.
     repeats: bool,
+    /// The end of an event of which bytes are missing.
+    tail: Tail,
 }
 
 impl EventReader {
     pub fn new(draft: Draft) -> Self {
         let (scanner, pattern) = (Scanner::default(), Pattern::default());
-        Self { scanner, draft, done_bytes: Some(0), named_error: false, pattern, repeats: false }
+        Self { scanner, draft, done_bytes: Some(0), named_error: false, pattern, repeats: false, tail: Tail::default() }
     }
 
-    /// Forgets the event under way.
+    /// Bytes are missing, the end of the event under way perhaps, and whole events.
     pub fn gap(&mut self) {
         self.repeats = false;
         self.scanner.reset();
-        self.draft.renew();
+        self.draft.content = false;
         self.done_bytes = Some(0);
+        self.tail.clear();
+    }
+
+    fn renew(&mut self) {
+        self.gap();
+        self.draft.renew();
         self.named_error = false;
     }
 
@@ -42,6 +52,8 @@ impl EventReader {
             Part::Name(name) => self.named_error |= name == b"error",
             Part::Data(bytes) => self.data(bytes, tree),
             Part::End => return self.event_over(tree, figures),
+            Part::Rest(bytes) => self.tail.push(bytes),
+            Part::Lost => self.lost(tree, figures),
         }
         Ok(false)
     }
@@ -72,6 +84,18 @@ impl EventReader {
             self.scan(&DONE[..known], tree);
         }
         self.scan(bytes, tree);
+    }
+
+    /// The event with the gap is over. If that was another than the one before the gap, both have said true things.
+    fn lost(&mut self, tree: &PathTree, figures: &mut Figures) {
+        std::mem::take(&mut self.tail).read(tree, &mut self.draft);
+        self.draft.content = false;
+        if self.named_error {
+            self.draft.is_error();
+        }
+        self.pattern.clear();
+        figures.merge(&mut self.draft);
+        self.renew();
     }
 
     fn scan(&mut self, piece: &[u8], tree: &PathTree) {
@@ -108,7 +132,7 @@ impl EventReader {
         if whole || self.named_error {
             figures.merge(&mut self.draft);
         }
-        self.gap();
+        self.renew();
         if whole || done || empty { Ok(content) } else { Err(NotJson) }
     }
 }

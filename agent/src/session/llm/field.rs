@@ -67,6 +67,8 @@ pub enum Field {
     Media(&'static str),
     /// The message of an error.
     Complaint,
+    /// A place that only an answer of a model has.
+    Telling,
     /// A place that only this engine writes.
     Engine(&'static str),
     /// A place that tells apart the dialects which share a path, and in responses maybe the engine.

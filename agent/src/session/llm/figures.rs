@@ -3,7 +3,7 @@
 
 use super::counts::Counts;
 use super::field::Field;
-use super::json_value::{Raw, Sink, Value};
+use super::json_value::{Raw, Sink, Value, plain, word};
 
 /// Reasons, types and codes longer than this, or with other characters than names have, may be text of users.
 const NAME_CAP: usize = 64;
@@ -18,6 +18,7 @@ pub struct Draft {
     pub ended: bool,
     pub speaks: Option<&'static str>,
     pub engine: Option<&'static str>,
+    telling: bool,
     /// These are known already: they are not read again.
     known_model: bool,
     known_id: bool,
@@ -68,13 +69,18 @@ impl Draft {
                 self.error_type = name(raw);
             }
             Field::ErrorCode => self.error_code = name(raw),
-            Field::Object => self.error |= raw.bytes == b"error",
+            Field::Object => {
+                let object = word(raw);
+                self.error |= *object == *b"error";
+                self.telling |= *object == *b"response";
+            }
             Field::ObjectType => self.object_type = name(raw),
             Field::EventType => {
-                self.ended |= self.last_events.iter().any(|event| event.as_bytes() == raw.bytes);
-                self.error |= raw.bytes == b"error";
+                let event = word(raw);
+                self.ended |= self.last_events.iter().any(|last| *last.as_bytes() == *event);
+                self.error |= *event == *b"error";
             }
-            Field::Fingerprint => self.engine = self.engine.or(fingerprint(raw.bytes)),
+            Field::Fingerprint => self.engine = self.engine.or(fingerprint(&word(raw))),
             _ => {}
         }
     }
@@ -130,11 +136,15 @@ impl Sink for Draft {
     fn value(&mut self, field: Field, value: Value<'_>) {
         match (field, value) {
             (Field::Engine(engine), _) => self.engine = Some(engine),
+            (Field::Telling, Value::Open | Value::Filled(true) | Value::Uint(_) | Value::Float(_)) => {
+                self.telling = true
+            }
             (Field::Speaks(dialect, engine), _) => {
+                self.telling = true;
                 self.speaks = Some(dialect);
                 self.engine = engine.or(self.engine);
             }
-            (Field::Choice, Value::Open) => self.choice = 0,
+            (Field::Choice, Value::Open) => (self.choice, self.telling) = (0, true),
             (Field::Choice, Value::Close) => self.settle_finish(),
             (Field::Content, Value::Open | Value::Filled(true)) => self.content = true,
             (Field::Error, Value::Open | Value::Filled(true)) => self.error = true,
@@ -156,6 +166,7 @@ pub struct Figures {
     pub engine: Option<&'static str>,
     pub error: Option<String>,
     pub ended: bool,
+    pub telling: bool,
     pub counts: Counts,
     finish: Option<(u64, String)>,
 }
@@ -173,6 +184,7 @@ impl Figures {
         self.speaks = draft.speaks.or(self.speaks);
         self.engine = self.engine.or(draft.engine);
         self.ended |= draft.ended;
+        self.telling |= draft.telling;
         self.counts.merge(&draft.counts);
         let status = draft.status.take().map(|status| (0, status));
         if let Some((choice, reason)) = draft.finish.take().or(status)
@@ -192,27 +204,12 @@ impl Figures {
     }
 }
 
-/// A model or an id: any text, with its escapes undone.
-pub fn plain(raw: Raw<'_>) -> Option<String> {
-    if raw.bytes.is_empty() {
-        return None;
-    }
-    if !raw.escaped {
-        return Some(String::from_utf8_lossy(raw.bytes).into_owned());
-    }
-    // A cut may go through an escape, the longest of which is a surrogate pair.
-    let shortest = raw.bytes.len().saturating_sub(if raw.cut { 12 } else { 0 });
-    (shortest..=raw.bytes.len()).rev().find_map(|end| {
-        let quoted = [b"\"", &raw.bytes[..end], b"\""].concat();
-        serde_json::from_slice(&quoted).ok()
-    })
-}
-
 /// A word of a protocol. What does not look like one is not kept, since it may be a message with a user's text in it.
 fn name(raw: Raw<'_>) -> Option<String> {
-    let fits = (1..=NAME_CAP).contains(&raw.bytes.len())
-        && raw.bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b':'));
-    fits.then(|| String::from_utf8_lossy(raw.bytes).into_owned())
+    let word = word(raw);
+    let fits = (1..=NAME_CAP).contains(&word.len())
+        && word.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b':'));
+    fits.then(|| String::from_utf8_lossy(&word).into_owned())
 }
 
 fn fingerprint(text: &[u8]) -> Option<&'static str> {

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use memchr::memchr;
 use zeroize::Zeroizing;
 
 use super::json_paths::PathTree;
@@ -12,26 +13,34 @@ use super::json_value::Sink;
 /// So much of the end of a body with a gap is kept.
 const TAIL_CAP: usize = 16 * 1024;
 
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct JsonBody {
     scanner: Scanner,
-    /// Set from the first gap on: the last bytes, none of them missing.
-    tail: Option<Zeroizing<Vec<u8>>>,
+    /// Set from the first gap on.
+    tail: Option<Tail>,
+    /// The document is over, and a line of its own begins behind it.
+    behind: bool,
 }
 
-impl fmt::Debug for JsonBody {
-    /// Without the text of users that the tail may hold.
+/// The last bytes of a document with a gap, none of them missing. Holds no memory before the first one.
+#[derive(Clone, Default)]
+pub struct Tail(Zeroizing<Vec<u8>>);
+
+impl fmt::Debug for Tail {
+    /// Without the text of users that it may hold.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tail = self.tail.as_ref().map(|tail| tail.len());
-        f.debug_struct("JsonBody").field("scanner", &self.scanner).field("tail_bytes", &tail).finish()
+        f.debug_struct("Tail").field("bytes", &self.0.len()).finish()
     }
 }
 
-impl JsonBody {
-    pub fn push<S: Sink>(&mut self, bytes: &[u8], tree: &PathTree<S::Field>, draft: &mut S) {
-        let Some(tail) = &mut self.tail else {
-            return self.scanner.push(bytes, tree, draft);
-        };
+impl Tail {
+    /// The next bytes, of which at least the last [`TAIL_CAP`] are kept.
+    pub fn push(&mut self, bytes: &[u8]) {
+        let Self(tail) = self;
+        if tail.capacity() == 0 && !bytes.is_empty() {
+            // Of its full size at once: a vector that grows leaves what it had behind.
+            tail.reserve_exact(2 * TAIL_CAP);
+        }
         if tail.len() + bytes.len() > 2 * TAIL_CAP {
             let kept = TAIL_CAP.saturating_sub(bytes.len());
             let from = tail.len().saturating_sub(kept);
@@ -40,10 +49,55 @@ impl JsonBody {
         tail.extend_from_slice(&bytes[bytes.len().saturating_sub(2 * TAIL_CAP)..]);
     }
 
+    /// Bytes are missing again.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Reads the members of the top-level object that stand whole in it. All or nothing.
+    pub fn read<S: Sink + Clone>(&self, tree: &PathTree<S::Field>, draft: &mut S) {
+        read_tail(&self.0, tree, draft);
+    }
+}
+
+impl JsonBody {
+    /// Takes the next bytes. Gives them from where another document begins on a line behind the one that is over: then
+    /// the body is JSON lines, whatever its type says.
+    pub fn push<'b, S: Sink>(&mut self, bytes: &'b [u8], tree: &PathTree<S::Field>, draft: &mut S) -> Option<&'b [u8]> {
+        let Some(tail) = &mut self.tail else {
+            let used = self.scanner.push(bytes, tree, draft);
+            return if self.is_done() { self.next_line(&bytes[used..]) } else { None };
+        };
+        tail.push(bytes);
+        None
+    }
+
+    /// The document was read to its end, no byte of it missing.
+    pub fn is_done(&self) -> bool {
+        self.scanner.is_done() && self.tail.is_none()
+    }
+
+    fn next_line<'b>(&mut self, mut rest: &'b [u8]) -> Option<&'b [u8]> {
+        loop {
+            if !self.behind {
+                rest = &rest[memchr(b'\n', rest)? + 1..];
+                self.behind = true;
+            }
+            rest = rest.trim_ascii_start();
+            if *rest.first()? == b'{' {
+                return Some(rest);
+            }
+            self.behind = false;
+        }
+    }
+
+    /// Bytes are missing.
     pub fn gap(&mut self) {
-        if !self.scanner.is_done() {
-            // Of its full size at once: a vector that grows leaves what it had behind.
-            self.tail.get_or_insert_with(|| Zeroizing::new(Vec::with_capacity(4 * TAIL_CAP))).clear();
+        if self.scanner.is_done() {
+            // What comes next stands somewhere in a line.
+            self.behind = false;
+        } else {
+            self.tail.get_or_insert_default().clear();
         }
     }
 
@@ -51,7 +105,7 @@ impl JsonBody {
     pub fn end<S: Sink + Clone>(&mut self, tree: &PathTree<S::Field>, draft: &mut S) -> bool {
         match self.tail.take() {
             Some(tail) => {
-                read_tail(&tail, tree, draft);
+                tail.read(tree, draft);
                 true
             }
             None => {
@@ -62,7 +116,6 @@ impl JsonBody {
     }
 }
 
-/// Reads the members of the top-level object that stand whole in the tail. All or nothing.
 fn read_tail<S: Sink + Clone>(tail: &[u8], tree: &PathTree<S::Field>, draft: &mut S) {
     let tail = tail.trim_ascii_end();
     let Some(start) = first_member(tail) else { return };

@@ -4,7 +4,7 @@
 use memchr::memchr2;
 
 use super::json_paths::{DEAD, MAX_DEPTH, NodeId, PathTree, ROOT};
-use super::json_value::{Raw, Sink, TEXT_CAP, Value, scalar_value};
+use super::json_value::{Raw, Sink, TEXT_CAP, Value, scalar_value, word};
 
 /// Containers nested deeper than this make the document invalid.
 const NEST_CAP: u32 = 127;
@@ -13,6 +13,8 @@ const NEST_CAP: u32 = 127;
 enum State {
     /// A value must come.
     Value,
+    /// In a byte order mark before the document, which some servers write; this byte of it must come.
+    Mark(u8),
     /// A value or the end of the array just begun.
     FirstElement,
     /// A key or the end of the object just begun.
@@ -91,13 +93,14 @@ impl Scanner {
         self.state == State::Value && self.depth == 0
     }
 
-    pub fn push<S: Sink>(&mut self, bytes: &[u8], tree: &PathTree<S::Field>, sink: &mut S) {
+    /// Takes the next bytes; returns how many of them it took, which is all but what follows the document.
+    pub fn push<S: Sink>(&mut self, bytes: &[u8], tree: &PathTree<S::Field>, sink: &mut S) -> usize {
         let mut at = 0;
         while at < bytes.len() {
             at += match self.state {
                 State::InKey | State::InString => self.string(&bytes[at..], tree, sink),
                 State::InScalar => self.scalar(&bytes[at..], tree, sink),
-                State::Done | State::Invalid => return,
+                State::Done | State::Invalid => return at,
                 _ => {
                     self.structure(bytes[at], tree, sink);
                     // A scalar's first byte belongs to it.
@@ -105,6 +108,7 @@ impl Scanner {
                 }
             };
         }
+        at
     }
 
     /// The document is over: only a scalar at the top level needs to be told.
@@ -116,6 +120,10 @@ impl Scanner {
 
     fn structure<S: Sink>(&mut self, byte: u8, tree: &PathTree<S::Field>, sink: &mut S) {
         match (byte, self.state) {
+            (0xef, State::Value) if self.is_fresh() => self.state = State::Mark(0xbb),
+            (0xbb, State::Mark(0xbb)) => self.state = State::Mark(0xbf),
+            (0xbf, State::Mark(0xbf)) => self.state = State::Value,
+            (_, State::Mark(_)) => self.state = State::Invalid,
             (b' ' | b'\t' | b'\n' | b'\r', _) => {}
             (b'"', State::Key | State::FirstKey) => self.token(State::InKey, true),
             (b':', State::Colon) => self.state = State::Value,
@@ -243,8 +251,8 @@ impl Scanner {
         }
         let text = if whole { last } else { self.held.as_slice() };
         if self.state == State::InKey {
-            let cut = self.cut || self.escaped;
-            self.node = if cut { DEAD } else { tree.member(self.place(), text) };
+            let key = word(Raw { bytes: text, escaped: self.escaped, cut: self.cut });
+            self.node = tree.member(self.place(), &key);
             self.state = State::Colon;
             return;
         }

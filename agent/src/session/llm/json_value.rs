@@ -1,5 +1,7 @@
 //! The values that the scanner hands on, and who takes them.
 
+use std::borrow::Cow;
+
 /// A wanted value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
@@ -43,6 +45,32 @@ pub trait Sink {
 
 /// Longest string handed on.
 pub const TEXT_CAP: usize = 256;
+
+/// Any text, with its escapes undone; none of nothing, nor of what is no string of JSON.
+pub fn plain(raw: Raw<'_>) -> Option<String> {
+    if raw.bytes.is_empty() {
+        return None;
+    }
+    if !raw.escaped {
+        return Some(String::from_utf8_lossy(raw.bytes).into_owned());
+    }
+    // A cut may go through an escape, the longest of which is a surrogate pair.
+    let shortest = raw.bytes.len().saturating_sub(if raw.cut { 12 } else { 0 });
+    (shortest..=raw.bytes.len()).rev().find_map(|end| {
+        let quoted = [b"\"", &raw.bytes[..end], b"\""].concat();
+        serde_json::from_slice(&quoted).ok()
+    })
+}
+
+/// A word of a protocol, with its escapes undone; nothing if it is too long to be one. Only escapes make it a copy.
+pub fn word(raw: Raw<'_>) -> Cow<'_, [u8]> {
+    match raw {
+        Raw { cut: true, .. } => Cow::Borrowed(&[]),
+        Raw { escaped: false, bytes, .. } => Cow::Borrowed(bytes),
+        _ => Cow::Owned(plain(raw).unwrap_or_default().into_bytes()),
+    }
+}
+
 /// A number or literal; `None` if it is neither.
 pub fn scalar_value(text: &[u8]) -> Option<Value<'static>> {
     Some(match text {

@@ -33,11 +33,10 @@ use figures::Draft;
 use response::{Response, Trees};
 use texts::Texts;
 
-pub(super) use figures::plain;
 pub(super) use json_body::JsonBody;
 pub(super) use json_paths::PathTree;
 pub(super) use json_scan::Scanner;
-pub(super) use json_value::{Sink, Value as JsonValue};
+pub(super) use json_value::{Sink, Value as JsonValue, plain};
 pub(super) use response::Framing;
 
 use super::exchange::LlmExchange;
@@ -121,6 +120,7 @@ impl LlmParser {
         if method != "POST" {
             return None;
         }
+        let path = without_slash(path);
         let fit = |grammar: &&'static Grammar| grammar.dialect.paths.iter().filter_map(|p| fits(p, path)).max();
         let best = GRAMMARS.iter().filter_map(|g| fit(&g).map(|segments| (segments, g)));
         let (_, grammar) = best.max_by_key(|(segments, _)| *segments)?;
@@ -161,7 +161,7 @@ impl LlmParser {
             }
         }
         match piece {
-            Piece::Bytes(bytes) => self.request_body.push(bytes, &self.grammar.request, &mut self.request),
+            Piece::Bytes(bytes) => _ = self.request_body.push(bytes, &self.grammar.request, &mut self.request),
             Piece::Gap(0) => {}
             Piece::Gap(_) => self.request_body.gap(),
         }
@@ -211,6 +211,16 @@ impl LlmParser {
         self.response.end(Trees::of(self.grammar), texts)
     }
 
+    /// The response is one document, and that was read to its end.
+    pub fn answered_whole(&self) -> bool {
+        self.response.is_whole()
+    }
+
+    /// Content has come that only what follows can tell to be the first of a stream: it then counts with that.
+    pub fn withholds(&self) -> bool {
+        self.response.withholds()
+    }
+
     /// The stream's own last event was seen.
     pub fn ended(&self) -> bool {
         self.response.figures.ended
@@ -247,6 +257,7 @@ impl LlmParser {
             cached_tokens: figures.counts.cached_tokens(),
             finish_reason: figures.take_finish(),
             error: figures.error.take(),
+            telling: figures.telling,
             stream,
             parse_failures: self.response.failures,
         }
@@ -261,11 +272,17 @@ pub fn route(path: &str) -> Option<String> {
             && segments.into_iter().all(|(wanted, is)| wanted == is || wanted == "*" && !is.is_empty())
     };
     let patterns = || DIALECTS.iter().flat_map(|dialect| dialect.paths);
+    let path = without_slash(path);
     ["", "/v1"].into_iter().find_map(|prefix| {
         let path = path.strip_prefix(prefix)?;
         let pattern = patterns().find(|pattern| is_own(pattern, path))?;
         Some(format!("{prefix}{}", pattern.replace('*', "{id}")))
     })
+}
+
+/// A path without the one slash at its end that many servers let pass.
+fn without_slash(path: &str) -> &str {
+    path.strip_suffix('/').filter(|path| !path.is_empty() && !path.ends_with('/')).unwrap_or(path)
 }
 
 /// How many segments of the path the pattern covers, if it fits.

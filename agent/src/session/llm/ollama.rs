@@ -31,7 +31,7 @@ pub const EMBED: Dialect = Dialect {
     name: "ollama_embed",
     operation: "embeddings",
     paths: &["/api/embed", "/api/embeddings"],
-    response: &[REPLY, ERRORS],
+    response: &[REPLY, VECTORS, ERRORS],
     asks: &[ASKS],
     says: &[COMPLAINTS],
     ..Dialect::BASE
@@ -52,6 +52,9 @@ const REPLY: Rows = &[
     ("eval_count", Field::Output),
     ("total_duration", Field::Engine("ollama")),
 ];
+
+/// `/api/embeddings`, which says nothing else, and `/api/embed`.
+const VECTORS: Rows = &[("embedding", Field::Telling), ("embeddings", Field::Telling)];
 
 const ASKS: Rows = &[
     ("system", Field::Instructions),

@@ -22,6 +22,7 @@ pub const SAYS: Rows = &[
     ("choices[].delta.reasoning_content", Field::Reasoned),
     ("choices[].delta.reasoning", Field::Reasoned),
     ("choices[].delta.refusal", Field::Said),
+    ("choices[].delta.audio.transcript", Field::Said),
     ("choices[].delta.tool_calls[].function.arguments", Field::Arguments),
     ("choices[].delta.function_call.arguments", Field::Arguments),
     ("choices[].message.content", Field::Said),
@@ -29,6 +30,7 @@ pub const SAYS: Rows = &[
     ("choices[].message.reasoning_content", Field::Reasoned),
     ("choices[].message.reasoning", Field::Reasoned),
     ("choices[].message.refusal", Field::Said),
+    ("choices[].message.audio.transcript", Field::Said),
     ("choices[].message.tool_calls[].function.arguments", Field::Arguments),
     ("choices[].message.function_call.arguments", Field::Arguments),
 ];
@@ -42,4 +44,6 @@ pub const DELTAS: Rows = &[
     ("choices[].delta.refusal", Field::Content),
     ("choices[].delta.tool_calls[]", Field::Content),
     ("choices[].delta.function_call", Field::Content),
+    ("choices[].delta.audio.data", Field::Content),
+    ("choices[].delta.audio.transcript", Field::Content),
 ];

@@ -1,5 +1,6 @@
 //! A response's body in the framing that it has: one JSON document, server-sent events, or a document per line. The
-//! content type says which, and the first byte has the last word, as errors come as JSON whatever was asked for.
+//! content type says which, and the first byte has the last word, as errors come as JSON whatever was asked for. What
+//! seemed to be one document turns out to be a stream of them where another stands on the line behind it.
 
 use super::events::EventReader;
 use super::field::Dialect;
@@ -7,6 +8,7 @@ use super::figures::{Draft, Figures};
 use super::json_body::JsonBody;
 use super::json_paths::PathTree;
 use super::texts::Reader;
+use crate::session::http1::is_coded;
 use crate::session::ndjson::NdjsonSplitter;
 use crate::session::sse::{Part, SseSplitter};
 
@@ -26,14 +28,19 @@ pub enum Framing {
 impl Framing {
     pub fn of(headers: &[httparse::Header<'_>]) -> Self {
         let value = |name: &str| headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value);
-        if value("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+        if value("content-encoding").is_some_and(is_coded) {
             return Self::Opaque;
         }
         let kind = value("content-type").unwrap_or_default();
         let kind = kind.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
         match kind.to_ascii_lowercase().as_slice() {
             b"text/event-stream" => Self::Sse,
-            b"application/x-ndjson" | b"application/ndjson" | b"application/jsonl" => Self::Ndjson,
+            b"application/x-ndjson"
+            | b"application/ndjson"
+            | b"application/jsonl"
+            | b"application/jsonlines"
+            | b"application/x-jsonlines"
+            | b"application/stream+json" => Self::Ndjson,
             kind if kind.ends_with(b"json") => Self::Json,
             _ => Self::Unknown,
         }
@@ -46,8 +53,11 @@ impl Framing {
             (b'{', Self::Ndjson) => Self::Ndjson,
             (b'{' | b'[', _) => Self::Json,
             (_, Self::Sse) => Self::Sse,
-            // `data:`, `event:`, a comment or a byte order mark, under another type.
-            (b'd' | b'e' | b':' | 0xef, _) if ok => Self::Sse,
+            // `data:`, `event:` or a comment under another type; `id:`, `retry:` or a byte order mark under none that
+            // says what it is.
+            (b'd' | b'e' | b':', _) if ok => Self::Sse,
+            (b'i' | b'r' | 0xef, Self::Unknown) if ok => Self::Sse,
+            (0xef, Self::Ndjson) => Self::Ndjson,
             (_, Self::Unknown) => Self::Opaque,
             _ => Self::Json,
         }
@@ -123,6 +133,17 @@ impl Response {
         }
     }
 
+    /// A whole document with content has come, alone so far: a reply, or the first line of a stream under another type.
+    /// What completes a second one tells of the content of both.
+    pub fn withholds(&self) -> bool {
+        matches!(&self.body, Body::Json(body, draft) if draft.content && body.is_done())
+    }
+
+    /// One document, read to its end.
+    pub fn is_whole(&self) -> bool {
+        matches!(&self.body, Body::Json(body, _) if body.is_done())
+    }
+
     /// Returns how many events with content the bytes have completed.
     pub fn push(&mut self, mut bytes: &[u8], trees: Trees<'_>, mut texts: Option<&mut Reader>) -> u32 {
         if matches!(self.body, Body::Unseen) {
@@ -130,13 +151,11 @@ impl Response {
             let Some(first) = bytes.first() else { return 0 };
             self.begin(self.framing.seen(*first, self.ok));
         }
+        let first = self.first_line(&mut bytes, trees, &mut texts);
         let tree = trees.figures;
-        let mut tally = Tally { content: 0, failures: &mut self.failures };
+        let mut tally = Tally { content: first, failures: &mut self.failures };
         match &mut self.body {
-            Body::Json(body, draft) => {
-                texts.into_iter().for_each(|texts| texts.push(bytes, trees.texts));
-                body.push(bytes, tree, &mut **draft);
-            }
+            Body::Json(..) | Body::Unseen => {}
             Body::Sse(splitter, reader) => {
                 splitter.push(bytes, &mut |part| {
                     trees.told(&mut texts, &part);
@@ -151,9 +170,26 @@ impl Response {
             }
             // Compressed, or of no known kind.
             Body::Opaque => texts.into_iter().for_each(Reader::gap),
-            Body::Unseen => {}
         }
         tally.content
+    }
+
+    /// Feeds a document. If it is the first line of several, the body is a stream from the second on, whose bytes are
+    /// left; returns how many events with content the first line is.
+    fn first_line(&mut self, bytes: &mut &[u8], trees: Trees<'_>, texts: &mut Option<&mut Reader>) -> u32 {
+        let Body::Json(body, draft) = &mut self.body else { return 0 };
+        if let Some(texts) = texts {
+            texts.push(bytes, trees.texts);
+        }
+        let Some(rest) = body.push(bytes, trees.figures, &mut **draft) else { return 0 };
+        *bytes = rest;
+        trees.told(texts, &Part::End);
+        let content = u32::from(draft.content);
+        self.figures.merge(draft);
+        draft.renew();
+        let draft = std::mem::take(&mut **draft);
+        self.body = Body::Ndjson(NdjsonSplitter::default(), EventReader::new(draft));
+        content
     }
 
     pub fn gap(&mut self) {

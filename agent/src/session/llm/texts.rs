@@ -7,7 +7,7 @@ use std::fmt;
 use super::field::Field;
 use super::json_paths::PathTree;
 use super::json_scan::Scanner;
-use super::json_value::{Sink, Value};
+use super::json_value::{Sink, Value, word};
 use super::unescape::Unescape;
 use crate::privacy::{Guard, Hashing, Holding, Kind, Missing, Mode, Place, Said, Speaker, Taken};
 use crate::session::sse::Part;
@@ -101,7 +101,8 @@ impl Reader {
     /// A part of an event, which is a document.
     pub fn part(&mut self, part: Part<'_>, tree: &PathTree) {
         match part {
-            Part::Name(_) => {}
+            // After a gap nothing is read.
+            Part::Name(_) | Part::Rest(_) | Part::Lost => {}
             Part::Data(bytes) => {
                 if self.begin.is_none() && !self.over {
                     self.begin = Some(self.collector.holding.place());
@@ -223,7 +224,7 @@ impl Sink for Collector {
     fn value(&mut self, field: Field, value: Value<'_>) {
         match (field, value) {
             (Field::Role, Value::Text(role)) => {
-                self.speaker = Speaker::of(role.bytes);
+                self.speaker = Speaker::of(&word(role));
                 self.holding.said_by(self.message, self.speaker);
             }
             (Field::Message, Value::Open) => (self.message, self.speaker) = (self.holding.pieces(), None),

@@ -56,6 +56,7 @@ fn more_requests_than_the_limit() {
     wire.request(get("/a").repeat(5)).response(OK.repeat(5));
     assert_eq!((wire.said().len(), wire.sessions.in_flight().count()), (0, 0));
     assert_eq!(wire.failures(), [("in_flight", 1), ("pipelined", 1)]);
+    assert_eq!(wire.sessions.stats().exchanges_lost, 5);
     wire.close(CLOSE_CLOSED);
     assert_eq!(wire.sessions.connections(), 0);
 }
@@ -73,6 +74,22 @@ fn ten_megabytes_of_one_line() {
         assert!(stats.bytes_skipped > 19 << 20, "{stats:?}");
         wire.request(get("/b")).response(OK);
         assert_eq!(wire.said(), ["GET /b 200 Complete"]);
+    }
+}
+
+#[test]
+fn long_heads_are_read_and_longer_ones_counted() {
+    for record_bytes in [997, 8192] {
+        let mut wire = Wire::server();
+        wire.record_bytes = record_bytes;
+        let cookie = |bytes: usize| format!("GET /a HTTP/1.1\r\ncookie: {}\r\n\r\n", "c".repeat(bytes));
+        wire.request(cookie(60_000)).response(OK);
+        assert_eq!((wire.said().len(), wire.sessions.stats().exchanges_lost), (1, 0));
+        wire.request(cookie(70_000)).response(OK);
+        assert_eq!((wire.said().len(), wire.sessions.stats().exchanges_lost), (1, 1));
+        assert_eq!(wire.failures(), [("head_too_long", 1)]);
+        wire.request(get("/b")).response(OK);
+        assert_eq!((wire.said().len(), wire.sessions.stats().exchanges_lost), (2, 1));
     }
 }
 

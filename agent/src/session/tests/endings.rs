@@ -165,6 +165,28 @@ fn a_process_takes_its_requests_with_it() {
     assert_eq!(wire.sessions.connections(), 0);
 }
 
+/// A forked child writes its answer and ends; the kernel closes the connection behind it.
+#[test]
+fn a_whole_document_outlives_the_process_that_wrote_it() {
+    let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\n";
+    let document = r#"{"choices":[{"message":{"content":"a"}}],"usage":{"completion_tokens":4}}"#;
+    let length = format!("content-length: {}\r\n", document.len() + 1);
+    for (length, document, want) in [
+        ("", document, Ending::Complete),
+        ("", &document[..document.len() - 1], Ending::ProcessExit),
+        // More was promised.
+        (&length, document, Ending::ProcessExit),
+    ] {
+        let mut wire = Wire::server();
+        wire.request(chat(false)).response(format!("{head}{length}\r\n")).response(document);
+        let written = wire.now;
+        wire.exit(TGID);
+        assert_eq!((wire.out.len(), wire.out[0].ending), (1, want), "{length}{document}");
+        assert_eq!(wire.out[0].end.at_ns == written, want == Ending::Complete, "{length}{document}");
+        assert_eq!(wire.out[0].llm.as_ref().and_then(|llm| llm.output_tokens), Some(4), "{length}{document}");
+    }
+}
+
 #[test]
 fn a_head_cut_short_is_counted() {
     let mut wire = Wire::server();

@@ -59,6 +59,24 @@ fn a_response_that_is_not_streamed_has_no_first_content() {
     assert!(x.first_byte.is_some() && x.llm.as_ref().is_some_and(|llm| !llm.stream));
 }
 
+/// That it is the first of a stream shows when the second has come.
+#[test]
+fn the_first_line_counts_from_when_it_came() {
+    for kind in ["application/json", "application/x-ndjson", "text/plain"] {
+        let mut wire = Wire::server();
+        wire.now = 0;
+        let line = |text: &str| format!("{{\"message\":{{\"content\":\"{text}\"}}}}\n");
+        wire.request(post("/api/chat", "", "{}"));
+        wire.response(format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n\r\n"));
+        wire.response(line("a")).response(line("b")).response([line("c"), line("d")].concat());
+        wire.close(inferscope_abi::CLOSE_CLOSED);
+        let x = &wire.out[0];
+        let marks = [x.first_content, x.last_content].map(|mark| mark.map(|mark| mark.at_ns / CALL_NS));
+        assert_eq!(marks, [Some(5), Some(9)], "{kind}");
+        assert_eq!((x.content_chunks, x.chunk_gaps.buckets.iter().sum::<u32>()), (4, 2), "{kind}");
+    }
+}
+
 #[test]
 fn coded_bodies_give_sizes_and_times_only() {
     for coding in ["content-encoding: gzip\r\n", "content-encoding: br\r\n", "content-encoding: zstd\r\n"] {
@@ -69,6 +87,12 @@ fn coded_bodies_give_sizes_and_times_only() {
         let x = &wire.out[0];
         assert_eq!((x.first_content, x.content_chunks, x.response_bytes), (None, 0, size as u64), "{coding}");
         assert!(x.llm.as_ref().is_some_and(|llm| llm.stream && llm.output_tokens.is_none()), "{coding}");
+    }
+    for coding in ["none", "", "Identity", "identity, none"] {
+        let mut wire = Wire::server();
+        let head = STREAM_HEAD.replace("\r\n\r\n", &format!("\r\ncontent-encoding: {coding}\r\n\r\n"));
+        wire.request(chat(true)).response(head).response(token("a")).response(STREAM_END);
+        assert_eq!(wire.out[0].content_chunks, 1, "{coding}");
     }
     let mut wire = Wire::server();
     let head = STREAM_HEAD.replace(": chunked", ": gzip, chunked");

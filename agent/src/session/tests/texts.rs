@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use inferscope_abi::CLOSE_CLOSED;
 use proptest::prelude::*;
 use support::plants::{self, ORDINARY};
 
@@ -75,6 +76,24 @@ fn messages_and_chunks_are_put_together() {
         // The second choice is left out.
         assert_eq!((content.prompt_cut, content.completion_cut), (false, true));
         assert_eq!(guard.held().bytes(), 0);
+    }
+}
+
+#[test]
+fn lines_under_another_type_are_put_together() {
+    let guard = guard(Mode::Redacted);
+    for (record_bytes, kind) in [(1, "application/json"), (8192, "text/plain"), (8192, "application/x-ndjson")] {
+        let mut wire = wire(&guard);
+        wire.record_bytes = record_bytes;
+        wire.request(post("/api/chat", "", r#"{"model":"m","messages":[{"role":"user","content":"Hi"}]}"#));
+        wire.response(format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n\r\n"));
+        for text in ["Hel", "lo", " you"] {
+            wire.response(format!("{{\"message\":{{\"content\":\"{text}\"}}}}\n"));
+        }
+        wire.close(CLOSE_CLOSED);
+        let content = content(&mut wire, &guard).expect("it is kept");
+        assert_eq!(texts(&content.completion), [(None, "text", "Hello you")], "{kind}");
+        assert!(!content.completion_cut, "{kind}");
     }
 }
 

@@ -132,7 +132,7 @@ impl Reader {
     pub fn request_body(&mut self, piece: Piece<'_>) {
         let Some(tree) = &self.wanted.request else { return };
         match piece {
-            Piece::Bytes(bytes) => self.request.push(bytes, tree, &mut self.draft),
+            Piece::Bytes(bytes) => _ = self.request.push(bytes, tree, &mut self.draft),
             Piece::Gap(0) => {}
             Piece::Gap(_) => {
                 self.request.gap();

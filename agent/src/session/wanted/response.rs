@@ -42,13 +42,18 @@ impl ResponseBody {
             self.begin(self.framing.seen(*first, self.ok));
         }
         let draft = &mut self.draft;
+        if let Body::Json(body) = &mut self.body {
+            let Some(rest) = body.push(bytes, tree, draft) else { return };
+            // It was the first line of several.
+            values.merge(draft);
+            (bytes, self.body) = (rest, Body::Ndjson(NdjsonSplitter::default(), Scanner::default()));
+        }
         match &mut self.body {
-            Body::Json(body) => body.push(bytes, tree, draft),
             Body::Sse(splitter, scanner) => splitter.push(bytes, &mut |part| event(part, scanner, tree, draft, values)),
             Body::Ndjson(splitter, scanner) => {
                 splitter.push(bytes, &mut |part| event(part, scanner, tree, draft, values));
             }
-            Body::Unseen | Body::Opaque => {}
+            Body::Json(_) | Body::Unseen | Body::Opaque => {}
         }
     }
 
@@ -102,8 +107,8 @@ impl ResponseBody {
 /// An event that is no whole document leaves no trace.
 fn event(part: Part<'_>, scanner: &mut Scanner, tree: &PathTree<Pick>, draft: &mut Values, values: &mut Values) {
     match part {
-        Part::Name(_) => {}
-        Part::Data(bytes) => scanner.push(bytes, tree, draft),
+        Part::Name(_) | Part::Rest(_) | Part::Lost => {}
+        Part::Data(bytes) => _ = scanner.push(bytes, tree, draft),
         Part::End => {
             scanner.end(tree, draft);
             if scanner.is_done() {

@@ -78,7 +78,9 @@ fn of_a_stream_the_last_event_holds_that_says_it() {
         assert_eq!(numbers(&read(&wanted, HEAD, "", EVENTS, stream, piece)), [Some(7.0), Some(2.0)], "{piece}");
     }
     let lines = "{\"usage\":{\"queue_ms\":3}}\n{\"done\":true}\n";
-    assert_eq!(numbers(&read(&wanted, HEAD, "", b"application/x-ndjson", lines, 4)), [Some(3.0), None]);
+    for kind in [b"application/x-ndjson".as_slice(), JSON, b"", EVENTS] {
+        assert_eq!(numbers(&read(&wanted, HEAD, "", kind, lines, 4)), [Some(3.0), None]);
+    }
 }
 
 #[test]
