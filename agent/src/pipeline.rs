@@ -124,6 +124,14 @@ pub struct Pipeline {
     pub stop: Arc<AtomicBool>,
 }
 
+/// A request that began while its process was a candidate ends as the service's that it belongs to by now.
+fn taken_over(registry: &Registry, mut exchange: Exchange) -> Exchange {
+    if exchange.service == CANDIDATES {
+        exchange.service = registry.service_of(exchange.tgid).unwrap_or(CANDIDATES);
+    }
+    exchange
+}
+
 /// Ends requests of candidates: the first one in a dialect asks for the service that they belong to.
 fn finish_candidate(candidates: &mut Candidates, scout: &Scout, live: &Live, exchange: Exchange) {
     if let Some((dialect, port)) = candidates.keep(&exchange) {
@@ -255,13 +263,8 @@ impl Pipeline {
         let Self { ring, watcher, sessions, registry, judging, scout, sinks, live, .. } = self;
         let Self { exits, candidates, logs, changes, .. } = self;
         let (timeline, profile) = (&self.timeline, &self.profile);
-        let mut ended = |registry: &Registry, mut exchange: Exchange| {
-            // One that began before its process was a service's ends as that service's.
-            if exchange.service == CANDIDATES
-                && let Some(service) = registry.service_of(exchange.tgid)
-            {
-                exchange.service = service;
-            }
+        let mut ended = |registry: &Registry, exchange: Exchange| {
+            let exchange = taken_over(registry, exchange);
             if exchange.service == CANDIDATES {
                 finish_candidate(candidates, scout, live, exchange);
             } else {
