@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn workers_run_their_parents_program() {
         // Two shells within a shell, and something else.
-        let script = "sh -c 'read x; :' <&0 & sh -c 'read x; :' <&0 & cat <&0 & wait";
+        let script = "exec 3<&0; sh -c 'read x; :' <&3 & sh -c 'read x; :' <&3 & cat <&3 & wait";
         let mut parent = std::process::Command::new("sh");
         let mut parent = parent.args(["-c", script]).stdin(std::process::Stdio::piped()).spawn().unwrap();
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
