@@ -51,6 +51,11 @@ impl Candidates {
         room
     }
 
+    /// Whether it is one.
+    pub fn has(&self, pid: u32) -> bool {
+        self.others.contains_key(&pid)
+    }
+
     /// True if it was one.
     pub fn remove(&mut self, pid: u32) -> bool {
         self.others.remove(&pid).is_some()

@@ -8,7 +8,7 @@ use crate::{
     candidates::CANDIDATES,
     changes::{Exit, Tell},
     clock::monotonic_ns,
-    discover::{Found, runs_python},
+    discover::{Found, runs_python, workers},
     scout::Ask,
 };
 
@@ -117,7 +117,7 @@ impl Pipeline {
 
     /// A process that listens and is not recognised: watched, and shown only once it speaks a dialect.
     pub(super) fn candidate(&mut self, pid: u32) {
-        if self.registry.service_of(pid).is_some() || self.watcher.is_watched(pid) {
+        if self.registry.service_of(pid).is_some() {
             return;
         }
         if !self.candidates.add(pid) {
@@ -126,16 +126,21 @@ impl Pipeline {
             }
             return;
         }
+        // The child of another one is watched already.
+        if self.watcher.is_watched(pid) {
+            return;
+        }
         let now = monotonic_ns();
         if let Err(error) = self.watcher.watch(pid, CANDIDATES, now) {
             self.candidates.remove(pid);
             return self.refuse(pid, pid, &error);
         }
-        // Workers that have the listener from their parent, or each connection, listen on nothing themselves. Where there
-        // is no room for them, there is none for what they show either: the next look at the parent finds it.
-        for worker in crate::discover::workers(pid, WORKERS) {
-            if self.registry.service_of(worker).is_none() {
-                let _ = self.watcher.watch(worker, CANDIDATES, now);
+        // Workers that have each connection from their parent listen on nothing themselves. Those for which there is no
+        // room are looked at once they are new: the kernel side follows their parent's children from here on.
+        for worker in workers(pid, WORKERS) {
+            let new = self.registry.service_of(worker).is_none() && !self.watcher.is_watched(worker);
+            if new && self.candidates.add(worker) && self.watcher.watch(worker, CANDIDATES, now).is_err() {
+                self.candidates.remove(worker);
             }
         }
     }
@@ -211,6 +216,9 @@ impl Pipeline {
             registry.remove_process(pid, now);
         }
         for pid in self.candidates.given_up() {
+            // Children that it made since, and that listen on nothing themselves, are what it is.
+            let theirs = |child: &u32| registry.service_of(*child).is_none() && !self.candidates.has(*child);
+            workers(pid, usize::MAX).into_iter().filter(theirs).for_each(|child| watcher.unwatch(child));
             watcher.unwatch(pid);
         }
         for service in registry.take_expired(now) {
