@@ -101,7 +101,7 @@ pub use tree::workers;
 
 /// Whether a process of a service is a Python interpreter. One that is a library of another program is not seen.
 pub fn runs_python(found: &Found) -> bool {
-    let name = |exe: &std::path::Path| exe.file_name().is_some_and(|name| command::is_python(&name.to_string_lossy()));
+    let name = |exe: &Path| exe.file_name().is_some_and(|name| command::is_python(&name.to_string_lossy()));
     let child = |pid: &u32| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| name(&exe));
     found.process.exe.as_deref().is_some_and(name) || found.children.iter().any(child)
 }

@@ -115,34 +115,35 @@ impl Pipeline {
         }
     }
 
-    /// A process that listens and is not recognised: watched, and shown only once it speaks a dialect.
+    /// A process that listens and is not recognised: watched, and shown only once it speaks a dialect. So are its workers,
+    /// which may have each connection from it and listen on nothing themselves.
     pub(super) fn candidate(&mut self, pid: u32) {
+        if self.listens_to(pid) {
+            workers(pid, WORKERS).into_iter().for_each(|worker| _ = self.listens_to(worker));
+        }
+    }
+
+    /// Watches a process as a candidate. False if it is a service's, is watched already, as the child of another
+    /// candidate say, or if there is no room, which is counted.
+    fn listens_to(&mut self, pid: u32) -> bool {
         if self.registry.service_of(pid).is_some() {
-            return;
+            return false;
         }
         if !self.candidates.add(pid) {
             if self.refused.candidate(pid) {
                 self.live.candidates_full.fetch_add(1, Ordering::Relaxed);
             }
-            return;
+            return false;
         }
-        // The child of another one is watched already.
         if self.watcher.is_watched(pid) {
-            return;
+            return false;
         }
-        let now = monotonic_ns();
-        if let Err(error) = self.watcher.watch(pid, CANDIDATES, now) {
+        let watched = self.watcher.watch(pid, CANDIDATES, monotonic_ns());
+        if let Err(error) = &watched {
             self.candidates.remove(pid);
-            return self.refuse(pid, pid, &error);
+            self.refuse(pid, pid, error);
         }
-        // Workers that have each connection from their parent listen on nothing themselves. Those for which there is no
-        // room are looked at once they are new: the kernel side follows their parent's children from here on.
-        for worker in workers(pid, WORKERS) {
-            let new = self.registry.service_of(worker).is_none() && !self.watcher.is_watched(worker);
-            if new && self.candidates.add(worker) && self.watcher.watch(worker, CANDIDATES, now).is_err() {
-                self.candidates.remove(worker);
-            }
-        }
+        watched.is_ok()
     }
 
     /// Requests that candidates answered go to the services that discovery has made of them meanwhile.
