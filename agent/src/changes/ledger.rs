@@ -161,15 +161,13 @@ impl Ledger {
 
     fn service(&mut self, index: u32, service: String, found: Found, begins: bool) {
         let pid = found.process.pid;
-        let same = |living: &Living| living.found.process.start_ticks == found.process.start_ticks;
-        if self.living.get(&pid).is_some_and(same) {
+        if self.living.get(&pid).is_some_and(|living| living.found.process.is(&found.process)) {
             return self.refresh(pid, index, service, found);
         }
         let facts = self.reader.read(&found);
         let known = self.past.iter().rposition(|ended| ended.is(&service, &found, &facts));
         let before = known.and_then(|at| self.past.remove(at));
-        let resumed =
-            before.as_ref().is_some_and(|before| before.found.process.start_ticks == found.process.start_ticks);
+        let resumed = before.as_ref().is_some_and(|before| before.found.process.is(&found.process));
         // What began within the same tick as the agent may have been there before it.
         if begins && !resumed && found.process.start_ticks > self.began_ticks {
             match &before {

@@ -159,6 +159,22 @@ fn a_server_that_begins_again_is_compared_with_what_it_was() {
 }
 
 #[test]
+fn a_server_that_begins_again_within_a_clock_tick_is_another() {
+    let mut bench = Bench::new(0);
+    let (child, found) = server(&["--port", "1"], &[]);
+    bench.begins(&found);
+    end(child);
+    bench.ends(&found, KILLED);
+    bench.told();
+    let (child, mut again) = server(&["--port", "1"], &[]);
+    again.process.start_ticks = found.process.start_ticks;
+    bench.begins(&again);
+    let told = bench.told();
+    assert!(told.len() == 1 && told[0].starts_with("restart "), "{told:?}");
+    end(child);
+}
+
+#[test]
 fn a_title_forgets_nothing_and_other_arguments_are_told() {
     let mut bench = Bench::new(0);
     let config = bench.folder.path().join("config.yaml");

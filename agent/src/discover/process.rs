@@ -75,6 +75,12 @@ impl Process {
         Some(Process { pid, ppid, start_ticks, comm, exe, exe_deleted, argv, container, systemd_unit })
     }
 
+    /// Whether both are one process. Ids are given again, with another start; and a clock tick is long enough for
+    /// one process to end and its next to begin.
+    pub fn is(&self, other: &Process) -> bool {
+        (self.pid, self.start_ticks) == (other.pid, other.start_ticks)
+    }
+
     /// Whether the process is still this one.
     pub fn is_alive(&self, proc_root: &Path) -> bool {
         stat(proc_root, self.pid).is_some_and(|stat| stat.start_ticks == self.start_ticks)

@@ -90,7 +90,7 @@ impl Discovery {
             .keys()
             .filter(|pid| !tree.ancestors(**pid).iter().any(|above| verdicts.contains_key(above)))
             .filter_map(|pid| Process::read(&self.proc_root, *pid))
-            .filter(|root| !known.iter().any(|known| is_same(&known.process, root)))
+            .filter(|root| !known.iter().any(|known| known.process.is(root)))
             .collect();
         roots.sort_by_key(|process| (process.start_ticks, process.pid));
         roots.into_iter().map(|root| self.describe(verdicts[&root.pid], root, &tree, sockets)).collect()
@@ -146,7 +146,7 @@ impl Discovery {
 
     fn refresh_with(&mut self, found: &mut Found, tree: &Tree, sockets: &mut Sockets) -> bool {
         let pid = found.process.pid;
-        let same = |now: &Process| is_same(now, &found.process);
+        let same = |now: &Process| now.is(&found.process);
         let Some(process) = Process::read(&self.proc_root, pid).filter(same) else { return false };
         let recognised = self.recognise(pid, sockets).map(|(engine, _)| engine);
         let mut now = self.describe_without_version((recognised, found.evidence), process, tree, sockets);
@@ -184,9 +184,4 @@ impl Discovery {
     pub fn descendants(&self, pid: u32) -> Vec<u32> {
         Tree::read(&self.proc_root).descendants(pid)
     }
-}
-
-/// Ids are given again, with another start.
-fn is_same(one: &Process, other: &Process) -> bool {
-    (one.pid, one.start_ticks) == (other.pid, other.start_ticks)
 }
