@@ -6,6 +6,7 @@ use serde_json::json;
 use std::time::Duration;
 use support::agent::Agent;
 use support::client::{Client, Request};
+use support::compare::compare;
 use support::confine::within_network;
 use support::live;
 use support::metrics::Metrics;
@@ -38,6 +39,10 @@ fn heard(m: &Metrics) -> f64 {
     m.count("inferscope_events_total", &[("kind", "listen")])
 }
 
+fn payloads(m: &Metrics) -> f64 {
+    m.count("inferscope_events_total", &[("kind", "payload")])
+}
+
 fn unheard(m: &Metrics) -> f64 {
     m.count("inferscope_events_lost_total", &[("where", "ring_listen")])
 }
@@ -61,7 +66,7 @@ fn what_an_unrecognised_listener_asks_others_is_not_copied() {
     let server = Server::start(&[]).unwrap();
     let (agent, _first) = settled(SELDOM);
     found(&agent, &server);
-    let seen = || agent.scrape().unwrap().count("inferscope_events_total", &[("kind", "payload")]);
+    let seen = || payloads(&agent.scrape().unwrap());
     let before = seen();
     // Slow enough to be read one by one.
     let request = Request::chat("m", "one two three", CHUNKS, true).test("delay-us", 200);
@@ -71,6 +76,33 @@ fn what_an_unrecognised_listener_asks_others_is_not_copied() {
     let (seen, sent) = (seen() - before, (4 * CHUNKS) as f64);
     // Something is left to others that listen on this host.
     assert!((sent..sent * 1.25).contains(&seen), "{seen} events of {sent} chunks");
+}
+
+/// Chunks are written all the while that the server is found.
+#[test]
+fn what_is_in_flight_when_a_listener_is_recognised_is_whole() {
+    const STREAMS: u64 = 4;
+    let Some(_guard) = live::begin("what_is_in_flight_when_a_listener_is_recognised_is_whole") else { return };
+    let server = Server::start(&[]).unwrap();
+    let (agent, _first) = settled(SELDOM);
+    // What is asked here is no LLM request: once it is seen, the server is listened to.
+    let before = payloads(&agent.scrape().unwrap());
+    let listened = || server.stats().and_then(|_| Ok(Some(agent.scrape()?).filter(|m| payloads(m) > before)));
+    agent.wait("the server is listened to", SOON, listened).unwrap();
+    let long = Request::chat("m", "one two three", 1000, true).test("delay-us", 1000);
+    let send = || live::send(&server, &long);
+    let outcomes = std::thread::scope(|scope| {
+        let streams: Vec<_> = (0..STREAMS).map(|_| scope.spawn(send)).collect();
+        let running = || Ok(Some(server.stats()?).filter(|stats| stats.llm_requests == STREAMS));
+        agent.wait("all streams run", SOON, running).unwrap();
+        let short = live::send(&server, &Request::chat("m", "one", 1, true));
+        let long = streams.into_iter().map(|stream| stream.join().unwrap());
+        long.chain([short]).collect::<Vec<_>>()
+    });
+    let records: Vec<_> = agent.records_of(&outcomes).unwrap().into_iter().filter(|r| r.pid == server.pid()).collect();
+    let comparison = compare(&outcomes, &records);
+    assert!(comparison.exact(), "{comparison}");
+    assert!(records.iter().all(|r| !r.gap), "{records:?}");
 }
 
 #[test]

@@ -65,6 +65,8 @@ fn every_wait_has_its_reason() {
     for (kind, reason) in [
         ("sleep", "sleep"),
         ("futex", "futex"),
+        ("lock", "lock"),
+        ("condvar", "futex"),
         ("poll", "poll"),
         ("epoll", "poll"),
         ("select", "poll"),
@@ -72,7 +74,7 @@ fn every_wait_has_its_reason() {
         ("accept", "socket"),
     ] {
         // To join another thread is to wait for a futex too, which is not in the workload's truth.
-        let threads = if kind == "futex" { "1" } else { "2" };
+        let threads = if matches!(reason, "futex" | "lock") { "1" } else { "2" };
         let args = ["block", "--kind", kind, "--millis", "50", "--rounds", "20", "--threads", threads];
         let mut block = Workload::start(&args).unwrap();
         let agent = Agent::watch(&[block.pid()]).unwrap();
@@ -85,7 +87,7 @@ fn every_wait_has_its_reason() {
         // The workload's clock runs on while a woken thread waits for a CPU and while it enters and leaves the call.
         assert!(blocked <= truth * 1.001 + 0.005, "{kind}: {blocked} s, truth {truth} s");
         assert!(blocked + oncpu + queued >= truth * 0.99, "{kind}: {blocked} s ({queued} s queued), truth {truth} s");
-        for other in ["sleep", "futex", "poll", "socket"].into_iter().filter(|r| *r != reason) {
+        for other in ["sleep", "futex", "lock", "poll", "socket"].into_iter().filter(|r| *r != reason) {
             let strange = grown(OFFCPU, &[("reason", other)]);
             assert!(strange < 0.05 * truth, "{kind}: {strange} s of {other}");
         }

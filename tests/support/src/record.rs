@@ -34,6 +34,8 @@ pub struct Record {
     pub chunks: u64,
     pub request_bytes: u64,
     pub response_bytes: u64,
+    /// Part of the response was not seen.
+    pub gap: bool,
     pub host: Value,
     /// Why it took as long as it did; absent from agents that do not say.
     pub verdict: Option<String>,

@@ -42,7 +42,9 @@ impl Server {
         Self::run(Command::new(locate::helper("echo-server")?))
     }
 
-    fn run(command: Command) -> Result<Self> {
+    /// Starts a program of the caller's that says `listening on ADDRESS` first, for a test that needs a server of a kind of
+    /// its own.
+    pub fn run(command: Command) -> Result<Self> {
         Self::listening(Running::start(command, Lines::Stdout)?)
     }
 

@@ -6,13 +6,21 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use support::clock::now_ns;
+
+/// What a lock's word holds that somebody has and others wait for.
+const HELD_AND_AWAITED: u32 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Kind {
     Sleep,
     Futex,
+    /// For a lock that somebody holds, as the mutexes of glibc, Go and Rust wait.
+    Lock,
+    /// For a condition variable of musl: for the same value, on the waiter's own stack.
+    Condvar,
     Poll,
     Epoll,
     Select,
@@ -59,7 +67,9 @@ impl Block {
             let start = now_ns();
             match self.kind {
                 Kind::Sleep => sleep(self.millis),
-                Kind::Futex => futex_wait(self.millis),
+                Kind::Futex => futex_wait(&AtomicU32::new(0), self.millis),
+                Kind::Lock => futex_wait(&Box::new(AtomicU32::new(HELD_AND_AWAITED)), self.millis),
+                Kind::Condvar => futex_wait(&AtomicU32::new(HELD_AND_AWAITED), self.millis),
                 // SAFETY: no descriptors are passed.
                 Kind::Poll => drop(unsafe { libc::poll(std::ptr::null_mut(), 0, self.millis as i32) }),
                 Kind::Epoll => epoll_wait(epoll, self.millis),
@@ -86,19 +96,12 @@ fn sleep(millis: u64) {
     unsafe { libc::nanosleep(&timespec(millis), std::ptr::null_mut()) };
 }
 
-fn futex_wait(millis: u64) {
-    let word = 0u32;
-    let time = timespec(millis);
-    // SAFETY: `word` lives on this stack through the call; nobody wakes it, the timeout ends it.
-    unsafe {
-        libc::syscall(
-            libc::SYS_futex,
-            &raw const word,
-            libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
-            0,
-            &raw const time,
-        );
-    }
+/// Waits for the value that the word has.
+fn futex_wait(word: &AtomicU32, millis: u64) {
+    let (time, value) = (timespec(millis), word.load(Ordering::Relaxed));
+    let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: the word lives through the call; nobody wakes it, the timeout ends it.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, value, &raw const time) };
 }
 
 fn epoll_wait(epoll: i32, millis: u64) {
