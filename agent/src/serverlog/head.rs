@@ -37,11 +37,17 @@ pub fn syslog(text: &[u8]) -> Option<Level> {
     }
 }
 
-/// One letter: `E1124 12:00:00.123456 7 file.cc:12] text` of glog and klog, also in brackets as PyTorch has it;
-/// `0.00.123.456 E text` of llama.cpp; `[TRT-LLM] [E] text`; `2025-11-24T12:00:00Z E 7 file.cc:12] text` of Triton.
+/// One letter: `E1124 12:00:00.123456 7 file.cc:12] text` of glog and klog, also with the year as glog has it since 0.5, and
+/// in brackets as PyTorch has it; `0.00.123.456 E text` of llama.cpp; `[TRT-LLM] [E] text`;
+/// `2025-11-24T12:00:00Z E 7 file.cc:12] text` of Triton; `2025-11-24 12:00:00.123456: E path/file.cc:12] text` of TensorFlow.
 pub fn letter(text: &[u8]) -> Option<Level> {
     let glog = text.strip_prefix(b"[").unwrap_or(text);
-    if digits(glog, 1, 4) && glog.get(5) == Some(&b' ') && digits(glog, 6, 2) && glog.get(8) == Some(&b':') {
+    let dated = |date: usize| {
+        let time = date + 2;
+        let spaced = glog.get(date + 1) == Some(&b' ') && glog.get(time + 2) == Some(&b':');
+        spaced && digits(glog, 1, date) && digits(glog, time, 2)
+    };
+    if dated("MMDD".len()) || dated("YYYYMMDD".len()) {
         return Level::of_letter(glog[0]);
     }
     let begin = &text[..text.len().min(80)];
@@ -54,11 +60,27 @@ pub fn letter(text: &[u8]) -> Option<Level> {
         }
         let spaced = before == Some(&b' ') && after == Some(&b' ');
         let time = at >= 2 && is_time(&begin[..at - 1]);
-        if spaced && time && (is_llama_time(&begin[..at - 1]) || next.is_some_and(u8::is_ascii_digit)) {
+        if !spaced || !time {
+            continue;
+        }
+        let sourced = begin[at - 2] == b':' && names_source(&text[at + 2..]);
+        if is_llama_time(&begin[..at - 1]) || next.is_some_and(u8::is_ascii_digit) || sourced {
             return Some(level);
         }
     }
     bare_letter(text)
+}
+
+/// `path/file.cc:12] text`: a file in C++ and its line.
+fn names_source(text: &[u8]) -> bool {
+    let end = text.iter().take(200).position(|byte| *byte == b']');
+    let place = text[..end.unwrap_or(0)].rsplitn(2, |byte| *byte == b':').collect::<Vec<_>>();
+    let [line, file] = place[..] else { return false };
+    let blank = file.contains(&b' ');
+    !blank
+        && !line.is_empty()
+        && line.iter().all(u8::is_ascii_digit)
+        && [".cc", ".cpp", ".cu", ".h"].iter().any(|end| file.ends_with(end.as_bytes()))
 }
 
 /// `E srv  load_model: text`: llama.cpp with prefixes and no times. A function's name follows.

@@ -75,6 +75,17 @@ const SAMPLES: &[(&str, &str)] = &[
     ("2025-11-24T12:00:00.000Z\terror\tserver/server.go:12\tgone\t{\"level\": \"info\"}", "error"),
     ("2025-11-24T12:00:00.000Z\tDPANIC\tserver/server.go:12\tgone", "critical"),
     ("E1124 12:00:00.123456       7 reflector.go:150] Failed to watch", "error"),
+    ("E20251124 12:00:00.123456     7 transfer_engine.cc:12] connection lost", "error"),
+    ("W20251124 12:00:00.123456     7 transfer_engine.cc:12] slow", "warning"),
+    ("F20251124 12:00:00.123456     7 transfer_engine.cc:12] Check failed", "critical"),
+    ("I20251124 12:00:00.123456     7 transfer_engine.cc:12] error is no level here", "info"),
+    // TensorFlow, XLA
+    ("2025-11-24 12:00:00.123456: E external/local_xla/xla/cuda_fft.cc:485] Unable to register cuFFT factory", "error"),
+    (
+        "2025-11-24 12:00:00.123456: W tensorflow/compiler/tf2tensorrt/utils/py_utils.cc:38] Could not find TensorRT",
+        "warning",
+    ),
+    ("2025-11-24 12:00:00.123456: I am no level, see x.cc:12] there", "unknown"),
     // TGI, Rust
     ("2025-11-24T12:00:00.000000Z  INFO text_generation_router: router/src/main.rs:1: Connected", "info"),
     ("\u{1b}[2m2025-11-24T12:00:00.000000Z\u{1b}[0m \u{1b}[31mERROR\u{1b}[0m \u{1b}[2mtgi\u{1b}[0m: gone", "error"),
