@@ -89,11 +89,31 @@ pub fn ipv6(text: &str) -> Option<Range<usize>> {
     (plausible && !ip.is_loopback() && !ip.is_unspecified()).then_some(0..text.len())
 }
 
-/// Areas, groups and serial numbers that are not given out make no social security number.
+/// Areas, groups and serial numbers that are not given out make no social security number. Words may stand before it.
 pub fn ssn(text: &str) -> Option<Range<usize>> {
-    let mut parts = text.split('-').map(|part| part.parse::<u32>().unwrap_or(0));
-    let (area, group, serial) = (parts.next()?, parts.next()?, parts.next()?);
-    (area != 0 && area != 666 && area < 900 && group != 0 && serial != 0).then_some(0..text.len())
+    let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(10)).collect();
+    let number = |digits: &[u32]| digits.iter().fold(0, |number, digit| number * 10 + digit);
+    let (area, group, serial) = (number(digits.get(..3)?), number(digits.get(3..5)?), number(digits.get(5..9)?));
+    let given_out = area != 0 && area != 666 && area < 900 && group != 0 && serial != 0;
+    text.find(|c: char| c.is_ascii_digit()).filter(|_| given_out).map(|from| from..text.len())
+}
+
+/// The date behind the words that say whose it is.
+pub fn birth_date(text: &str) -> Option<Range<usize>> {
+    let mut rest = text;
+    // Longer ones first: `birthday` before none, `date of birth` before its parts.
+    const WORDS: &[&str] =
+        &["date of birth", "birth date", "birth day", "birthdate", "birthday", "dob", "born", "is", "was", "on"];
+    loop {
+        rest = rest.trim_start_matches([' ', '\t', ':', '=']);
+        let begins = |word: &&&str| {
+            let behind = rest.get(word.len()..).filter(|behind| !behind.starts_with(char::is_alphanumeric));
+            behind.is_some() && rest[..word.len()].eq_ignore_ascii_case(word)
+        };
+        let Some(word) = WORDS.iter().find(begins) else { break };
+        rest = &rest[word.len()..];
+    }
+    (!rest.is_empty()).then_some(text.len() - rest.len()..text.len())
 }
 
 /// Eight to fifteen digits (E.164), and not a date.

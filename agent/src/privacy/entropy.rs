@@ -13,12 +13,26 @@ pub fn keys(text: &str) -> Vec<Range<usize>> {
     let mut at = 0;
     while at < bytes.len() {
         let run = bytes[at..].iter().take_while(|b| is_part(**b)).count();
-        if run >= SHORTEST && is_key(&bytes[at..at + run]) {
-            found.push(at..at + run);
+        if run >= SHORTEST {
+            in_run(bytes, at..at + run, &mut found);
         }
         at += run.max(1);
     }
     found
+}
+
+/// The run, or else what is a key between its slashes and signs of equality: a path or a name before it is none.
+fn in_run(bytes: &[u8], run: Range<usize>, found: &mut Vec<Range<usize>>) {
+    if is_key(&bytes[run.clone()]) {
+        return found.push(run);
+    }
+    let mut from = run.start;
+    for part in bytes[run].split(|byte| matches!(byte, b'/' | b'=')) {
+        if part.len() >= SHORTEST && is_key(part) {
+            found.push(from..from + part.len());
+        }
+        from += part.len() + 1;
+    }
 }
 
 fn is_part(byte: u8) -> bool {

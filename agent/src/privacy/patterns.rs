@@ -79,6 +79,7 @@ pub const PATTERNS: &[Pattern] = &[
     secret("[npm-token]", r"\bnpm_[A-Za-z0-9]{20,}"),
     secret("[pypi-token]", r"\bpypi-[A-Za-z0-9_-]{16,}"),
     secret("[api-key]", r"\b(?:gsk_|xai-|r8_|pplx-|fw_|tgp_v1_|lsv2_(?:pt|sk)_|csk-|dop_v1_|doo_v1_|dckr_(?:pat|oat)_|hvs\.|hvb\.|glsa_|glc_|NRAK-|sntry[su]_|ATATT3|lin_api_|ntn_|shp(?:at|ca|pa|ss)_|sq0(?:atp|csp)-|EAAA|PMAK-|dp\.(?:pt|st)\.|tskey-[a-z]{2,8}-|figd_|pul-|rubygems_|cio|phc_|phx_|sbp_|pscale_(?:tkn|pw)_|FLWSECK)[A-Za-z0-9_=.-]{16,}"),
+    secret("[api-key]", r"discord(?:app)?\.com/api/(?:v[0-9]{1,2}/)?webhooks/[0-9]{10,}/[A-Za-z0-9_-]{20,}|\.webhook\.office\.com/webhookb2/[A-Za-z0-9@/-]{20,}"),
     secret("[api-key]", r"\bSG\.[A-Za-z0-9_-]{10,}\.?[A-Za-z0-9_-]*|\bkey-[0-9a-f]{32}|\bdapi[0-9a-f]{32}|\b(?:AC|SK)[0-9a-f]{32}\b|\b[0-9]{8,10}:AA[A-Za-z0-9_-]{20,}|\b[MNO][A-Za-z0-9_-]{23,25}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{20,}"),
     // Places in which secrets stand.
     checked("[url-password]", checks::url_password, r"://(?-u:[^\s/]{1,256})(?:@|%40)"),
@@ -94,8 +95,10 @@ pub const PATTERNS: &[Pattern] = &[
     checked("[secret]", values::netrc, r"(?i)\b(?-u:(?:machine\s{1,20}\S{1,128}|default)\s{1,20}login\s{1,20}\S{1,128}\s{1,20}password\s{1,20}\S{1,256})"),
     checked("[secret]", values::beside, r#"(?i)passwor[dt](?-u:[ \t]{1,4}[^\s"',;]{8,256})"#),
     checked("[secret]", values::element, r#"(?i)(?-u:<[a-z0-9_:.-]{0,40}(?:password|passwd|passphrase|pwd|token|secret|api[_-]?key)(?:\s[^<>]{0,60})?>(?:[^<]{1,256}</[a-z0-9_:.-]{0,60}|(?:\r?\n[ \t]{0,40})?[^<\s,.;:)\]"'`](?:[^<]{3,255}\z|[^<\s]{3,255})))"#),
-    checked("[secret]", values::token, r"(?i)(?:(?:secret|token|api[_-]?key|apikey|access[_-]?key|account[_-]?key|sharedaccesskey|private[_-]?key|signing[_-]?key|encryption[_-]?key|credential|session[_-]?id|sessid|signature|client[_-]?key|auth|nonce|x-amz-[a-z-]{1,20})[A-Za-z0-9_]{0,20}(?&sign)|--(?:[a-z0-9]{1,20}[_-]){0,4}(?:key|apikey|token|secret|auth|credentials?)(?&gap))(?:(?&list)|(?&token))"),
+    checked("[secret]", values::token, r"(?i)(?:(?:secret|token|(?:api|access|account|private|signing|encryption|client)[ _-]?key|sharedaccesskey|credential|session[_-]?id|sessid|signature|auth|nonce|x-amz-[a-z-]{1,20})[A-Za-z0-9_]{0,20}(?&sign)|--(?:[a-z0-9]{1,20}[_-]){0,4}(?:key|apikey|token|secret|auth|credentials?)(?&gap))(?:(?&list)|(?&token))"),
     checked("[secret]", values::token, r#"(?i)\b(?:key|sig|code|sid|jwt|otp)=[A-Za-z0-9%._~+/-]{8,512}"#),
+    checked("[secret]", values::quoted, r#"(?i)\b(?:password|identified (?:with [a-z0-9_"'`]{1,40} )?(?:by|as))(?-u:[ \t]{1,4}\\{0,2}(?:'[^'\r\n]{4,256}|"[^"\r\n]{4,256}))"#),
+    checked("[secret]", values::user_password, r#"(?-u:(?:[\s"']-u|--(?:proxy-)?user)(?:=|(?&gap))["']?[^\s:"'/=]{1,128}:[^\s"']{4,256})"#),
     // Personal data.
     harmless(r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b"),
     harmless(r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2})?(?:[.,][0-9]{1,9})?"),
@@ -104,9 +107,10 @@ pub const PATTERNS: &[Pattern] = &[
     personal("[iban]", checks::iban, r"\b[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]){11,30}\b"),
     personal("[card]", checks::card, r"\b[2-6][0-9](?:[ .-]?[0-9]){11,29}\b"),
     personal("[ssn]", checks::ssn, r"\b[0-9]{3}-[0-9]{2}-[0-9]{4}\b"),
+    personal("[ssn]", checks::ssn, r"(?i)\b(?:ssn|social security(?: (?:number|no\.?))?)[ \t]{0,2}[:=#]?[ \t]{0,2}(?:is[ \t])?[0-9]{3}[ -]?[0-9]{2}[ -]?[0-9]{4}\b"),
     personal("[national-id]", checks::whole, r"\b[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]\b"),
     personal("[passport]", checks::header, r"(?i)\bpassport(?: ?(?:no|number|nr|#))?\.?[ \t]{0,2}[:=#][ \t]{0,2}[A-Z0-9]{6,12}\b"),
-    personal("[birth-date]", checks::header, r"(?i)\b(?:dob|date of birth|birth ?date|born)[ \t]{0,2}[:=][ \t]{0,2}[0-9]{1,4}[-/. ][0-9A-Za-z]{1,9}[-/. ][0-9]{1,4}"),
+    personal("[birth-date]", checks::birth_date, r"(?i)\b(?:dob|date of birth|birth ?da(?:te|y)|born)(?:[ \t]{0,2}[:=][ \t]{0,2}[0-9]{1,4}[-/. ][0-9a-z]{1,9}[-/. ][0-9]{1,4}|(?:[ \t]{0,2}[:=][ \t]{0,2}|[ \t]{1,2}(?:(?:is|was|on)[ \t]{1,2}){0,2})(?:[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}|[0-9]{1,2}(?:st|nd|rd|th)?[ -](?:of )?(?&month),?[ -][0-9]{2,4}|(?&month) [0-9]{1,2}(?:st|nd|rd|th)?,? [0-9]{4}))\b"),
     harmless(r"\b[0-9]{1,5}(?:\.[0-9]{1,5}){4,9}\b"),
     personal("[ip]", checks::ipv4, r"\b(?:[0-9]{1,3}\.){3}[0-9]{1,3}\b"),
     personal("[ip]", checks::ipv6, r"(?:\b[0-9A-Fa-f]{1,4}:|::)(?::{0,2}[0-9A-Fa-f]{1,4}){1,8}(?:::)?(?:\.[0-9]{1,3}){0,3}"),
@@ -142,6 +146,7 @@ const PARTS: &[(&str, &str)] = &[
         r"(?:(?:proxy-)?authorization|(?:set-)?cookie2?|x-(?:goog-|amz-security-|auth-|vault-|gitlab-|csrf-)?(?:api-key|token|key)|api-key|ocp-apim-subscription-key|private-token)",
     ),
     ("(?&text)", r#"(?-u:b?(?:\\?"(?:[^"\\\r\n]|\\[^\r\n]){4,}"?|'(?:[^'\\\r\n]|\\[^\r\n]){4,}'?))"#),
+    ("(?&month)", r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?"),
     ("(?&bare)", r#"(?-u:[ \t]{0,20}`?[^\s"',;]{4,256})"#),
 ];
 
@@ -179,7 +184,7 @@ const MARKS: &[&str] = &[
     "@", "%40", "(at)", "[at]", "://", "=", " ", "PRIVATE KEY", "AGE-SECRET", "base64,", "eyJ", "AKIA", "ASIA", "ABIA", "ACCA",
     "AROA", "AIDA", "AIza", "ya29.", "GOCSPX-", "1//0", "7Q~", "8Q~", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_",
     "glpat-", "glptt-", "gldt-", "glrt-", "glcbt-", "glsoat-", "glffct-", "glimt-", "glagent-", "gloas-", "xox", "xapp-",
-    "slack.com/", "sk_", "rk_", "whsec_", "sk-", "sess-", "hf_", "api_org_", "nvapi-", "npm_", "pypi-", "gsk_", "xai-", "r8_",
+    "slack.com/", "/webhook", "sk_", "rk_", "whsec_", "sk-", "sess-", "hf_", "api_org_", "nvapi-", "npm_", "pypi-", "gsk_", "xai-", "r8_",
     "pplx-", "fw_", "tgp_v1_", "lsv2_", "csk-", "dop_v1_", "doo_v1_", "dckr_", "hvs.", "hvb.", "glsa_", "glc_", "NRAK-", "sntry",
     "ATATT3", "lin_api_", "ntn_", "shpat_", "shpca_", "shppa_", "shpss_", "sq0", "EAAA", "PMAK-", "dp.pt.", "dp.st.", "tskey-",
     "figd_", "pul-", "rubygems_", "cio", "phc_", "phx_", "sbp_", "pscale_", "FLWSECK", "SG.", "key-", "dapi", ":AA",

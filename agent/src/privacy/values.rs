@@ -161,6 +161,25 @@ pub fn beside(text: &str) -> Option<Range<usize>> {
     (both && is_odd(&text[range.clone()]) && !METHODS.iter().any(|method| word.starts_with(method))).then_some(range)
 }
 
+/// What stands in quotes right behind its name, as in SQL: `PASSWORD 'X'`, `IDENTIFIED WITH 'plugin' BY 'X'`.
+pub fn quoted(text: &str) -> Option<Range<usize>> {
+    let words = text.to_ascii_lowercase();
+    let by = words.starts_with("identified").then(|| words.find(" by").or_else(|| words.find(" as")));
+    let name = by.flatten().unwrap_or(0);
+    let from = name + text[name..].find(['"', '\''])? + 1;
+    let value = text[from..].trim_end_matches('\\');
+    (!says_nothing(value, true)).then_some(from..from + value.len())
+}
+
+/// The password of `-u user:password`. Of a container's user and group both can be words or numbers.
+pub fn user_password(text: &str) -> Option<Range<usize>> {
+    let from = text.find(':')? + 1;
+    let value = &text[from..];
+    let ids = text.starts_with("--user") || !text.starts_with('-');
+    let can_be = if ids { is_odd(value) } else { !says_nothing(value, false) };
+    can_be.then_some(from..text.len())
+}
+
 /// What an element of XML holds. What is not closed must begin right behind the name.
 pub fn element(text: &str) -> Option<Range<usize>> {
     let open = text.find('>')?;
@@ -198,6 +217,9 @@ fn parsed(text: &str) -> Option<Value<'_>> {
     let from = if spaced { SPACED.len() } else { 0 };
     let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '"' | '\'' | '\\' | '*' | '`');
     let rest = text[from..].trim_start_matches(is_name).trim_start();
+    // The second word of `api key`: another begins none here, for a sign or `is` follows the name.
+    let key = rest.get(..3).filter(|word| word.eq_ignore_ascii_case("key"));
+    let rest = key.map_or(rest, |_| rest.trim_start_matches(is_name).trim_start());
     let is = rest.get(..2).filter(|is| is.eq_ignore_ascii_case("is")).map(|_| rest[2..].trim_start());
     // The hyphen of `->` was taken for one of the name.
     let signs: &[&str] = if is.is_some() { &[":", "："] } else { &[":=", "=>", "->", ">", ":", "=", "：", ","] };

@@ -87,6 +87,20 @@ const BESIDE: &[(&str, &str)] = &[
     ("passwords: [\"swordfish\", \"hunter2\"]", "passwords: [\"[secret]\"]"),
     ("password: \"Tr0\\\"ub4dor\", x", "password: \"[secret]\", x"),
     ("mot de passe : swordfish", "mot de passe : [secret]"),
+    ("CREATE USER bob WITH PASSWORD 'swordfish';", "CREATE USER bob WITH PASSWORD '[secret]';"),
+    ("alter role x password \"correct horse\"", "alter role x password \"[secret]\""),
+    ("CREATE USER b IDENTIFIED BY 'swordfish'", "CREATE USER b IDENTIFIED BY '[secret]'"),
+    (
+        "IDENTIFIED WITH 'caching_sha2_password' BY 'it is \"x\" swordfish' REQUIRE NONE",
+        "IDENTIFIED WITH 'caching_sha2_password' BY '[secret]' REQUIRE NONE",
+    ),
+    ("{\"sql\": \"SET PASSWORD \\\"swordfish\\\"\"}", "{\"sql\": \"SET PASSWORD \\\"[secret]\\\"\"}"),
+    ("curl -u admin:hunter2secret https://host/x", "curl -u admin:[secret] https://host/x"),
+    (
+        "curl --user 'admin:swordfish' x; --proxy-user=a:swordfish",
+        "curl --user 'admin:[secret]' x; --proxy-user=a:[secret]",
+    ),
+    ("[\"curl\", \"-u\", \"admin:hunter2secret\", \"x\"]", "[\"curl\", \"-u\", \"admin:[secret]\", \"x\"]"),
 ];
 
 /// Prose, code and logs with the word in them.
@@ -96,6 +110,8 @@ const PROSE: &[&str] = &[
     "password hashing with password SHA-256 or password pbkdf2_sha256",
     "a second pass: collect the names; the first pass is over; two-pass: the table",
     "--- PASS: TestParse2 (0.00s)\nPASS: tests/test_a.py::test_2 [ 50%]",
+    "a password 'required' or \"...\"; identified by 'null'; identified by name, as 'x'",
+    "docker run -u 1000:1000 -u nobody:nogroup x; docker run --user 1000:1000 y; sort -u a:b; --user a:${X}",
     "passing: 12345, passed: 1234 tests, passenger: Johnson2, compass: north24",
     "forward_pass: 0.0123s, backward_pass = None, bypass: always",
     "use the --password flag, --password to log in, --password, --password option, --password --user me",
@@ -137,6 +153,10 @@ const KEYS: &[(&str, &str)] = &[
         "[(b'authorization', b'Bearer plaintokenplain'), (b'x-api-key', b'team-secret-0815')]",
         "[(b'authorization', b'[secret]'), (b'x-api-key', b'[secret]')]",
     ),
+    ("My API key: 8f14e45fceea167a5a36dedd4bea2543.", "My API key: [secret]."),
+    ("the API key is 8f14e45fceea167a5a36dedd4bea2543", "the API key is [secret]"),
+    ("**Secret Access Key:** wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "**Secret Access Key:** [secret]"),
+    ("private key = 0x4c0883a69102937d6231471b5dbb6204", "private key = [secret]"),
     ("{\\\"api_key\\\": [\\\"abc123def456ghi7\\\"]}", "{\\\"api_key\\\": [\\\"[secret]\\\"]}"),
 ];
 
@@ -147,6 +167,7 @@ const NO_KEYS: &[&str] = &[
     "--api-key must be set, --hf-token is optional, --api-key --port 8000, --token-count 12345678",
     "api_key = os.getenv(\"OPENAI_API_KEY\"), api_key: [\"required\"], api_key=None",
     "token: gpt-4o-2024, key=llama-3-8b-q4, auth=oauth-2-0",
+    "the API key is required; an access key is a name; account key: none; private key: see below",
     "('authorization', '${TOKEN}'), {'Authorization': []}",
 ];
 

@@ -28,6 +28,14 @@ fn secrets() -> Vec<(String, &'static str)> {
         (&["SG", ".abcdefghijklmnop.qrstuvwxyz0123456789"], "[api-key]"),
         (&["gs", "k_abcdefghijklmnopqrstuvwx"], "[api-key]"),
         (&["hv", "s.CAESIJabcdefghijklmnop"], "[api-key]"),
+        (
+            &["https://discord.", "com/api/webhooks/1234567890123456789/abcdefghijklmnopqrstuvwxyzabcdefgh"],
+            "https://[api-key]",
+        ),
+        (
+            &["https://x.webhook.", "office.com/webhookb2/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f@0a1b2c3d/x"],
+            "https://x[api-key]",
+        ),
         (&["123456789:AA", "HdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"], "[api-key]"),
         (&["ey", "JhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"], "[jwt]"),
         (
@@ -59,6 +67,7 @@ fn secrets() -> Vec<(String, &'static str)> {
         (&["api_key: 'f00dbabe12345678'"], "api_key: '[secret]'"),
         (&["GET /x?user=1&token=a1b2c3d4e5 HTTP"], "GET /x?user=1&token=[secret] HTTP"),
         (&["Server=db;Uid=sa;Pwd=Pa55w0rd;Encrypt=yes"], "Server=db;Uid=sa;Pwd=[secret];Encrypt=yes"),
+        (&["at https://x/a-long/path/to/kJ8sLq2ZpX9vTb4RnY7wEe3MhUc6Fd1g"], "at https://x/a-long/path/to/[secret]"),
         (&["value kJ8sLq2ZpX9vTb4RnY7wEe3MhUc6Fd1g"], "value [secret]"),
         (&["see data:image/png;base64,iVBORw0KGgo= here"], "see [image] here"),
     ];
@@ -82,6 +91,7 @@ const PERSONAL: &[(&str, &str)] = &[
     ("fe80::1ff:fe23:4567:890a", "[ip]"),
     ("00:1B:44:11:3A:B7", "[mac]"),
     ("SSN 219-09-9999", "SSN [ssn]"),
+    ("ssn: 219 09 9999, social security number is 219099999", "ssn: [ssn], social security number is [ssn]"),
     ("call +49 30 901820", "call [phone]"),
     ("(415) 555-2671", "[phone]"),
     ("415-555-2671", "[phone]"),
@@ -89,6 +99,12 @@ const PERSONAL: &[(&str, &str)] = &[
     ("NINO QQ123456C and AB123456C", "NINO QQ123456C and [national-id]"),
     ("passport no: X1234567", "passport no: [passport]"),
     ("dob: 1980-02-29", "dob: [birth-date]"),
+    ("DOB: March 12, 1985; Date of Birth is 12.3.1985", "DOB: [birth-date]; Date of Birth is [birth-date]"),
+    (
+        "born on the 4th? born 12 March 1985, born on Mar 4th 1985",
+        "born on the 4th? born [birth-date], born on [birth-date]",
+    ),
+    ("my birthday is 3/12/85", "my birthday is [birth-date]"),
 ];
 
 /// What must not be touched.
@@ -116,6 +132,9 @@ const PLAIN: &[&str] = &[
     "0x7ffd9a2b3c4d, 0xdeadbeef, 1e-9, +1.5, -40, 50%",
     "author: Jane, authored by, authentication failed, keyboard: qwerty, secretary: present",
     "git@v2, user@host, a@b",
+    "born in 1985 or 1986, born 3 times, ssn: 219, a newborn 12 March 1985 times",
+    "models/DeepSeek-R1-Distill-Qwen-14B-GGUF/DeepSeek-R1-Distill-Qwen-14B-Q4_K_M, s3://b/Mixtral-8x22B-Instruct-v0_1-AWQ",
+    "/discord.com/api/webhooks/about, /build/x86_64-linux-gnu/libLLVM-18/lib/Target/AMDGPU/MCTargetDesc",
 ];
 
 fn differences(rows: impl Iterator<Item = (String, String)>) -> Vec<String> {
@@ -159,7 +178,7 @@ fn a_key_whose_end_is_missing_is_known_by_its_beginning() {
 #[test]
 fn keys_go_from_names() {
     // Random letters stay in names.
-    let keys = secrets().into_iter().filter(|(text, _)| !text.starts_with("value "));
+    let keys = secrets().into_iter().filter(|(text, _)| !text.starts_with("value ") && !text.starts_with("at "));
     let more: [(&[&str], &str); 9] = [
         (&["token:abc123def456ghij"], "token:[secret]"),
         (&["API_TOKEN:abc123def456ghij"], "API_TOKEN:[secret]"),
