@@ -86,6 +86,21 @@ fn an_exec_goes_on_being_watched() {
     assert_eq!(calls(&m, Some(chain.pid()), "execve"), 5.0);
 }
 
+/// The thread that runs the program gets the first one's id, whose last switch may come after that.
+#[test]
+fn an_exec_from_another_thread_goes_on_being_counted() {
+    let Some(_guard) = live::begin("an_exec_from_another_thread_goes_on_being_counted") else { return };
+    let chains = [0; 5].map(|_| {
+        let args = ["exec-chain", "--depth", "4", "--from-thread", "--busy-millis", "200"];
+        let mut chain = Workload::start(&args).unwrap();
+        let agent = Agent::watch(&[chain.pid()]).unwrap();
+        chain.work().unwrap();
+        let pid = chain.pid().to_string();
+        agent.scrape().unwrap().count("inferscope_process_oncpu_seconds_total", &[("pid", &pid)])
+    });
+    assert!(chains.iter().all(|seconds| *seconds > 0.19), "0.2 s were used each time: {chains:?}");
+}
+
 #[test]
 fn system_calls_are_counted_exactly() {
     let Some(_guard) = live::begin("system_calls_are_counted_exactly") else { return };

@@ -94,6 +94,30 @@ fn every_wait_has_its_reason() {
     }
 }
 
+/// The kernel goes on with such a wait by another call.
+#[test]
+fn a_wait_that_was_stopped_has_its_reason_still() {
+    let Some(_guard) = live::begin("a_wait_that_was_stopped_has_its_reason_still") else { return };
+    let soon = std::time::Duration::from_secs(20);
+    for (kind, reason) in [("lock", "lock"), ("sleep", "sleep"), ("poll", "poll")] {
+        let args = ["block", "--kind", kind, "--millis", "2000", "--rounds", "1", "--threads", "1"];
+        let mut block = Workload::start(&args).unwrap();
+        let pid = block.pid();
+        let agent = Agent::watch(&[pid]).unwrap();
+        block.running.tell("go").unwrap();
+        agent.wait_metrics("the wait", soon, |m| of(m, OFFCPU, pid, &[("reason", reason)]) > 0.05).unwrap();
+        block.running.signal(libc::SIGSTOP);
+        agent.wait_metrics("the stop", soon, |m| of(m, OFFCPU, pid, &[("reason", "other")]) > 0.05).unwrap();
+        block.running.signal(libc::SIGCONT);
+        block.running.wait_line(soon, |line| line.contains("blocked_ns").then_some(())).unwrap();
+        let m = agent.scrape().unwrap();
+        let [waited, stopped] = [reason, "other"].map(|reason| of(&m, OFFCPU, pid, &[("reason", reason)]));
+        assert!(waited > 0.9 * (2.0 - stopped), "{kind}: {waited} s, {stopped} s stopped");
+        let errors = |call: &str| of(&m, "inferscope_syscall_errors_total", pid, &[("syscall", call)]);
+        assert_eq!(errors("poll") + errors("nanosleep") + errors("restart_syscall"), 0.0, "{kind}");
+    }
+}
+
 #[test]
 fn switches_are_counted_by_kind() {
     let Some(_guard) = live::begin("switches_are_counted_by_kind") else { return };

@@ -29,6 +29,24 @@ fn a_service_keeps_the_time_of_its_ended_processes() {
     agent.wait_metrics("no series of an ended service", SOON, |m| m.sum(ONCPU, &[]).is_none()).unwrap();
 }
 
+/// The last thread to be counted as live may be the first to come to its end, and the others' time must end all the same.
+#[test]
+fn processes_that_end_with_many_busy_threads_leave_nothing_running() {
+    let Some(_guard) = live::begin("processes_that_end_with_many_busy_threads_leave_nothing_running") else { return };
+    let mut spawn = Workload::start(&["spawn", "--count", "100", "--threads", "8"]).unwrap();
+    let agent = Agent::watch(&[spawn.pid()]).unwrap();
+    spawn.work().unwrap();
+    let alone = |m: &Metrics| m.count("inferscope_service_processes", &[]) == 1.0;
+    let before = agent.wait_metrics("the end of all children", SOON, alone).unwrap();
+    // The one thread that is left waits, and so is the clock.
+    let grown = |m: &Metrics, name: &str| m.count(name, &[]) - before.count(name, &[]);
+    let second = |m: &Metrics| grown(m, "inferscope_service_offcpu_seconds_total") > 1.0;
+    let m = agent.wait_metrics("a second of waiting", SOON, second).unwrap();
+    let waited = grown(&m, "inferscope_service_offcpu_seconds_total");
+    let busy = grown(&m, ONCPU) + grown(&m, "inferscope_service_runqueue_seconds_total");
+    assert!(busy < 0.5 && waited < 1.5 + busy, "{busy} s of threads that are gone, {waited} s of one that waits");
+}
+
 /// Families with a series that is of no process.
 fn of_no_process(metrics: &Metrics) -> BTreeSet<&str> {
     let all = metrics.series.keys().filter(|series| !series.labels.contains_key("comm"));

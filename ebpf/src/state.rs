@@ -85,8 +85,25 @@ pub unsafe fn close(thread: *mut Thread, sums: Sums, now: u64) {
         if from >= STATES {
             return;
         }
-        (*thread).state = STATE_UNKNOWN;
         leave((&raw mut (*sums.process).counters.states).cast::<StateSum>().add(from), now);
+        close_late(thread, now);
+    }
+}
+
+/// Ends the state that a thread is in for its service alone: its process has ended before it, and its sums may be
+/// another's by now.
+///
+/// # Safety
+/// As for [`close`].
+#[inline(always)]
+pub unsafe fn close_late(thread: *mut Thread, now: u64) {
+    // SAFETY: by contract.
+    unsafe {
+        let from = opaque((*thread).state as usize);
+        if from >= STATES {
+            return;
+        }
+        (*thread).state = STATE_UNKNOWN;
         // Its process may have become another service's meanwhile.
         let Some(service) = SERVICE.get_ptr_mut((*thread).service) else { return };
         leave((&raw mut (*service).states).cast::<StateSum>().add(from), now);

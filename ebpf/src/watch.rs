@@ -74,6 +74,11 @@ pub fn expects(mark: u16, which: u32) -> bool {
 /// Watches a new process of a service.
 #[inline(always)]
 pub fn begin(tgid: u32, service: u32) -> bool {
+    // The limit of process ids was raised since the start: there is no place for its mark.
+    if WATCHED.get_ptr(tgid / WATCH_ROW as u32).is_none() {
+        lost(Lost::MapProcess);
+        return false;
+    }
     let Ok(Some(slot)) = FREE_SLOTS.pop() else {
         lost(Lost::MapProcess);
         return false;

@@ -44,7 +44,9 @@ const CLASSES: &[(u8, &[libc::c_long])] = &[
     #[cfg(target_arch = "x86_64")]
     (abi::SYS_DUP, &[libc::SYS_dup2]),
     (abi::SYS_SOCKET_WAIT, &[libc::SYS_accept, libc::SYS_accept4, libc::SYS_connect]),
-    (abi::SYS_FUTEX, &[libc::SYS_futex, SYS_FUTEX_WAITV, SYS_FUTEX_WAIT]),
+    (abi::SYS_FUTEX, &[libc::SYS_futex]),
+    (abi::SYS_FUTEX_WAITS, &[SYS_FUTEX_WAITV, SYS_FUTEX_WAIT]),
+    (abi::SYS_RESTART, &[libc::SYS_restart_syscall]),
     (abi::SYS_POLL, &[libc::SYS_epoll_pwait, SYS_EPOLL_PWAIT2, libc::SYS_ppoll, libc::SYS_pselect6]),
     #[cfg(target_arch = "x86_64")]
     (abi::SYS_POLL, &[libc::SYS_epoll_wait, libc::SYS_poll, libc::SYS_select]),

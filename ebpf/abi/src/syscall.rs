@@ -50,6 +50,10 @@ classes! {
     SYS_PWRITE = 21;
     /// pwritev(fd, iov, n, at), pwritev2
     SYS_PWRITEV = 22;
+    /// futex_wait, futex_waitv: their arguments do not tell a lock from work.
+    SYS_FUTEX_WAITS = 23;
+    /// restart_syscall: goes on with a call that a signal or a debugger interrupted.
+    SYS_RESTART = 24;
 }
 
 /// The reason for which a thread blocks inside a call of this class.
@@ -61,7 +65,7 @@ pub const fn blocking_state(class: u8) -> usize {
         }
         SYS_RECVFROM | SYS_RECVMSG | SYS_RECVMMSG | SYS_SHUTDOWN | SYS_SOCKET_WAIT => crate::STATE_SOCKET,
         SYS_SENDTO | SYS_SENDMSG | SYS_SENDMMSG => crate::STATE_SEND,
-        SYS_FUTEX => crate::STATE_FUTEX,
+        SYS_FUTEX | SYS_FUTEX_WAITS => crate::STATE_FUTEX,
         SYS_POLL | SYS_IO_URING => crate::STATE_POLL,
         SYS_SLEEP => crate::STATE_SLEEP,
         _ => crate::STATE_OTHER,

@@ -74,6 +74,9 @@ pub const THREAD_RECLAIMS: u32 = 2;
 /// The thread was there when the watch began, and none of its calls has begun since: what it is in, the kernel side has
 /// not seen begin.
 pub const THREAD_FOUND: u32 = 4;
+/// The thread's last call was interrupted and will be gone on with (ERESTART_RESTARTBLOCK): its number is the fourth of the
+/// arguments, which no such call has.
+pub const THREAD_RESTARTS: u32 = 8;
 /// Outside any system call.
 pub const NO_SYSCALL: u32 = u32::MAX;
 /// Not known yet.

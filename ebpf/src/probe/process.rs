@@ -93,6 +93,14 @@ fn executed<R: Read>(task: *const u8, old_tid: u32, binprm: *const u8) {
             state::close(thread, sums, now);
             let _ = THREAD.remove(old_tid);
         }
+        // So has the leader's, whose last switch came under the other's id, or is still to come under it.
+        if mark != 0
+            && old_tid != tgid
+            && let Some(leader) = THREAD.get_ptr_mut(tgid)
+            && (*leader).flags & THREAD_EXITED != 0
+        {
+            let _ = THREAD.remove(tgid);
+        }
         let mut event = ExecEvent {
             header: header(Kind::Exec, tgid, tgid, now_ns()),
             watched: u32::from(mark != 0),
@@ -110,17 +118,31 @@ fn executed<R: Read>(task: *const u8, old_tid: u32, binprm: *const u8) {
     }
 }
 
+/// A thread of a process that is not watched ends. The last one to be counted as live may have come here, and ended its
+/// process's watch, before another that was not: that one's state is open still.
+#[inline(always)]
+fn late(tid: u32, tgid: u32) {
+    let Some(thread) = THREAD.get_ptr_mut(tid) else { return };
+    // SAFETY: a map value.
+    unsafe {
+        if (*thread).tgid == tgid {
+            state::close_late(thread, now_ns());
+            let _ = THREAD.remove(tid);
+        }
+    }
+}
+
 #[inline(always)]
 fn exited<R: Read>(task: *const u8) {
     // SAFETY: the hook's task, map values.
     unsafe {
         let tgid = R::u32(task, config!(offsets.task_tgid));
         let mark = watch::mark(tgid);
+        let tid = R::u32(task, config!(offsets.task_pid));
         if mark == 0 {
-            return;
+            return late(tid, tgid);
         }
         let Some(sums) = watch::sums(mark) else { return };
-        let tid = R::u32(task, config!(offsets.task_pid));
         let now = now_ns();
         // The entry stays until the thread's last switch: without it that switch would make a new one for good.
         if let Some(thread) = THREAD.get_ptr_mut(tid) {

@@ -20,6 +20,8 @@ pub mod told;
 
 /// Runnable, in `task_struct::__state` and in the tracepoint's argument.
 const TASK_RUNNING: u32 = 0;
+/// What waits in a page fault is never so.
+const TASK_INTERRUPTIBLE: u32 = 0x01;
 /// __TASK_STOPPED | __TASK_TRACED: a signal or a debugger holds the thread.
 const TASK_STOPPED: u32 = 0x0c;
 /// The control group's freezer holds the thread (6.1 and later; before that nothing tells it from a page fault).
@@ -149,7 +151,9 @@ unsafe fn reason<R: Read>(prev: *const u8, thread: *const Thread, state: u32) ->
             return STATE_BLOCK_IO;
         }
         if number == NO_SYSCALL {
-            return if state & (TASK_STOPPED | TASK_FROZEN) != 0 { STATE_OTHER } else { STATE_FAULT };
+            // The kernel's own threads in the process, such as io_uring's, wait interruptibly.
+            let idle = state & (TASK_INTERRUPTIBLE | TASK_STOPPED | TASK_FROZEN) != 0;
+            return if idle { STATE_OTHER } else { STATE_FAULT };
         }
         match class {
             SYS_READ | SYS_WRITE | SYS_READV | SYS_WRITEV => {
@@ -226,6 +230,9 @@ fn woken<R: Read>(task: *const u8, new: bool) {
         let Some(thread) = state::thread(tid, tgid) else { return };
         if new {
             // A thread id that was used before: its last switch may have come when nobody watched any more.
+            if (*thread).tgid != tgid {
+                state::close_late(thread, now_ns());
+            }
             (*thread).flags = 0;
             (*thread).tgid = tgid;
             (*thread).syscall = NO_SYSCALL;

@@ -6,8 +6,8 @@ use aya_ebpf::helpers::{
 };
 use inferscope_abi::{
     INTERPRETER_TIMEOUTS, INTERPRETER_WAIT_NS, Kind, Lost, NO_FD, NO_SYSCALL, SYS_CLOSE, SYS_DUP, SYS_FUTEX, SYS_OTHER,
-    SYS_READ, SYS_SENDMMSG, SYS_SHUTDOWN, SYSCALL_NUMBERS, SyscallEvent, SyscallKey, SyscallStats, THREAD_FOUND,
-    TRAIT_PYTHON, Thread,
+    SYS_READ, SYS_RESTART, SYS_SENDMMSG, SYS_SHUTDOWN, SYSCALL_NUMBERS, SyscallEvent, SyscallKey, SyscallStats,
+    THREAD_FOUND, THREAD_RESTARTS, TRAIT_PYTHON, Thread,
 };
 
 use crate::{
@@ -21,6 +21,10 @@ use crate::{
 
 /// The highest error number that a system call returns, negated.
 const MAX_ERRNO: i64 = 4095;
+/// Results that no program sees: the kernel makes the call begin anew, or go on, or fail with EINTR.
+const RESTARTS: core::ops::RangeInclusive<i64> = -516..=-512;
+/// It goes on by restart_syscall(2).
+const ERESTART_RESTARTBLOCK: i64 = -516;
 const EAGAIN: i64 = -11;
 const ETIMEDOUT: i64 = -110;
 
@@ -152,8 +156,13 @@ fn entered<R: Read>(current: u64, mark: u16, number: u32, arguments: impl Argume
     let class = class_of(number);
     // SAFETY: a map value.
     unsafe {
-        (*thread).flags &= !THREAD_FOUND;
+        let goes_on = class == SYS_RESTART && (*thread).flags & THREAD_RESTARTS != 0;
+        (*thread).flags &= !(THREAD_FOUND | THREAD_RESTARTS);
         (*thread).syscall_since_ns = now_ns();
+        if goes_on {
+            (*thread).syscall = (*thread).args[3] as u32;
+            return;
+        }
         began::<R>(thread, mark, number, class, &arguments);
         if class == SYS_CLOSE {
             socket::closing::<R>(current, mark, (*thread).args[0]);
@@ -228,8 +237,12 @@ fn returned<R: Read, S: Read>(current: u64, mark: u16, result: i64, registers: i
             return;
         }
         (*thread).syscall = NO_SYSCALL;
+        if result == ERESTART_RESTARTBLOCK {
+            (*thread).args[3] = u64::from(number);
+            (*thread).flags |= THREAD_RESTARTS;
+        }
         let now = now_ns();
-        let failed = (-MAX_ERRNO..0).contains(&result);
+        let failed = (-MAX_ERRNO..0).contains(&result) && !RESTARTS.contains(&result);
         let took = now.wrapping_sub((*thread).syscall_since_ns);
         let stats = count(tgid, number, took, failed);
         let class = class_of(number);

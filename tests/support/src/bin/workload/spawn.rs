@@ -24,6 +24,9 @@ pub struct Spawn {
     rate: f64,
     #[arg(long, value_enum, default_value_t = What::Process)]
     what: What,
+    /// Threads that each process has when it ends, which all are busy.
+    #[arg(long, default_value_t = 0)]
+    threads: u32,
     /// Exit code of each.
     #[arg(long, default_value_t = 0)]
     code: i32,
@@ -53,10 +56,19 @@ impl Spawn {
     }
 
     fn process(&self) -> Result<i32> {
-        // SAFETY: this program has one thread here; the child only exits.
+        // SAFETY: this program has one thread here, and so has the child at first.
         let forked = unsafe {
             match libc::fork() {
-                0 => libc::_exit(self.code),
+                0 => {
+                    (0..self.threads).for_each(|_| {
+                        drop(std::thread::spawn(|| {
+                            loop {
+                                std::hint::spin_loop()
+                            }
+                        }))
+                    });
+                    libc::_exit(self.code)
+                }
                 other => other,
             }
         };

@@ -92,6 +92,12 @@ pub struct ExecChain {
     /// Times that this process runs its program anew.
     #[arg(long, default_value_t = 10)]
     depth: u32,
+    /// Each time from a thread that is not the first.
+    #[arg(long)]
+    from_thread: bool,
+    /// Milliseconds of CPU time that the last program uses up.
+    #[arg(long, default_value_t = 0)]
+    busy_millis: u64,
     #[arg(long, hide = true)]
     done: Option<u32>,
 }
@@ -105,13 +111,32 @@ impl ExecChain {
     pub fn run(&self, wait: bool) -> Result<Value> {
         let done = self.done.unwrap_or(0);
         if done == self.depth {
+            let enough = cpu_ns() + self.busy_millis * 1_000_000;
+            while cpu_ns() < enough {}
             return Ok(json!({ "load": "exec-chain", "execs": done, "pid": std::process::id() }));
         }
         let mut next = Command::new(std::env::current_exe()?);
         next.args(["exec-chain", "--depth", &self.depth.to_string(), "--done", &(done + 1).to_string()]);
+        next.args(["--busy-millis", &self.busy_millis.to_string()]);
+        if self.from_thread {
+            next.arg("--from-thread");
+        }
         if wait {
             next.arg("--wait");
         }
-        bail!("exec: {}", next.exec())
+        let failed = if self.from_thread {
+            std::thread::spawn(move || next.exec()).join().expect("a thread that only becomes another program")
+        } else {
+            next.exec()
+        };
+        bail!("exec: {failed}")
     }
+}
+
+/// CPU time of this thread.
+fn cpu_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: room for one time.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
