@@ -97,7 +97,7 @@ const BESIDE: &[(&str, &str)] = &[
     ("{\"sql\": \"SET PASSWORD \\\"swordfish\\\"\"}", "{\"sql\": \"SET PASSWORD \\\"[secret]\\\"\"}"),
     ("curl -u admin:hunter2secret https://host/x", "curl -u admin:[secret] https://host/x"),
     (
-        "curl --user 'admin:swordfish' x; --proxy-user=a:swordfish",
+        "curl --user 'admin:hunter2secret' x; --proxy-user=a:swordfish",
         "curl --user 'admin:[secret]' x; --proxy-user=a:[secret]",
     ),
     ("[\"curl\", \"-u\", \"admin:hunter2secret\", \"x\"]", "[\"curl\", \"-u\", \"admin:[secret]\", \"x\"]"),
@@ -153,7 +153,7 @@ const KEYS: &[(&str, &str)] = &[
         "[(b'authorization', b'Bearer plaintokenplain'), (b'x-api-key', b'team-secret-0815')]",
         "[(b'authorization', b'[secret]'), (b'x-api-key', b'[secret]')]",
     ),
-    ("My API key: 8f14e45fceea167a5a36dedd4bea2543.", "My API key: [secret]."),
+    ("My API key: 8f14e45fceea167a5a36dedd4bea2543, thanks", "My API key: [secret], thanks"),
     ("the API key is 8f14e45fceea167a5a36dedd4bea2543", "the API key is [secret]"),
     ("**Secret Access Key:** wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "**Secret Access Key:** [secret]"),
     ("private key = 0x4c0883a69102937d6231471b5dbb6204", "private key = [secret]"),
