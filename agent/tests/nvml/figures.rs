@@ -1,5 +1,7 @@
 //! What the script says is what the snapshot says, in our units.
 
+use std::time::Duration;
+
 use agent::poll::nvml::{self, DeviceState, GpuSnapshot, NvmlHealth, ProcessKind};
 
 use crate::bench::{Bench, ONE_GPU, close};
@@ -49,6 +51,14 @@ fn processes_have_memory_and_utilization() {
     }
     let (_, other) = snapshot.uses_of(4242).next().expect("the graphics process");
     assert_eq!((other.kind, other.utilization.map(|u| u.sm)), (ProcessKind::Graphics, Some(0.0)));
+}
+
+#[test]
+fn a_first_round_does_not_call_a_process_idle() {
+    let bench = Bench::with(ONE_GPU, "", |options| options.interval = Duration::from_secs(3600));
+    let snapshot = bench.until("a round", |s| s.rounds == 1);
+    let (_, process) = snapshot.uses_of(std::process::id()).next().expect("we are on the GPU");
+    assert_eq!((process.used_memory_bytes, process.utilization), (Some(500_000), None));
 }
 
 #[test]

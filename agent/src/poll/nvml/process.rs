@@ -18,6 +18,8 @@ use super::snapshot::{ProcessKind, ProcessReading, ProcessUtilization};
 const HOLD: Duration = Duration::from_millis(1500);
 /// After so long without a new sample, ask for all that the driver has: its clock may have been set back.
 const RESYNC: Duration = Duration::from_secs(10);
+/// But not before so many rounds, of which one alone may be longer than that.
+const RESYNC_ROUNDS: u32 = 3;
 /// A stamp further ahead of the last one than the time gone by and this is garbage, and would blind us to all later ones.
 const AHEAD_US: u64 = 60_000_000;
 
@@ -32,12 +34,13 @@ pub(super) struct Processes {
 }
 
 impl Processes {
-    /// Reads the processes; `None` when the list of compute processes cannot be had.
+    /// Reads the processes; `None` when the list of compute processes cannot be had. Rounds are `interval` apart.
     pub fn read(
         &mut self,
         calls: &mut Calls<'_>,
         memory: &mut CallMemory,
         device: &Device<'_>,
+        interval: Duration,
     ) -> Option<Vec<ProcessReading>> {
         let mut processes = Vec::new();
         merge(
@@ -60,7 +63,7 @@ impl Processes {
         ] {
             merge(&mut processes, kind, answer.unwrap_or_default());
         }
-        self.add_utilization(&mut processes, calls, memory, device);
+        self.add_utilization(&mut processes, calls, memory, device, interval);
         Some(processes)
     }
 
@@ -70,29 +73,47 @@ impl Processes {
         calls: &mut Calls<'_>,
         memory: &mut CallMemory,
         device: &Device<'_>,
+        interval: Duration,
     ) {
-        let resync = self.heard.is_none_or(|heard| heard.elapsed() > RESYNC);
+        let resync = self.out_of_step(interval);
         let since = if resync { 0 } else { self.last_seen_us };
         let samples =
             list(calls, memory, "nvmlDeviceGetProcessUtilization", || device.process_utilization_stats(since));
-        match samples {
+        let all_heard = match samples {
             Ok(samples) if resync => self.synchronise(&samples),
-            Ok(samples) => self.take(&samples),
-            Err(Miss::Nothing) if resync => self.heard = Some(Instant::now()),
-            Err(Miss::Nothing) => {}
+            Ok(samples) => {
+                self.take(&samples);
+                true
+            }
+            Err(Miss::Nothing) => {
+                self.heard = if resync { Some(Instant::now()) } else { self.heard };
+                true
+            }
             Err(_) => return,
-        }
+        };
         self.held.retain(|_, (at, _)| at.elapsed() < HOLD);
+        // Of whom there is no mean is idle, unless there were samples that could not be used.
+        let others = all_heard.then(ProcessUtilization::default);
         for process in processes {
-            process.utilization = Some(self.held.get(&process.pid).map_or_else(Default::default, |(_, held)| *held));
+            process.utilization = self.held.get(&process.pid).map(|(_, held)| *held).or(others);
         }
     }
 
-    /// Takes over the newest stamp and no values: an answer to "everything" averages over long ago.
-    fn synchronise(&mut self, samples: &[ProcessUtilizationSample]) {
-        let newest = samples.iter().filter(|sample| credible(sample)).map(|sample| sample.timestamp).max();
-        self.last_seen_us = newest.unwrap_or(self.last_seen_us);
+    /// Whether there was no new sample for so long that the driver's clock may be another one by now.
+    fn out_of_step(&self, interval: Duration) -> bool {
+        let patience = RESYNC.max(interval.saturating_mul(RESYNC_ROUNDS));
+        self.heard.is_none_or(|heard| heard.elapsed() > patience)
+    }
+
+    /// Takes over the newest stamp and no values: an answer to "everything" averages over long ago. Whether nothing was
+    /// left unheard by that: the newest sample is the one that was known.
+    fn synchronise(&mut self, samples: &[ProcessUtilizationSample]) -> bool {
+        let stamps = samples.iter().filter(|sample| credible(sample)).map(|sample| sample.timestamp);
+        let newest = stamps.max().unwrap_or(self.last_seen_us);
+        let known = newest == self.last_seen_us;
+        self.last_seen_us = newest;
         self.heard = Some(Instant::now());
+        known
     }
 
     /// Takes over the means of new samples. Samples that cannot be true are left out.
@@ -204,13 +225,27 @@ mod tests {
     #[test]
     fn the_first_answer_gives_the_clock_only() {
         let mut processes = Processes::default();
-        processes.synchronise(&[sample(7, 500, 90), sample(8, 400, 10), sample(0, 900, 1)]);
+        assert!(!processes.synchronise(&[sample(7, 500, 90), sample(8, 400, 10), sample(0, 900, 1)]));
         assert_eq!((processes.last_seen_us, processes.held.len()), (500, 0));
+        assert!(processes.synchronise(&[sample(7, 500, 90)]), "nothing since");
+        assert!(!processes.synchronise(&[sample(7, 600, 90)]), "work that is not told");
         // A clock that was set back is followed.
-        processes.synchronise(&[sample(7, 300, 90)]);
+        assert!(!processes.synchronise(&[sample(7, 300, 90)]));
         assert_eq!(processes.last_seen_us, 300);
-        processes.synchronise(&[]);
+        assert!(processes.synchronise(&[]));
         assert_eq!(processes.last_seen_us, 300);
+    }
+
+    #[test]
+    fn long_rounds_stay_in_step() {
+        let heard = |seconds| Processes {
+            heard: Instant::now().checked_sub(Duration::from_secs(seconds)),
+            ..Processes::default()
+        };
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        assert!(!heard(9).out_of_step(second) && heard(11).out_of_step(second));
+        assert!(!heard(170).out_of_step(minute) && heard(190).out_of_step(minute));
+        assert!(Processes::default().out_of_step(minute), "the first round");
     }
 
     #[test]
