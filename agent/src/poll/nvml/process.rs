@@ -12,6 +12,7 @@ use nvml_wrapper::struct_wrappers::device::{ProcessInfo, ProcessUtilizationSampl
 use rustc_hash::FxHashMap;
 
 use super::calls::{CallMemory, Calls, Miss};
+use super::raw;
 use super::snapshot::{ProcessKind, ProcessReading, ProcessUtilization};
 
 /// How long a mean stands when no newer sample comes. Drivers sample each process for itself, up to once a second.
@@ -43,28 +44,32 @@ impl Processes {
         interval: Duration,
     ) -> Option<Vec<ProcessReading>> {
         let mut processes = Vec::new();
-        merge(
-            &mut processes,
-            ProcessKind::Compute,
-            list(calls, memory, "nvmlDeviceGetComputeRunningProcesses_v3", || device.running_compute_processes())
-                .ok()?,
+        let compute = listed(
+            calls,
+            memory,
+            ("nvmlDeviceGetComputeRunningProcesses_v3", || device.running_compute_processes()),
+            ("nvmlDeviceGetComputeRunningProcesses_v2", || device.running_compute_processes_v2()),
         );
-        for (kind, answer) in [
-            (
-                ProcessKind::Mps,
-                list(calls, memory, "nvmlDeviceGetMPSComputeRunningProcesses_v3", || {
-                    device.mps_running_compute_processes()
-                }),
-            ),
-            (
-                ProcessKind::Graphics,
-                list(calls, memory, "nvmlDeviceGetGraphicsRunningProcesses_v3", || device.running_graphics_processes()),
-            ),
-        ] {
-            merge(&mut processes, kind, answer.unwrap_or_default());
+        let told = compute.is_ok();
+        let clients = listed(
+            calls,
+            memory,
+            ("nvmlDeviceGetMPSComputeRunningProcesses_v3", || device.mps_running_compute_processes()),
+            ("nvmlDeviceGetMPSComputeRunningProcesses_v2", || raw::mps_processes_v2(device)),
+        );
+        let graphics = listed(
+            calls,
+            memory,
+            ("nvmlDeviceGetGraphicsRunningProcesses_v3", || device.running_graphics_processes()),
+            ("nvmlDeviceGetGraphicsRunningProcesses_v2", || device.running_graphics_processes_v2()),
+        );
+        for (kind, infos) in
+            [(ProcessKind::Compute, compute), (ProcessKind::Mps, clients), (ProcessKind::Graphics, graphics)]
+        {
+            merge(&mut processes, kind, infos.unwrap_or_default());
         }
         self.add_utilization(&mut processes, calls, memory, device, interval);
-        Some(processes)
+        told.then_some(processes)
     }
 
     fn add_utilization(
@@ -152,6 +157,19 @@ impl Processes {
 fn credible(sample: &ProcessUtilizationSample) -> bool {
     let shares = [sample.sm_util, sample.mem_util, sample.enc_util, sample.dec_util];
     sample.pid != 0 && sample.timestamp != 0 && shares.iter().all(|share| *share <= 100)
+}
+
+/// A list of processes by the newer call, which drivers have from 510 on, else by the older one.
+fn listed(
+    calls: &mut Calls<'_>,
+    memory: &mut CallMemory,
+    newer: (&'static str, impl Fn() -> Result<Vec<ProcessInfo>, NvmlError>),
+    older: (&'static str, impl Fn() -> Result<Vec<ProcessInfo>, NvmlError>),
+) -> Result<Vec<ProcessInfo>, Miss> {
+    match list(calls, memory, newer.0, newer.1) {
+        Err(Miss::Unsupported) => list(calls, memory, older.0, older.1),
+        answer => answer,
+    }
 }
 
 /// A list, asked a second time when it grew between the question for its size and the question for its content.
