@@ -37,7 +37,7 @@ use crate::{
     export::{lines::Queue, otlp, perfetto::Timeline, requests::RequestMetrics, web::History},
     poll::nvml::NvmlHandle,
     privacy::Guard,
-    probe::{CounterReader, Watcher},
+    probe::{CounterReader, CpuEvents, Watcher},
     profile::{Feed, Times},
     refused::Refused,
     registry::Registry,
@@ -105,6 +105,8 @@ pub struct Pipeline {
     pub ring: Ring,
     pub watcher: Watcher,
     pub reader: CounterReader,
+    /// Looks now and then which CPUs there are.
+    pub cpu_events: CpuEvents,
     /// Metrics of the configuration that the kernel side counts.
     pub probes: Option<Arc<Probes>>,
     pub sessions: Sessions,
@@ -213,6 +215,7 @@ impl Pipeline {
             if now >= next_closes {
                 self.end_unseen_closes(now);
                 self.unheard.count_missed_runs(&self.reader);
+                self.cpu_events.follow();
                 next_closes = now + CLOSES_NS;
             }
             if now >= next_sweep {

@@ -6,7 +6,7 @@ mod seat;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
@@ -70,7 +70,7 @@ pub struct Running {
     records: Option<Records>,
     otlp: Option<otlp::Running>,
     _kubernetes: Option<identity::Running>,
-    _ebpf: Ebpf,
+    _ebpf: Arc<Mutex<Ebpf>>,
 }
 
 impl Running {
@@ -127,7 +127,8 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
     let began = Instant::now();
     let Ground { door, discovery, found, out, exporter, custom, probes, services, stop, loaded, seat, pipeline } =
         Ground::lay(config, tasks, &hears)?;
-    let Loaded { ebpf, ring, watcher, reader, reports, .. } = loaded;
+    let Loaded { ebpf, ring, watcher, reader, reports, cpu_events, .. } = loaded;
+    let ebpf = Arc::new(Mutex::new(ebpf));
     let records = out.map(|out| Records::start(out, tasks.guard("records"))).transpose()?;
     let (identities, kubernetes) = identity::begin(&config.kubernetes, tasks)?.unzip();
     let (pids, groups) = (pids(&found), Cgroups::new(config.cgroups.as_deref()));
@@ -168,6 +169,7 @@ pub fn start(config: &Config, tasks: &Tasks, hears: Hears) -> Result<Running> {
         ring: Ring::new(ring)?,
         watcher,
         reader,
+        cpu_events: cpu_events.of(&ebpf),
         probes,
         sessions: Sessions::new(limits).guarded(Arc::clone(&guard)),
         registry: Registry::new(config.limits.services, identities),

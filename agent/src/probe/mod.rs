@@ -4,6 +4,7 @@
 pub mod arch;
 pub mod btf;
 mod classic;
+mod cpus;
 pub mod custom;
 pub mod layout;
 pub mod memory;
@@ -25,6 +26,7 @@ use aya::{
 use custom::{CustomKernel, CustomRoom};
 use inferscope_abi::{Config, Counters, LogRow, PAYLOAD_BYTES, Process, WATCH_ROW};
 
+pub use cpus::CpuEvents;
 pub use programs::{PROBES, ProbeReport, kernel_version, tells_listeners};
 pub use reader::{CounterReader, LISTEN, SyscallRow};
 use shared::{SharedArray, Wire};
@@ -91,13 +93,15 @@ pub(crate) struct Arrays {
     pub logs: SharedArray<LogRow>,
 }
 
-/// Everything that a load gives; dropping `ebpf` detaches all programs.
+/// Everything that a load gives; dropping `ebpf` and `cpu_events` detaches all programs.
 pub struct Loaded {
     pub ebpf: Ebpf,
     pub ring: RingBuf<MapData>,
     pub watcher: Watcher,
     pub reader: CounterReader,
     pub reports: Vec<ProbeReport>,
+    /// What hangs on CPUs, which can come and go.
+    pub cpu_events: CpuEvents,
     /// For metrics of the configuration, if any needs it.
     pub custom: Option<CustomKernel>,
 }
@@ -190,16 +194,17 @@ pub fn load_reporting(options: &LoadOptions<'_>) -> Result<Loaded> {
     let mut reader = CounterReader::new(&mut ebpf, Arc::clone(&arrays))?;
     let watcher = Watcher::new(&mut ebpf, arrays, reader.clone(), options)?;
     let btf = if options.btf.is_none() { aya::Btf::from_sys_fs().ok() } else { None };
-    let mut reports = programs::attach_all(&mut ebpf, btf.as_ref(), PROBES, options.stacks_hz);
+    let mut cpu_events = CpuEvents::default();
+    let mut reports = programs::attach_all(&mut ebpf, &mut cpu_events, btf.as_ref(), PROBES, options.stacks_hz);
     if options.timeline.is_some() {
-        reports.extend(programs::attach_all(&mut ebpf, btf.as_ref(), timeline::PROBES, 0));
+        reports.extend(programs::attach_all(&mut ebpf, &mut cpu_events, btf.as_ref(), timeline::PROBES, 0));
     }
     let load_custom = |room| CustomKernel::load(&mut ebpf, room, options.services, &mut reports);
     let custom = options.custom.map(load_custom).transpose()?;
     reader.watch_programs(&ebpf);
     drop(btf);
     release_memory();
-    Ok(Loaded { ebpf, ring, watcher, reader, reports, custom })
+    Ok(Loaded { ebpf, ring, watcher, reader, reports, cpu_events, custom })
 }
 
 fn array_fd<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a aya::maps::MapFd> {

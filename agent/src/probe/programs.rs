@@ -3,13 +3,12 @@
 use aya::{
     Btf, Ebpf,
     programs::{
-        BtfTracePoint, PerfEvent, RawTracePoint, TracePoint,
-        perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
+        BtfTracePoint, RawTracePoint, TracePoint,
+        perf_event::{SamplePolicy, SoftwareEvent},
     },
-    util::online_cpus,
 };
 
-use super::classic::Classic;
+use super::{classic::Classic, cpus::CpuEvents};
 
 /// One program and the places where it can hang, best first.
 pub enum Attachment {
@@ -209,17 +208,6 @@ fn classic_tp(ebpf: &mut Ebpf, name: &str, at: &Classic) -> Result<String, Strin
     Ok(format!("tp:{}:{}", at.category, at.name))
 }
 
-fn software_event(ebpf: &mut Ebpf, name: &str, event: SoftwareEvent, policy: SamplePolicy) -> Result<String, String> {
-    let program: &mut PerfEvent = ebpf.program_mut(name).ok_or("not in this build")?.try_into().map_err(|e| why(&e))?;
-    program.load().map_err(|e| why(&e))?;
-    for cpu in online_cpus().map_err(|(what, e)| format!("{what}: {e}"))? {
-        program
-            .attach(PerfEventConfig::Software(event), PerfEventScope::AllProcessesOneCpu { cpu }, policy, false)
-            .map_err(|e| why(&e))?;
-    }
-    Ok(format!("perf_event:{event:?}"))
-}
-
 /// Major and minor number of the running kernel; zeroes if it does not say.
 pub fn kernel_version() -> (u32, u32) {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -255,7 +243,8 @@ fn one(attached: Result<String, String>) -> (Option<String>, Option<String>) {
 
 fn attach_one(
     ebpf: &mut Ebpf,
-    attachment: &Attachment,
+    cpu_events: &mut CpuEvents,
+    (attachment, gives): (&'static Attachment, &'static str),
     btf: Option<&Btf>,
     frequency_hz: u32,
 ) -> (Option<String>, Option<String>) {
@@ -276,22 +265,28 @@ fn attach_one(
             }
         }
         Attachment::SoftwareEvent { program, event } => {
-            one(software_event(ebpf, program, *event, SamplePolicy::Period(1)))
+            one(cpu_events.add(ebpf, (program, gives), *event, SamplePolicy::Period(1)))
         }
         Attachment::Clock { program } => {
             let policy = SamplePolicy::Frequency(u64::from(frequency_hz));
-            one(software_event(ebpf, program, SoftwareEvent::CpuClock, policy))
+            one(cpu_events.add(ebpf, (program, gives), SoftwareEvent::CpuClock, policy))
         }
     }
 }
 
-/// Loads and attaches these probes; none that is refused keeps another from running. The clock of stacks ticks
-/// `frequency_hz` times a second, and not at all at 0.
-pub fn attach_all(ebpf: &mut Ebpf, btf: Option<&Btf>, probes: &[Probe], frequency_hz: u32) -> Vec<ProbeReport> {
+/// Loads and attaches these probes; none that is refused keeps another from running. Those that hang on CPUs go to
+/// `cpu_events`. The clock of stacks ticks `frequency_hz` times a second, and not at all at 0.
+pub fn attach_all(
+    ebpf: &mut Ebpf,
+    cpu_events: &mut CpuEvents,
+    btf: Option<&Btf>,
+    probes: &'static [Probe],
+    frequency_hz: u32,
+) -> Vec<ProbeReport> {
     let mut reports = Vec::new();
     for probe in probes.iter().filter(|probe| !probe.asked_for || frequency_hz != 0) {
         for attachment in probe.attachments {
-            let (hook, error) = attach_one(ebpf, attachment, btf, frequency_hz);
+            let (hook, error) = attach_one(ebpf, cpu_events, (attachment, probe.gives), btf, frequency_hz);
             let program = match attachment {
                 Attachment::Tracepoint { name, .. } | Attachment::TracepointOrClassic { name, .. } => name,
                 Attachment::SoftwareEvent { program, .. } | Attachment::Clock { program } => program,

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use agent::poll::nvml::{self, GpuSnapshot, NvmlHandle, NvmlOptions};
+use memchr::memmem;
 use tempfile::TempDir;
 
 pub const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -79,6 +80,20 @@ impl Bench {
             std::thread::sleep(MS(10));
         }
     }
+}
+
+/// Takes calls out of a library, as of a driver that is older than they are: in its tables each has another name.
+pub fn lack(library: &Path, calls: &[&str]) {
+    let mut bytes = std::fs::read(library).expect("library");
+    for call in calls {
+        let name = format!("\0{call}\0");
+        let places: Vec<usize> = memmem::find_iter(&bytes, &name).collect();
+        assert!(!places.is_empty(), "{call} is not in the library's tables");
+        for place in places {
+            bytes[place + call.len()] = b'?';
+        }
+    }
+    std::fs::write(library, bytes).expect("library");
 }
 
 pub fn close(got: Option<f64>, want: f64) {

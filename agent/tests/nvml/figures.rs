@@ -1,8 +1,10 @@
 //! What the script says is what the snapshot says, in our units.
 
+use std::time::Duration;
+
 use agent::poll::nvml::{self, DeviceState, GpuSnapshot, NvmlHealth, ProcessKind};
 
-use crate::bench::{Bench, ONE_GPU, close};
+use crate::bench::{Bench, ONE_GPU, close, lack};
 
 #[test]
 fn figures_equal_the_script() {
@@ -49,6 +51,54 @@ fn processes_have_memory_and_utilization() {
     }
     let (_, other) = snapshot.uses_of(4242).next().expect("the graphics process");
     assert_eq!((other.kind, other.utilization.map(|u| u.sm)), (ProcessKind::Graphics, Some(0.0)));
+}
+
+#[test]
+fn a_first_round_does_not_call_a_process_idle() {
+    let bench = Bench::with(ONE_GPU, "", |options| options.interval = Duration::from_secs(3600));
+    let snapshot = bench.until("a round", |s| s.rounds == 1);
+    let (_, process) = snapshot.uses_of(std::process::id()).next().expect("we are on the GPU");
+    assert_eq!((process.used_memory_bytes, process.utilization), (Some(500_000), None));
+}
+
+/// What drivers have from 510 on.
+const NEWER_LISTS: [&str; 3] = [
+    "nvmlDeviceGetComputeRunningProcesses_v3",
+    "nvmlDeviceGetGraphicsRunningProcesses_v3",
+    "nvmlDeviceGetMPSComputeRunningProcesses_v3",
+];
+
+#[test]
+fn an_older_driver_lists_processes_of_every_kind() {
+    let client = r#"{"t":0,"gpu":0,"pid":4343,"memory":77,"kind":"mps"}"#;
+    let bench = Bench::with(&format!("{ONE_GPU}{client}"), "", |options| {
+        lack(options.lib_path.as_ref().expect("set"), &NEWER_LISTS);
+    });
+    let own = std::process::id();
+    let busy = |s: &GpuSnapshot| s.uses_of(own).any(|(_, p)| p.utilization.is_some_and(|u| u.sm > 0.0));
+    let snapshot = bench.until("our utilisation", busy);
+    assert_eq!(snapshot.health, NvmlHealth::Ok, "{:?}", snapshot.call_errors);
+    let mut listed: Vec<_> =
+        snapshot.devices[0].processes.iter().flatten().map(|p| (p.pid, p.kind, p.used_memory_bytes)).collect();
+    listed.sort_by_key(|process| process.2);
+    let want = [
+        (4343, ProcessKind::Mps, Some(77)),
+        (4242, ProcessKind::Graphics, Some(1234)),
+        (own, ProcessKind::Compute, Some(500_000)),
+    ];
+    assert_eq!(listed, want);
+}
+
+#[test]
+fn without_a_list_of_processes_the_rest_is_read() {
+    let bench = Bench::with(ONE_GPU, "", |options| {
+        let library = options.lib_path.as_ref().expect("set");
+        lack(library, &["nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetComputeRunningProcesses_v2"]);
+    });
+    let snapshot = bench.until("rounds", |s| s.rounds >= 2);
+    assert_eq!(snapshot.health, NvmlHealth::Ok, "{:?}", snapshot.call_errors);
+    assert!(snapshot.devices[0].processes.is_none());
+    close(snapshot.devices[0].power_watts, 350.0);
 }
 
 #[test]

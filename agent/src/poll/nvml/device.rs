@@ -2,11 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nvml_wrapper::enum_wrappers::device::{Clock, EccCounter, MemoryError, PcieUtilCounter, TemperatureSensor};
 use nvml_wrapper::{Device, Nvml};
 
+use super::NvmlOptions;
 use super::calls::{CallMemory, Calls};
 use super::gpm::Gpm;
 use super::process::Processes;
@@ -66,19 +67,14 @@ impl<'n> GpuSource<'n> {
     }
 
     /// One round. `None` when the round's time ran out half-way: the caller keeps the reading before.
-    pub fn read(
-        &mut self,
-        calls: &mut Calls<'_>,
-        slow_interval: Duration,
-        xid: &mut XidCount,
-    ) -> Option<DeviceReading> {
-        if self.slow_at.is_none_or(|at| at.elapsed() >= slow_interval) {
+    pub fn read(&mut self, calls: &mut Calls<'_>, options: &NvmlOptions, xid: &mut XidCount) -> Option<DeviceReading> {
+        if self.slow_at.is_none_or(|at| at.elapsed() >= options.slow_interval) {
             self.read_slow(calls);
         }
         let mut reading = self.slow.clone();
         self.read_fast(calls, &mut reading);
         self.read_gpm(calls, &mut reading);
-        reading.processes = self.processes.read(calls, &mut self.memory, &self.device);
+        reading.processes = self.processes.read(calls, &mut self.memory, &self.device, options.interval);
         let told = self.xid.read(calls, &mut self.memory, xid);
         (reading.xid_last, reading.xid_count) = (xid.last, told.then_some(xid.count));
         reading.at_ns = raw::monotonic_ns();

@@ -12,12 +12,15 @@ use nvml_wrapper::struct_wrappers::device::{ProcessInfo, ProcessUtilizationSampl
 use rustc_hash::FxHashMap;
 
 use super::calls::{CallMemory, Calls, Miss};
+use super::raw;
 use super::snapshot::{ProcessKind, ProcessReading, ProcessUtilization};
 
 /// How long a mean stands when no newer sample comes. Drivers sample each process for itself, up to once a second.
 const HOLD: Duration = Duration::from_millis(1500);
 /// After so long without a new sample, ask for all that the driver has: its clock may have been set back.
 const RESYNC: Duration = Duration::from_secs(10);
+/// But not before so many rounds, of which one alone may be longer than that.
+const RESYNC_ROUNDS: u32 = 3;
 /// A stamp further ahead of the last one than the time gone by and this is garbage, and would blind us to all later ones.
 const AHEAD_US: u64 = 60_000_000;
 
@@ -32,36 +35,41 @@ pub(super) struct Processes {
 }
 
 impl Processes {
-    /// Reads the processes; `None` when the list of compute processes cannot be had.
+    /// Reads the processes; `None` when the list of compute processes cannot be had. Rounds are `interval` apart.
     pub fn read(
         &mut self,
         calls: &mut Calls<'_>,
         memory: &mut CallMemory,
         device: &Device<'_>,
+        interval: Duration,
     ) -> Option<Vec<ProcessReading>> {
         let mut processes = Vec::new();
-        merge(
-            &mut processes,
-            ProcessKind::Compute,
-            list(calls, memory, "nvmlDeviceGetComputeRunningProcesses_v3", || device.running_compute_processes())
-                .ok()?,
+        let compute = listed(
+            calls,
+            memory,
+            ("nvmlDeviceGetComputeRunningProcesses_v3", || device.running_compute_processes()),
+            ("nvmlDeviceGetComputeRunningProcesses_v2", || device.running_compute_processes_v2()),
         );
-        for (kind, answer) in [
-            (
-                ProcessKind::Mps,
-                list(calls, memory, "nvmlDeviceGetMPSComputeRunningProcesses_v3", || {
-                    device.mps_running_compute_processes()
-                }),
-            ),
-            (
-                ProcessKind::Graphics,
-                list(calls, memory, "nvmlDeviceGetGraphicsRunningProcesses_v3", || device.running_graphics_processes()),
-            ),
-        ] {
-            merge(&mut processes, kind, answer.unwrap_or_default());
+        let told = compute.is_ok();
+        let clients = listed(
+            calls,
+            memory,
+            ("nvmlDeviceGetMPSComputeRunningProcesses_v3", || device.mps_running_compute_processes()),
+            ("nvmlDeviceGetMPSComputeRunningProcesses_v2", || raw::mps_processes_v2(device)),
+        );
+        let graphics = listed(
+            calls,
+            memory,
+            ("nvmlDeviceGetGraphicsRunningProcesses_v3", || device.running_graphics_processes()),
+            ("nvmlDeviceGetGraphicsRunningProcesses_v2", || device.running_graphics_processes_v2()),
+        );
+        for (kind, infos) in
+            [(ProcessKind::Compute, compute), (ProcessKind::Mps, clients), (ProcessKind::Graphics, graphics)]
+        {
+            merge(&mut processes, kind, infos.unwrap_or_default());
         }
-        self.add_utilization(&mut processes, calls, memory, device);
-        Some(processes)
+        self.add_utilization(&mut processes, calls, memory, device, interval);
+        told.then_some(processes)
     }
 
     fn add_utilization(
@@ -70,29 +78,47 @@ impl Processes {
         calls: &mut Calls<'_>,
         memory: &mut CallMemory,
         device: &Device<'_>,
+        interval: Duration,
     ) {
-        let resync = self.heard.is_none_or(|heard| heard.elapsed() > RESYNC);
+        let resync = self.out_of_step(interval);
         let since = if resync { 0 } else { self.last_seen_us };
         let samples =
             list(calls, memory, "nvmlDeviceGetProcessUtilization", || device.process_utilization_stats(since));
-        match samples {
+        let all_heard = match samples {
             Ok(samples) if resync => self.synchronise(&samples),
-            Ok(samples) => self.take(&samples),
-            Err(Miss::Nothing) if resync => self.heard = Some(Instant::now()),
-            Err(Miss::Nothing) => {}
+            Ok(samples) => {
+                self.take(&samples);
+                true
+            }
+            Err(Miss::Nothing) => {
+                self.heard = if resync { Some(Instant::now()) } else { self.heard };
+                true
+            }
             Err(_) => return,
-        }
+        };
         self.held.retain(|_, (at, _)| at.elapsed() < HOLD);
+        // Of whom there is no mean is idle, unless there were samples that could not be used.
+        let others = all_heard.then(ProcessUtilization::default);
         for process in processes {
-            process.utilization = Some(self.held.get(&process.pid).map_or_else(Default::default, |(_, held)| *held));
+            process.utilization = self.held.get(&process.pid).map(|(_, held)| *held).or(others);
         }
     }
 
-    /// Takes over the newest stamp and no values: an answer to "everything" averages over long ago.
-    fn synchronise(&mut self, samples: &[ProcessUtilizationSample]) {
-        let newest = samples.iter().filter(|sample| credible(sample)).map(|sample| sample.timestamp).max();
-        self.last_seen_us = newest.unwrap_or(self.last_seen_us);
+    /// Whether there was no new sample for so long that the driver's clock may be another one by now.
+    fn out_of_step(&self, interval: Duration) -> bool {
+        let patience = RESYNC.max(interval.saturating_mul(RESYNC_ROUNDS));
+        self.heard.is_none_or(|heard| heard.elapsed() > patience)
+    }
+
+    /// Takes over the newest stamp and no values: an answer to "everything" averages over long ago. Whether nothing was
+    /// left unheard by that: the newest sample is the one that was known.
+    fn synchronise(&mut self, samples: &[ProcessUtilizationSample]) -> bool {
+        let stamps = samples.iter().filter(|sample| credible(sample)).map(|sample| sample.timestamp);
+        let newest = stamps.max().unwrap_or(self.last_seen_us);
+        let known = newest == self.last_seen_us;
+        self.last_seen_us = newest;
         self.heard = Some(Instant::now());
+        known
     }
 
     /// Takes over the means of new samples. Samples that cannot be true are left out.
@@ -131,6 +157,19 @@ impl Processes {
 fn credible(sample: &ProcessUtilizationSample) -> bool {
     let shares = [sample.sm_util, sample.mem_util, sample.enc_util, sample.dec_util];
     sample.pid != 0 && sample.timestamp != 0 && shares.iter().all(|share| *share <= 100)
+}
+
+/// A list of processes by the newer call, which drivers have from 510 on, else by the older one.
+fn listed(
+    calls: &mut Calls<'_>,
+    memory: &mut CallMemory,
+    newer: (&'static str, impl Fn() -> Result<Vec<ProcessInfo>, NvmlError>),
+    older: (&'static str, impl Fn() -> Result<Vec<ProcessInfo>, NvmlError>),
+) -> Result<Vec<ProcessInfo>, Miss> {
+    match list(calls, memory, newer.0, newer.1) {
+        Err(Miss::Unsupported) => list(calls, memory, older.0, older.1),
+        answer => answer,
+    }
 }
 
 /// A list, asked a second time when it grew between the question for its size and the question for its content.
@@ -204,13 +243,27 @@ mod tests {
     #[test]
     fn the_first_answer_gives_the_clock_only() {
         let mut processes = Processes::default();
-        processes.synchronise(&[sample(7, 500, 90), sample(8, 400, 10), sample(0, 900, 1)]);
+        assert!(!processes.synchronise(&[sample(7, 500, 90), sample(8, 400, 10), sample(0, 900, 1)]));
         assert_eq!((processes.last_seen_us, processes.held.len()), (500, 0));
+        assert!(processes.synchronise(&[sample(7, 500, 90)]), "nothing since");
+        assert!(!processes.synchronise(&[sample(7, 600, 90)]), "work that is not told");
         // A clock that was set back is followed.
-        processes.synchronise(&[sample(7, 300, 90)]);
+        assert!(!processes.synchronise(&[sample(7, 300, 90)]));
         assert_eq!(processes.last_seen_us, 300);
-        processes.synchronise(&[]);
+        assert!(processes.synchronise(&[]));
         assert_eq!(processes.last_seen_us, 300);
+    }
+
+    #[test]
+    fn long_rounds_stay_in_step() {
+        let heard = |seconds| Processes {
+            heard: Instant::now().checked_sub(Duration::from_secs(seconds)),
+            ..Processes::default()
+        };
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        assert!(!heard(9).out_of_step(second) && heard(11).out_of_step(second));
+        assert!(!heard(170).out_of_step(minute) && heard(190).out_of_step(minute));
+        assert!(Processes::default().out_of_step(minute), "the first round");
     }
 
     #[test]

@@ -186,7 +186,7 @@ fn round(
         let was_lost = gpu.lost();
         let who = if gpu.uuid().is_empty() { index.to_string() } else { gpu.uuid().to_owned() };
         let xid = carried.xids.entry(who).or_default();
-        match gpu.read(calls, options.slow_interval, xid) {
+        match gpu.read(calls, options, xid) {
             Some(reading) => carried.readings[index] = reading,
             None if calls.session_over.is_none() => calls.fail("round", "deadline"),
             None => return,

@@ -211,7 +211,7 @@ pub struct ProcessReading {
     pub used_memory_bytes: Option<u64>,
     pub gi: Option<u32>,
     pub ci: Option<u32>,
-    /// `None` where the driver does not tell, as under MIG; idle is zero.
+    /// `None` where the driver does not tell, as under MIG, and in the first round, of which it tells no begin; idle is zero.
     pub utilization: Option<ProcessUtilization>,
 }
 

@@ -55,12 +55,32 @@ extern "C" fn nvmlDeviceGetGraphicsRunningProcesses_v3(
 }
 
 #[unsafe(no_mangle)]
+extern "C" fn nvmlDeviceGetGraphicsRunningProcesses_v2(
+    device: nvmlDevice_t,
+    count: *mut c_uint,
+    infos: *mut nvmlProcessInfo_t,
+) -> nvmlReturn_t {
+    let name = "nvmlDeviceGetGraphicsRunningProcesses_v2";
+    on_device(name, device, |call| put_list(&listed(call, Kind::Graphics), infos, count))
+}
+
+#[unsafe(no_mangle)]
 extern "C" fn nvmlDeviceGetMPSComputeRunningProcesses_v3(
     device: nvmlDevice_t,
     count: *mut c_uint,
     infos: *mut nvmlProcessInfo_t,
 ) -> nvmlReturn_t {
     let name = "nvmlDeviceGetMPSComputeRunningProcesses_v3";
+    on_device(name, device, |call| put_list(&listed(call, Kind::Mps), infos, count))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn nvmlDeviceGetMPSComputeRunningProcesses_v2(
+    device: nvmlDevice_t,
+    count: *mut c_uint,
+    infos: *mut nvmlProcessInfo_t,
+) -> nvmlReturn_t {
+    let name = "nvmlDeviceGetMPSComputeRunningProcesses_v2";
     on_device(name, device, |call| put_list(&listed(call, Kind::Mps), infos, count))
 }
 
