@@ -189,12 +189,14 @@ impl Ticks {
     }
 
     fn tick(&mut self, now: u64, since_ns: u64, feed: &Feed) {
+        let read = self.processes.values().filter(|process| matches!(process, Process::Read { .. })).count();
+        let room = state::room() / read.max(1);
         let told = &mut self.told;
         told.ticks += 1;
         for (pid, process) in &mut self.processes {
             match process {
                 Process::Looked { times, next_ns } if now >= *next_ns => *process = looked(*pid, *times, now, told),
-                Process::Read { walker, errors, times } => match walker.tick() {
+                Process::Read { walker, errors, times } => match walker.tick(room) {
                     Ok(threads) => {
                         (*errors, *times) = (0, 0);
                         told.torn += std::mem::take(&mut walker.torn);

@@ -195,8 +195,9 @@ impl Walker {
         (windows, bytes)
     }
 
-    /// Every thread that runs Python. Errors: the process cannot be read; it may have ended.
-    pub fn tick(&mut self) -> io::Result<Vec<ThreadStack>> {
+    /// Every thread that runs Python; files of `room` threads may be kept open. Errors: the process cannot be read; it may have ended.
+    pub fn tick(&mut self, room: usize) -> io::Result<Vec<ThreadStack>> {
+        self.rest.begin(room);
         let (states, gil, holder) = self.states()?;
         let gil = gil..gil + GIL_BYTES * u64::from(gil != 0);
         let mut innermost = self.innermost(&states)?;
@@ -231,6 +232,7 @@ impl Walker {
             }
             stacks.push(stack);
         }
+        self.rest.end();
         Ok(stacks)
     }
 
