@@ -10,6 +10,7 @@ mod tids;
 mod walk;
 
 use std::{
+    collections::BTreeMap,
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     thread::JoinHandle,
     time::Duration,
@@ -23,8 +24,8 @@ use crate::{clock::monotonic_ns, tasks::Guard};
 use find::Found;
 pub use functions::Function;
 pub use state::State;
-pub use walk::ThreadStack;
 use walk::Walker;
+pub use walk::{THREADS, ThreadStack};
 
 /// Share of one CPU that the reading may take.
 const SHARE: f64 = 0.01;
@@ -59,6 +60,8 @@ pub struct Told {
     pub stacks: u64,
     /// Stacks that changed while they were read.
     pub torn: u64,
+    /// Processes with more threads than are walked, and how often that was so.
+    pub cut: BTreeMap<u32, u64>,
     pub cpu_ns: u64,
     pub took_ns: u64,
 }
@@ -200,6 +203,9 @@ impl Ticks {
                     Ok(threads) => {
                         (*errors, *times) = (0, 0);
                         told.torn += std::mem::take(&mut walker.torn);
+                        if walker.cut {
+                            *told.cut.entry(*pid).or_default() += 1;
+                        }
                         told.stacks += threads.len() as u64;
                         feed.python(Tick { pid: *pid, at_ns: now, since_ns, threads });
                     }

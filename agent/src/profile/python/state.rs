@@ -62,6 +62,12 @@ impl States {
         self.threads.retain(|_, thread| std::mem::take(&mut thread.asked));
     }
 
+    /// Threads whose files are kept.
+    #[cfg(test)]
+    pub fn kept(&self) -> usize {
+        self.threads.len()
+    }
+
     /// Asks a thread's files, which are opened for this alone where there is no room to keep them. None: they are not there.
     fn ask<T>(&mut self, tid: u32, question: impl FnOnce(&mut Thread) -> Option<T>) -> Option<T> {
         if let Some(thread) = self.threads.get_mut(&tid) {
