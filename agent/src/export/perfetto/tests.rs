@@ -350,3 +350,31 @@ fn a_full_disk_is_told_and_costs_no_wait() {
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     assert!(began.elapsed() < Duration::from_secs(30));
 }
+
+fn run_of(pid: u32, at_ns: u64) -> SchedEvent {
+    let run = resumed(pid, at_ns, at_ns + 10, (at_ns + 20, STATE_RUNQUEUE as u32));
+    SchedEvent { header: Header { tgid: pid, ..run.header }, ..run }
+}
+
+/// Names of processes and threads in Chrome's form, in the file's order.
+fn metadata(act: impl FnOnce(&Timeline)) -> Vec<(String, String)> {
+    let all: Vec<serde_json::Value> = serde_json::from_slice(&bytes(Format::Json, act).1).unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    all.iter()
+        .filter(|event| event["ph"] == "M")
+        .map(|event| (text(&event["name"]), text(&event["args"]["name"])))
+        .collect()
+}
+
+#[test]
+fn json_names_a_process_of_which_there_is_only_a_counter_at_first() {
+    let pid = std::process::id();
+    let names = metadata(|timeline| {
+        let sample = Sample { pid: Some(pid), name: "resident memory", unit: "By", at_ns: 5, value: 3.0 };
+        timeline.sample(&sample);
+        timeline.sample(&sample);
+        timeline.sched(&run_of(pid, 100));
+    });
+    let what: Vec<&str> = names.iter().map(|(what, _)| what.as_str()).collect();
+    assert_eq!(what, ["process_name", "thread_name"]);
+}
