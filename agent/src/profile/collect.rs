@@ -82,8 +82,11 @@ pub(super) struct Collector {
     owners: FxHashMap<u32, u32>,
     in_flight: Vec<(u32, Times)>,
     names: FxHashMap<u32, String>,
+    /// Of those that ran another program since they were first seen.
+    renamed: FxHashMap<u32, String>,
 }
 
+/// A process' or a thread's name, as the kernel has it.
 fn comm(path: &str) -> Option<String> {
     let bytes = std::fs::read(path).ok()?;
     Some(shown(String::from_utf8_lossy(&bytes).trim_end()).into_owned())
@@ -126,6 +129,7 @@ impl Collector {
             let service = self.owners.get(&thread.pid).and_then(|index| self.services.get(index));
             thread.service = service.cloned().unwrap_or_default();
         }
+        self.name_anew();
         self.all.phases.settle();
     }
 
@@ -144,9 +148,33 @@ impl Collector {
         self.tell(python);
     }
 
+    /// Processes that are there have the names that they have now, those that have ended the last that were known; so do
+    /// their first threads.
+    fn name_anew(&mut self) {
+        let Self { all, there, renamed, .. } = self;
+        let mut names = FxHashMap::<u32, Option<String>>::default();
+        for thread in &mut all.threads {
+            let pid = thread.pid;
+            let name = names.entry(pid).or_insert_with(|| {
+                let now = there.contains(&pid).then(|| comm(&format!("/proc/{pid}/comm"))).flatten();
+                now.or_else(|| renamed.remove(&pid))
+            });
+            let Some(name) = name else { continue };
+            thread.process.clone_from(name);
+            if thread.tid == pid {
+                thread.name.clone_from(name);
+            }
+        }
+    }
+
     /// A process runs another program from now on.
     fn exec(&mut self, pid: u32, python: &SyncSender<Processes>) {
         self.all.maps.forget(pid);
+        if self.renamed.len() < THREADS
+            && let Some(name) = comm(&format!("/proc/{pid}/comm"))
+        {
+            self.renamed.insert(pid, name);
+        }
         if self.pids.contains(&pid) && !self.executed.contains(&pid) {
             self.executed.push(pid);
         }
@@ -244,6 +272,34 @@ mod tests {
         assert_eq!((all.threads[0].service.as_str(), all.samples[0].weight_ns), ("s", 10_000_000));
         assert_eq!(all.phases.at("s", 150), Phase::Decode);
         assert_eq!(pids.recv().unwrap().pids, [0]);
+    }
+
+    #[test]
+    fn a_process_has_the_name_of_the_program_that_it_ran_last() {
+        let pid = std::process::id();
+        let now = comm(&format!("/proc/{pid}/comm")).unwrap();
+        let table = |processes| Arc::new(vec![Arc::new(ServiceView { processes, ..ServiceView::default() })]);
+        let before = || vec![ProcessView { pid, comm: "before".to_owned() }];
+        let names = |all: &[Thread]| [0, 1].map(|at: usize| (all[at].process.clone(), all[at].name.clone()));
+        for (executes, there, process) in
+            [(false, true, now.as_str()), (true, true, &now), (true, false, &now), (false, false, "before")]
+        {
+            let (python, _told) = sync_channel(8);
+            let mut collector = Collector::new(100);
+            collector.services(&table(before()), &python);
+            for tid in [pid, 0] {
+                collector.thread(pid, tid, None).unwrap();
+            }
+            collector.all.threads[0].name = "before".to_owned();
+            assert_eq!(names(&collector.all.threads)[0], ("before".to_owned(), "before".to_owned()));
+            if executes {
+                collector.exec(pid, &python);
+            }
+            collector.services(&table(if there { before() } else { Vec::new() }), &python);
+            collector.settle();
+            let want = [process, "before"].map(|name| (process.to_owned(), name.to_owned()));
+            assert_eq!(names(&collector.all.threads), want, "executes {executes}, there {there}");
+        }
     }
 
     #[test]
