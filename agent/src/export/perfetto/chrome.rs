@@ -118,6 +118,13 @@ impl Form for Chrome {
         }
     }
 
+    fn renamed(&mut self, sink: &mut Sink, pid: u32, _at_ns: u64) {
+        let (process, thread) = (self.named.remove(&(pid, 0)), self.named.remove(&(pid, pid)));
+        if process || thread {
+            self.name(sink, pid, if thread { pid } else { 0 });
+        }
+    }
+
     fn slice(&mut self, sink: &mut Sink, slice: &Slice<'_>) {
         let (pid, category) = whose(slice.place);
         self.name(sink, pid, 0);
