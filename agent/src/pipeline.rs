@@ -304,8 +304,8 @@ impl Pipeline {
             }
             Ok(Event::Exec(exec)) => {
                 live.count(Kind::Exec);
-                if let Some(profile) = profile.as_ref().filter(|_| exec.watched != 0) {
-                    profile.exec(exec.header.tgid);
+                if exec.watched != 0 {
+                    timeline::executed(timeline.as_deref(), profile.as_ref(), &exec);
                 }
                 executed(registry, scout, &exec);
             }

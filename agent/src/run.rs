@@ -1,5 +1,6 @@
 //! Puts the agent together: load, discover, start the pipeline, serve, and take all of it down again in order.
 
+mod files;
 mod ground;
 mod programs;
 mod seat;

@@ -1,9 +1,9 @@
 //! What the pipeline tells a timeline, if one is recorded: events as they come, and what holds when it begins and ends.
 
-use inferscope_abi::Kind;
+use inferscope_abi::{ExecEvent, Kind};
 
 use super::Pipeline;
-use crate::{clock::monotonic_ns, decode::Event, export::perfetto::Timeline, shared::Live};
+use crate::{clock::monotonic_ns, decode::Event, export::perfetto::Timeline, profile::Feed, shared::Live};
 
 /// An event that is only made for a timeline.
 pub(super) fn draw(timeline: Option<&Timeline>, live: &Live, event: &Event<'_>) {
@@ -21,6 +21,17 @@ pub(super) fn draw(timeline: Option<&Timeline>, live: &Live, event: &Event<'_>) 
         Event::Block(block) => timeline.block(block),
         Event::Stall(stall) => timeline.stall(stall),
         _ => {}
+    }
+}
+
+/// A process runs another program.
+pub(super) fn executed(timeline: Option<&Timeline>, profile: Option<&Feed>, exec: &ExecEvent) {
+    let pid = exec.header.tgid;
+    if let Some(timeline) = timeline {
+        timeline.exec(pid, exec.header.at_ns);
+    }
+    if let Some(profile) = profile {
+        profile.exec(pid);
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     feed::{Message, Native},
     maps::Maps,
     phases::{Phases, Times},
-    python::{State, Tick},
+    python::{Processes, State, Tick},
     table::Table,
 };
 use crate::{services::ServiceTable, shown::shown};
@@ -71,15 +71,22 @@ pub(super) struct Collector {
     all: Collected,
     weight_ns: u64,
     numbers: FxHashMap<(u32, u32), u32>,
+    /// Processes in the table, and as Python's reader was last told of them.
+    there: Vec<u32>,
     pids: Vec<u32>,
+    /// Those of the latter that run another program, of which it was not told yet.
+    executed: Vec<u32>,
     /// Names of services that were in the table once, by their index.
     services: FxHashMap<u32, String>,
     /// Index of the service of each process that was in the table or was sampled once.
     owners: FxHashMap<u32, u32>,
     in_flight: Vec<(u32, Times)>,
     names: FxHashMap<u32, String>,
+    /// Of those that ran another program since they were first seen.
+    renamed: FxHashMap<u32, String>,
 }
 
+/// A process' or a thread's name, as the kernel has it.
 fn comm(path: &str) -> Option<String> {
     let bytes = std::fs::read(path).ok()?;
     Some(shown(String::from_utf8_lossy(&bytes).trim_end()).into_owned())
@@ -91,7 +98,7 @@ impl Collector {
     }
 
     /// Gathers until the end is told, for which this thread is to be unparked. `python` hears which processes there are.
-    pub(super) fn run(mut self, messages: &Receiver<Message>, python: &SyncSender<Vec<u32>>) -> Collected {
+    pub(super) fn run(mut self, messages: &Receiver<Message>, python: &SyncSender<Processes>) -> Collected {
         loop {
             match messages.try_recv() {
                 Ok(Message::Native(native)) => self.native(&native),
@@ -99,9 +106,12 @@ impl Collector {
                 Ok(Message::Request(service, times)) => self.all.phases.add(&service, times),
                 Ok(Message::InFlight(index, times)) => self.in_flight.push((index, times)),
                 Ok(Message::Services(table)) => self.services(&table, python),
-                Ok(Message::Exec(pid)) => self.all.maps.forget(pid),
+                Ok(Message::Exec(pid)) => self.exec(pid, python),
                 Ok(Message::End) | Err(TryRecvError::Disconnected) => break,
-                Err(TryRecvError::Empty) => std::thread::park_timeout(PAUSE),
+                Err(TryRecvError::Empty) => {
+                    self.tell(python);
+                    std::thread::park_timeout(PAUSE);
+                }
             }
         }
         self.settle();
@@ -119,10 +129,11 @@ impl Collector {
             let service = self.owners.get(&thread.pid).and_then(|index| self.services.get(index));
             thread.service = service.cloned().unwrap_or_default();
         }
+        self.name_anew();
         self.all.phases.settle();
     }
 
-    fn services(&mut self, table: &ServiceTable, python: &SyncSender<Vec<u32>>) {
+    fn services(&mut self, table: &ServiceTable, python: &SyncSender<Processes>) {
         let mut pids = Vec::new();
         for service in table.iter() {
             self.services.insert(service.index, service.name.clone());
@@ -133,8 +144,52 @@ impl Collector {
                 self.all.maps.meet(process.pid);
             }
         }
-        if pids != self.pids && python.try_send(pids.clone()).is_ok() {
-            self.pids = pids;
+        self.there = pids;
+        self.tell(python);
+    }
+
+    /// Processes that are there have the names that they have now, those that have ended the last that were known; so do
+    /// their first threads.
+    fn name_anew(&mut self) {
+        let Self { all, there, renamed, .. } = self;
+        let mut names = FxHashMap::<u32, Option<String>>::default();
+        for thread in &mut all.threads {
+            let pid = thread.pid;
+            let name = names.entry(pid).or_insert_with(|| {
+                let now = there.contains(&pid).then(|| comm(&format!("/proc/{pid}/comm"))).flatten();
+                now.or_else(|| renamed.remove(&pid))
+            });
+            let Some(name) = name else { continue };
+            thread.process.clone_from(name);
+            if thread.tid == pid {
+                thread.name.clone_from(name);
+            }
+        }
+    }
+
+    /// A process runs another program from now on.
+    fn exec(&mut self, pid: u32, python: &SyncSender<Processes>) {
+        self.all.maps.forget(pid);
+        if self.renamed.len() < THREADS
+            && let Some(name) = comm(&format!("/proc/{pid}/comm"))
+        {
+            self.renamed.insert(pid, name);
+        }
+        if self.pids.contains(&pid) && !self.executed.contains(&pid) {
+            self.executed.push(pid);
+        }
+        self.tell(python);
+    }
+
+    /// Tells Python's reader what it does not know yet; later, if it is busy.
+    fn tell(&mut self, python: &SyncSender<Processes>) {
+        if self.there == self.pids && self.executed.is_empty() {
+            return;
+        }
+        let processes = Processes { pids: self.there.clone(), executed: self.executed.clone() };
+        if python.try_send(processes).is_ok() {
+            self.pids.clone_from(&self.there);
+            self.executed.clear();
         }
     }
 
@@ -216,6 +271,53 @@ mod tests {
         let all = Collector::new(100).run(&messages, &python);
         assert_eq!((all.threads[0].service.as_str(), all.samples[0].weight_ns), ("s", 10_000_000));
         assert_eq!(all.phases.at("s", 150), Phase::Decode);
-        assert_eq!(pids.recv().unwrap(), [0]);
+        assert_eq!(pids.recv().unwrap().pids, [0]);
+    }
+
+    #[test]
+    fn a_process_has_the_name_of_the_program_that_it_ran_last() {
+        let pid = std::process::id();
+        let now = comm(&format!("/proc/{pid}/comm")).unwrap();
+        let table = |processes| Arc::new(vec![Arc::new(ServiceView { processes, ..ServiceView::default() })]);
+        let before = || vec![ProcessView { pid, comm: "before".to_owned() }];
+        let names = |all: &[Thread]| [0, 1].map(|at: usize| (all[at].process.clone(), all[at].name.clone()));
+        for (executes, there, process) in
+            [(false, true, now.as_str()), (true, true, &now), (true, false, &now), (false, false, "before")]
+        {
+            let (python, _told) = sync_channel(8);
+            let mut collector = Collector::new(100);
+            collector.services(&table(before()), &python);
+            for tid in [pid, 0] {
+                collector.thread(pid, tid, None).unwrap();
+            }
+            collector.all.threads[0].name = "before".to_owned();
+            assert_eq!(names(&collector.all.threads)[0], ("before".to_owned(), "before".to_owned()));
+            if executes {
+                collector.exec(pid, &python);
+            }
+            collector.services(&table(if there { before() } else { Vec::new() }), &python);
+            collector.settle();
+            let want = [process, "before"].map(|name| (process.to_owned(), name.to_owned()));
+            assert_eq!(names(&collector.all.threads), want, "executes {executes}, there {there}");
+        }
+    }
+
+    #[test]
+    fn pythons_reader_hears_of_another_program_however_busy_it_is() {
+        let (python, told) = sync_channel(1);
+        let mut collector = Collector::new(100);
+        let processes = vec![ProcessView { pid: 7, comm: "sh".to_owned() }];
+        let service = ServiceView { processes, ..ServiceView::default() };
+        collector.services(&Arc::new(vec![Arc::new(service)]), &python);
+        // There is no room for these: it has not heard of the process yet.
+        collector.exec(7, &python);
+        collector.exec(7, &python);
+        collector.exec(8, &python);
+        assert_eq!(told.recv().unwrap(), Processes { pids: vec![7], executed: vec![] });
+        collector.tell(&python);
+        assert_eq!(told.recv().unwrap(), Processes { pids: vec![7], executed: vec![7] });
+        collector.tell(&python);
+        drop(python);
+        assert!(told.recv().is_err(), "it knows all");
     }
 }

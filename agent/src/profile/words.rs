@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use super::{
     PHASES, Phase, Profile, Spent, What,
     merge::{leaf, spent},
-    python::State,
+    python::{State, THREADS},
 };
 
 /// Functions that are named in each phase.
@@ -130,6 +130,13 @@ impl Profile {
         for (pid, why) in &self.python.unreadable {
             line(format_args!("no Python stacks of process {pid}: {why}"));
         }
+        for (pid, times) in &self.python.cut {
+            line(format_args!(
+                "process {pid} has more than {THREADS} Python threads: the oldest of them, with the main thread, were not \
+                 seen at {times} of {} looks",
+                self.python.ticks
+            ));
+        }
         if self.python.torn > self.python.stacks {
             let (torn, read) = (self.python.torn, self.python.stacks);
             line(format_args!("{torn} Python stacks could not be followed to their end, {read} could be"));
@@ -165,6 +172,8 @@ mod tests {
     #[test]
     fn words_tell_what_ran_and_what_is_missing() {
         let mut profile = super::super::example();
+        profile.python.ticks = 9;
+        profile.python.cut.insert(10, 5);
         let text = profile.words();
         for line in [
             "decode: 0.02 s on CPU: work; x 100 %\n",
@@ -173,6 +182,8 @@ mod tests {
             "67 % of the native stacks are cut",
             "1 places have no name",
             "3 samples were left out",
+            "process 10 has more than 4096 Python threads: the oldest of them, with the main thread, were not seen at 5 of \
+             9 looks\n",
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Result, anyhow};
 
 use super::{
-    Hears,
+    Hears, files,
     programs::{load, tell_refused},
     seat,
 };
@@ -51,6 +51,7 @@ impl Ground {
     /// Errors: in words for whoever started the agent.
     pub fn lay(config: &Config, tasks: &Tasks, hears: &Hears) -> Result<Self> {
         privacy::forbid_dumps();
+        files::raise_limit();
         let door = http::Door { current: Current::open(config.web.config_file.as_deref())?, counts: Arc::default() };
         let mut discovery = Discovery::new(config.discover.clone());
         let found = first_finds(config, &mut discovery)?;

@@ -4,6 +4,7 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
 
+use super::files;
 use crate::{
     check::{self, Host},
     config::Config,
@@ -45,6 +46,7 @@ pub(super) fn tell_refused(reports: &[probe::ProbeReport]) {
 
 /// `inferscope check`'s part that needs the kernel: loads, attaches, reports, and takes it all away again.
 pub fn try_probes(btf: Option<&Path>) -> Result<Vec<probe::ProbeReport>> {
+    files::raise_limit();
     // What a timeline, stacks and metrics of probes need is tried too: of programs that are the same, one.
     let (timeline, stacks_hz) = (Some(Duration::ZERO), FREQUENCY_HZ);
     let custom = Some(CustomRoom { tracepoints: 1, uprobes: 1, rows: 1, host: false });

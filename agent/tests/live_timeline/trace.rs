@@ -110,6 +110,7 @@ fn sched(packets: &[Packet], offset: u64) -> Vec<(u64, Sched)> {
             let sched = match (&event.waking, &event.blocked) {
                 (Some(waking), _) => Sched::Wake { waker: event.tid(), tid: waking.tid() as u32 },
                 (_, Some(why)) => Sched::Reason { tid: why.tid() as u32, reason: word(why.caller()) },
+                _ if event.renamed.is_some() => continue,
                 _ => panic!("{event:?}"),
             };
             all.push((event.timestamp() - offset, sched));

@@ -48,16 +48,20 @@ impl Chrome {
         });
     }
 
+    /// Whether a thread, or with 0 a process, is not named yet, but will be now.
+    fn is_new(&mut self, pid: u32, tid: u32) -> bool {
+        self.named.len() < NAMED && self.named.insert((pid, tid))
+    }
+
+    /// Names a process and, unless it is 0, a thread of it.
     fn name(&mut self, sink: &mut Sink, pid: u32, tid: u32) {
-        if self.named.len() >= NAMED || !self.named.insert((pid, tid)) {
-            return;
-        }
-        if self.named.insert((pid, 0))
+        if self.is_new(pid, 0)
             && let Some(name) = comm(&format!("/proc/{pid}/comm"))
         {
             self.put(sink, &json!({"ph": "M", "name": "process_name", "pid": pid, "args": {"name": name}}));
         }
         if tid != 0
+            && self.is_new(pid, tid)
             && let Some(name) = comm(&format!("/proc/{pid}/task/{tid}/comm"))
         {
             let args = json!({"name": name});
@@ -111,6 +115,13 @@ impl Form for Chrome {
         }
         if let Some(from_ns) = run.oncpu_ns {
             self.state(sink, run, "running", (from_ns, left_ns), json!({"cpu": run.cpu}));
+        }
+    }
+
+    fn renamed(&mut self, sink: &mut Sink, pid: u32, _at_ns: u64) {
+        let (process, thread) = (self.named.remove(&(pid, 0)), self.named.remove(&(pid, pid)));
+        if process || thread {
+            self.name(sink, pid, if thread { pid } else { 0 });
         }
     }
 

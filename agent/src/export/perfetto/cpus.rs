@@ -5,7 +5,7 @@ use inferscope_abi::{STATE_BLOCK_IO, STATE_FAULT};
 
 use super::{
     form::{Next, Run},
-    ftrace::{BlockedReason, Bundle, Event, Switches, Waking},
+    ftrace::{BlockedReason, Bundle, Event, Renamed, Switches, Waking},
     proto::Packet,
     sink::Sink,
 };
@@ -119,18 +119,18 @@ impl Cpus {
     pub fn run(&mut self, sink: &mut Sink, run: &Run, name: &str, now_ns: u64) {
         let offset = self.boot_offset_ns;
         let (waker, waker_cpu) = run.waker.unwrap_or((0, run.cpu));
-        let event = Event { tid: Some(waker), ..Event::default() };
+        let event = || Event { tid: Some(waker), ..Event::default() };
         if let Some((_, state)) = run.blocked {
             let at_ns = run.runnable_ns.or(run.oncpu_ns).unwrap_or(now_ns);
             let io_wait = (state == STATE_BLOCK_IO).then_some(1);
             let blocked = BlockedReason { tid: Some(run.tid as i32), caller: Some(reason_iid(state)), io_wait };
-            let event = Event { timestamp: Some(at_ns + offset), blocked: Some(blocked), ..event };
+            let event = Event { timestamp: Some(at_ns + offset), blocked: Some(blocked), ..event() };
             self.cpu(waker_cpu).events.push(event);
         }
         if let (Some(at_ns), Some(_)) = (run.runnable_ns, run.waker) {
             let target_cpu = (run.cpu != waker_cpu).then_some(i32::from(run.cpu));
             let waking = Waking { tid: Some(run.tid as i32), priority: Some(PRIORITY), success: Some(1), target_cpu };
-            let event = Event { timestamp: Some(at_ns + offset), waking: Some(waking), ..event };
+            let event = Event { timestamp: Some(at_ns + offset), waking: Some(waking), ..event() };
             self.cpu(waker_cpu).events.push(event);
         }
         if let Some(oncpu_ns) = run.oncpu_ns {
@@ -138,11 +138,22 @@ impl Cpus {
             self.cpu(run.cpu).run(run.tid, name, oncpu_ns + offset, left);
         }
         for cpu in [waker_cpu, run.cpu] {
-            let at = usize::from(cpu).min(CPUS - 1);
-            let full = |cpu: &Cpu| cpu.events.len() >= BUNDLE || cpu.switches.timestamp.len() >= BUNDLE;
-            if self.all.get(at).is_some_and(full) {
-                self.flush(sink, at);
-            }
+            self.flush_if_full(sink, usize::from(cpu).min(CPUS - 1));
+        }
+    }
+
+    /// A thread has this name from now on; on which CPU it was is not known.
+    pub fn renamed(&mut self, sink: &mut Sink, tid: u32, name: &str, at_ns: u64) {
+        let timestamp = Some(at_ns + self.boot_offset_ns);
+        let renamed = Some(Renamed { tid: Some(tid as i32), name: Some(name.to_owned()) });
+        self.cpu(0).events.push(Event { timestamp, tid: Some(tid), renamed, ..Event::default() });
+        self.flush_if_full(sink, 0);
+    }
+
+    fn flush_if_full(&mut self, sink: &mut Sink, at: usize) {
+        let full = |cpu: &Cpu| cpu.events.len() >= BUNDLE || cpu.switches.timestamp.len() >= BUNDLE;
+        if self.all.get(at).is_some_and(full) {
+            self.flush(sink, at);
         }
     }
 

@@ -109,6 +109,8 @@ pub trait Form: Send {
     fn found(&mut self, sink: &mut Sink, pid: u32, tid: u32, began_ns: u64);
     /// A thread's run. `now_ns`: when that was told.
     fn run(&mut self, sink: &mut Sink, run: &Run, now_ns: u64);
+    /// A process runs another program, whose name it has from now on, as has its only thread.
+    fn renamed(&mut self, sink: &mut Sink, pid: u32, at_ns: u64);
     fn slice(&mut self, sink: &mut Sink, slice: &Slice<'_>);
     fn instant(&mut self, sink: &mut Sink, place: Place<'_>, name: &str, at_ns: u64);
     fn counter(&mut self, sink: &mut Sink, sample: &Sample<'_>);

@@ -15,7 +15,7 @@ pub struct Bundle {
 }
 
 /// FtraceEvent
-#[derive(Clone, Copy, PartialEq, Message)]
+#[derive(Clone, PartialEq, Message)]
 pub struct Event {
     #[prost(uint64, optional, tag = "1")]
     pub timestamp: Option<u64>,
@@ -26,6 +26,18 @@ pub struct Event {
     pub blocked: Option<BlockedReason>,
     #[prost(message, optional, tag = "20")]
     pub waking: Option<Waking>,
+    #[prost(message, optional, tag = "236")]
+    pub renamed: Option<Renamed>,
+}
+
+/// TaskRenameFtraceEvent: a thread has another name, as has the process whose first thread it is. Of what a track's
+/// descriptor says of a process again, viewers keep the first name.
+#[derive(Clone, PartialEq, Message)]
+pub struct Renamed {
+    #[prost(int32, optional, tag = "1")]
+    pub tid: Option<i32>,
+    #[prost(string, optional, tag = "3")]
+    pub name: Option<String>,
 }
 
 /// SchedBlockedReasonFtraceEvent: why a thread was blocked that is woken now.

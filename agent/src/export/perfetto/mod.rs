@@ -135,6 +135,11 @@ impl Timeline {
         self.with(|recorder| recorder.sched(event));
     }
 
+    /// A process runs another program.
+    pub fn exec(&self, pid: u32, at_ns: u64) {
+        self.with(|Recorder { sink, form, .. }| form.renamed(sink, pid, at_ns));
+    }
+
     /// A system call that took long returned.
     pub fn syscall(&self, event: &SyscallEvent) {
         self.with(|Recorder { sink, form, recorded, .. }| {

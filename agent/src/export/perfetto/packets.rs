@@ -158,6 +158,21 @@ impl Form for Packets {
         cpus.run(sink, run, name, now_ns);
     }
 
+    fn renamed(&mut self, sink: &mut Sink, pid: u32, at_ns: u64) {
+        // Where it has ended by now, what it was called is not known.
+        let Some(name) = comm(&format!("/proc/{pid}/comm")) else { return };
+        if !self.tracks.renamed(sink, pid, &name) {
+            return;
+        }
+        self.cpus.renamed(sink, pid, &name, at_ns);
+        // Its other threads ended with the program before: what is still told of them goes by the names that they had.
+        if let Some((owner, known)) = self.comms.get_mut(&pid)
+            && *owner == pid
+        {
+            *known = name;
+        }
+    }
+
     fn slice(&mut self, sink: &mut Sink, slice: &Slice<'_>) {
         let track = self.tracks.place(sink, slice.place, slice.begin_ns, slice.end_ns);
         let event = self.named(track, SLICE_BEGIN, slice.name, &slice.notes);

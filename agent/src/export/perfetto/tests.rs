@@ -5,6 +5,10 @@ use inferscope_abi::{
     STATE_RUNQUEUE, STATE_SLEEP, STATE_UNKNOWN, WAIT_NEW, WAIT_NO_SYSCALL, WAIT_NONE, Wait,
 };
 use prost::Message;
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{Command, Stdio},
+};
 
 use super::{
     proto::{COUNTER, INSTANT, Packet, SLICE_BEGIN, SLICE_END, Trace},
@@ -349,4 +353,98 @@ fn a_full_disk_is_told_and_costs_no_wait() {
     let error = timeline.finish().unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+/// Before and after a process, a shell at first, has become `cat`.
+fn becomes_cat(before: impl FnOnce(u32), after: impl FnOnce(u32)) {
+    let mut shell = Command::new("sh");
+    let shell = shell.args(["-c", "echo first; read line; exec cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = shell.spawn().unwrap();
+    let mut to = child.stdin.take().unwrap();
+    let mut from = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(from.next().unwrap().unwrap(), "first");
+    before(child.id());
+    to.write_all(b"\nsecond\n").unwrap();
+    assert_eq!(from.next().unwrap().unwrap(), "second");
+    after(child.id());
+    drop(to);
+    assert!(child.wait().unwrap().success());
+}
+
+fn run_of(pid: u32, at_ns: u64) -> SchedEvent {
+    let run = resumed(pid, at_ns, at_ns + 10, (at_ns + 20, STATE_RUNQUEUE as u32));
+    SchedEvent { header: Header { tgid: pid, ..run.header }, ..run }
+}
+
+#[test]
+fn a_process_that_runs_another_program_has_its_name_on_the_tracks_that_it_has() {
+    let mut whose = 0;
+    let (_, packets) = recorded(|timeline| {
+        let before = |pid| {
+            timeline.exec(pid, 90);
+            timeline.sched(&run_of(pid, 100));
+        };
+        let after = |pid| {
+            timeline.exec(pid, 150);
+            timeline.sched(&run_of(pid, 200));
+            whose = pid as i32;
+        };
+        becomes_cat(before, after);
+    });
+    let tracks = || packets.iter().filter_map(|packet| packet.track.as_ref());
+    let processes = tracks().filter_map(|track| Some((track.uuid(), track.process.as_ref()?.name().to_owned())));
+    let threads = tracks().filter_map(|track| Some((track.uuid(), track.thread.as_ref()?.name().to_owned())));
+    for all in [processes.collect::<Vec<_>>(), threads.collect()] {
+        let names: Vec<&str> = all.iter().map(|(_, name)| name.as_str()).collect();
+        assert_eq!(names, ["sh", "cat"], "once before it is known, nothing is said of it");
+        assert_eq!(all[0].0, all[1].0);
+    }
+    let compact = packets.iter().filter_map(|packet| packet.ftrace.as_ref()?.compact.as_ref());
+    let named = compact
+        .flat_map(|all| all.next_tid.iter().zip(&all.next_name).map(|(tid, name)| (*tid, &all.names[*name as usize])));
+    let names: Vec<&str> = named.filter(|(tid, _)| *tid == whose).map(|(_, name)| name.as_str()).collect();
+    assert_eq!(names, ["sh", "cat"]);
+    let events = packets.iter().filter_map(|packet| packet.ftrace.as_ref()).flat_map(|bundle| &bundle.event);
+    let renamed = |event: &ftrace::Event| {
+        let renamed = event.renamed.as_ref()?;
+        Some((event.timestamp() - offset(&packets), renamed.tid(), renamed.name().to_owned()))
+    };
+    assert_eq!(events.filter_map(renamed).collect::<Vec<_>>(), [(150, whose, "cat".to_owned())]);
+}
+
+/// Names of processes and threads in Chrome's form, in the file's order.
+fn metadata(act: impl FnOnce(&Timeline)) -> Vec<(String, String)> {
+    let all: Vec<serde_json::Value> = serde_json::from_slice(&bytes(Format::Json, act).1).unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    all.iter()
+        .filter(|event| event["ph"] == "M")
+        .map(|event| (text(&event["name"]), text(&event["args"]["name"])))
+        .collect()
+}
+
+#[test]
+fn json_names_a_process_anew_that_runs_another_program() {
+    let names = metadata(|timeline| {
+        let before = |pid| timeline.sched(&run_of(pid, 100));
+        let after = |pid| {
+            timeline.exec(pid, 150);
+            timeline.sched(&run_of(pid, 200));
+        };
+        becomes_cat(before, after);
+    });
+    let names: Vec<_> = names.iter().map(|(what, name)| (what.as_str(), name.as_str())).collect();
+    assert_eq!(names, [("process_name", "sh"), ("thread_name", "sh"), ("process_name", "cat"), ("thread_name", "cat")]);
+}
+
+#[test]
+fn json_names_a_process_of_which_there_is_only_a_counter_at_first() {
+    let pid = std::process::id();
+    let names = metadata(|timeline| {
+        let sample = Sample { pid: Some(pid), name: "resident memory", unit: "By", at_ns: 5, value: 3.0 };
+        timeline.sample(&sample);
+        timeline.sample(&sample);
+        timeline.sched(&run_of(pid, 100));
+    });
+    let what: Vec<&str> = names.iter().map(|(what, _)| what.as_str()).collect();
+    assert_eq!(what, ["process_name", "thread_name"]);
 }

@@ -31,11 +31,23 @@ pub fn sequenced() -> Packet {
     Packet { sequence: Some(SEQUENCE), ..Packet::default() }
 }
 
+fn put(sink: &mut Sink, uuid: u64, track: Track) {
+    sink.packet(&Packet { track: Some(Track { uuid: Some(uuid), ..track }), ..sequenced() });
+}
+
+fn process(pid: u32, name: Option<String>) -> Track {
+    Track { process: Some(Process { pid: Some(pid as i32), name }), ..Track::default() }
+}
+
+fn thread(pid: u32, tid: u32, name: Option<&str>) -> Track {
+    let thread = Thread { pid: Some(pid as i32), tid: Some(tid as i32), name: name.map(str::to_owned) };
+    Track { thread: Some(thread), ..Track::default() }
+}
+
 impl Tracks {
     fn new_track(&mut self, sink: &mut Sink, track: Track) -> u64 {
         self.next += 1;
-        let track = Track { uuid: Some(self.next), ..track };
-        sink.packet(&Packet { track: Some(track), ..sequenced() });
+        put(sink, self.next, track);
         self.next
     }
 
@@ -44,8 +56,7 @@ impl Tracks {
         if let Some(track) = self.processes.get(&pid) {
             return *track;
         }
-        let process = Process { pid: Some(pid as i32), name: comm(&format!("/proc/{pid}/comm")) };
-        let track = self.new_track(sink, Track { process: Some(process), ..Track::default() });
+        let track = self.new_track(sink, process(pid, comm(&format!("/proc/{pid}/comm"))));
         self.processes.insert(pid, track);
         track
     }
@@ -58,10 +69,21 @@ impl Tracks {
             return *track;
         }
         self.process(sink, pid);
-        let thread = Thread { pid: Some(pid as i32), tid: Some(tid as i32), name: name.map(str::to_owned) };
-        let track = self.new_track(sink, Track { thread: Some(thread), ..Track::default() });
+        let track = self.new_track(sink, thread(pid, tid, name));
         self.threads.insert(tid, (pid, track));
         track
+    }
+
+    /// Says again what a process and its first thread are called, on the tracks that they have; whether they have any.
+    pub fn renamed(&self, sink: &mut Sink, pid: u32, name: &str) -> bool {
+        let Some(track) = self.processes.get(&pid) else { return false };
+        put(sink, *track, process(pid, Some(name.to_owned())));
+        if let Some((owner, track)) = self.threads.get(&pid)
+            && *owner == pid
+        {
+            put(sink, *track, thread(pid, pid, Some(name)));
+        }
+        true
     }
 
     /// A track on which nothing stands from `begin_ns` on. Viewers put tracks of one name together.

@@ -10,6 +10,7 @@ mod tids;
 mod walk;
 
 use std::{
+    collections::BTreeMap,
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     thread::JoinHandle,
     time::Duration,
@@ -23,8 +24,8 @@ use crate::{clock::monotonic_ns, tasks::Guard};
 use find::Found;
 pub use functions::Function;
 pub use state::State;
-pub use walk::ThreadStack;
 use walk::Walker;
+pub use walk::{THREADS, ThreadStack};
 
 /// Share of one CPU that the reading may take.
 const SHARE: f64 = 0.01;
@@ -32,6 +33,8 @@ const SHARE: f64 = 0.01;
 const FUNCTIONS_NS: u64 = 10_000_000_000;
 /// A process may be about to run another program, such as an interpreter: so often it is looked again, so far apart.
 const LOOKS: u32 = 40;
+/// An interpreter whose stacks cannot be read may not have loaded its library yet: so often it is looked again.
+const LOADS: u32 = 4;
 const LOOK_NS: u64 = 250_000_000;
 /// How long it sleeps where no process runs Python, unless it is told of one.
 const IDLE_NS: u64 = 1_000_000_000;
@@ -48,6 +51,14 @@ pub struct Tick {
     pub threads: Vec<ThreadStack>,
 }
 
+/// Which processes there are.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Processes {
+    pub pids: Vec<u32>,
+    /// Those that run another program since this was last told.
+    pub executed: Vec<u32>,
+}
+
 /// What is to be said of the reading itself.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Told {
@@ -59,6 +70,8 @@ pub struct Told {
     pub stacks: u64,
     /// Stacks that changed while they were read.
     pub torn: u64,
+    /// Processes with more threads than are walked, and how often that was so.
+    pub cut: BTreeMap<u32, u64>,
     pub cpu_ns: u64,
     pub took_ns: u64,
 }
@@ -67,20 +80,18 @@ enum Process {
     Looked {
         times: u32,
         next_ns: u64,
+        /// Why its stacks could not be read, as far as it is known to be an interpreter.
+        why: Option<String>,
     },
     /// `times`: looks since it was last read.
-    Read {
-        walker: Box<Walker>,
-        errors: u32,
-        times: u32,
-    },
+    Read { walker: Box<Walker>, errors: u32, times: u32 },
     /// Given up.
     Given,
 }
 
 /// The thread that reads.
 pub struct Reader {
-    processes: SyncSender<Vec<u32>>,
+    processes: SyncSender<Processes>,
     thread: JoinHandle<Told>,
 }
 
@@ -98,7 +109,7 @@ impl Reader {
     }
 
     /// Which processes there are now.
-    pub fn processes(&self) -> SyncSender<Vec<u32>> {
+    pub fn processes(&self) -> SyncSender<Processes> {
         self.processes.clone()
     }
 
@@ -122,7 +133,7 @@ fn thread_cpu_ns() -> u64 {
 }
 
 impl Ticks {
-    fn run(mut self, told: &Receiver<Vec<u32>>, feed: &Feed) -> Told {
+    fn run(mut self, told: &Receiver<Processes>, feed: &Feed) -> Told {
         let began = monotonic_ns();
         let (mut wait, mut cost, mut forget) = (self.period, 0.0, began + FUNCTIONS_NS);
         let mut before = began;
@@ -130,8 +141,8 @@ impl Ticks {
         loop {
             let now = monotonic_ns();
             match told.recv_timeout(Duration::from_nanos(due.saturating_sub(now))) {
-                Ok(pids) => {
-                    if self.now_there(&pids) {
+                Ok(there) => {
+                    if self.now_there(there) {
                         due = due.min(now + self.period.as_nanos() as u64);
                     }
                     continue;
@@ -154,7 +165,13 @@ impl Ticks {
         let _ = wait;
         self.told.cpu_ns = thread_cpu_ns();
         self.told.took_ns = monotonic_ns() - began;
+        for (pid, process) in self.processes {
+            if let Process::Looked { why: Some(why), .. } = process {
+                self.told.unreadable.push((pid, why));
+            }
+        }
         self.told.unreadable.sort();
+        self.told.unreadable.dedup();
         self.told.read.sort_unstable();
         self.told.read.dedup();
         self.told
@@ -170,12 +187,13 @@ impl Ticks {
         each.min().unwrap_or(now + IDLE_NS)
     }
 
-    /// Whether one of them is new.
-    fn now_there(&mut self, pids: &[u32]) -> bool {
-        self.processes.retain(|pid, _| pids.contains(pid));
+    /// Whether one of them is new, as is one that runs another program: what was known of it is not so any more.
+    fn now_there(&mut self, there: Processes) -> bool {
+        let Processes { pids, executed } = there;
+        self.processes.retain(|pid, _| pids.contains(pid) && !executed.contains(pid));
         let before = self.processes.len();
         for pid in pids {
-            self.processes.entry(*pid).or_insert(Process::Looked { times: 0, next_ns: 0 });
+            self.processes.entry(pid).or_insert(Process::Looked { times: 0, next_ns: 0, why: None });
         }
         self.processes.len() > before
     }
@@ -189,15 +207,20 @@ impl Ticks {
     }
 
     fn tick(&mut self, now: u64, since_ns: u64, feed: &Feed) {
+        let read = self.processes.values().filter(|process| matches!(process, Process::Read { .. })).count();
+        let room = state::room() / read.max(1);
         let told = &mut self.told;
         told.ticks += 1;
         for (pid, process) in &mut self.processes {
             match process {
-                Process::Looked { times, next_ns } if now >= *next_ns => *process = looked(*pid, *times, now, told),
-                Process::Read { walker, errors, times } => match walker.tick() {
+                Process::Looked { times, next_ns, .. } if now >= *next_ns => *process = looked(*pid, *times, now, told),
+                Process::Read { walker, errors, times } => match walker.tick(room) {
                     Ok(threads) => {
                         (*errors, *times) = (0, 0);
                         told.torn += std::mem::take(&mut walker.torn);
+                        if walker.cut {
+                            *told.cut.entry(*pid).or_default() += 1;
+                        }
                         told.stacks += threads.len() as u64;
                         feed.python(Tick { pid: *pid, at_ns: now, since_ns, threads });
                     }
@@ -207,12 +230,16 @@ impl Ticks {
                         *process = Process::Given;
                     }
                     // It has ended, or runs another program by now.
-                    Err(_) => *process = Process::Looked { times: *times + 1, next_ns: now + LOOK_NS },
+                    Err(_) => *process = again(*times, now, None),
                 },
                 _ => {}
             }
         }
     }
+}
+
+fn again(times: u32, now: u64, why: Option<String>) -> Process {
+    Process::Looked { times: times + 1, next_ns: now + LOOK_NS, why }
 }
 
 /// What becomes of a process after one more look.
@@ -223,11 +250,45 @@ fn looked(pid: u32, times: u32, now: u64, told: &mut Told) -> Process {
             let walker = Box::new(Walker::new(pid, &interpreter));
             Process::Read { walker, errors: 0, times }
         }
+        Found::Unreadable(why) if times < LOADS => again(times, now, Some(why)),
         Found::Unreadable(why) => {
             told.unreadable.push((pid, why));
             Process::Given
         }
-        Found::Other if times < LOOKS => Process::Looked { times: times + 1, next_ns: now + LOOK_NS },
+        Found::Other if times < LOOKS => again(times, now, None),
         Found::Other => Process::Given,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn there(pids: &[u32], executed: &[u32]) -> Processes {
+        Processes { pids: pids.to_vec(), executed: executed.to_vec() }
+    }
+
+    #[test]
+    fn who_runs_another_program_is_looked_at_from_the_beginning() {
+        let mut ticks = Ticks::default();
+        assert!(ticks.now_there(there(&[7, 8], &[])));
+        ticks.processes.insert(7, Process::Given);
+        ticks.processes.insert(8, Process::Given);
+        assert!(!ticks.now_there(there(&[7, 8], &[])));
+        assert!(ticks.now_there(there(&[7, 8], &[7])));
+        assert!(matches!(ticks.processes[&7], Process::Looked { times: 0, next_ns: 0, why: None }));
+        assert!(matches!(ticks.processes[&8], Process::Given));
+        assert!(!ticks.now_there(there(&[8], &[7])), "it has ended since");
+    }
+
+    #[test]
+    fn an_interpreter_that_cannot_be_read_is_told_even_if_it_is_looked_at_again() {
+        let (tell, told) = sync_channel(1);
+        let mut ticks = Ticks::default();
+        ticks.processes.insert(7, again(0, u64::MAX - LOOK_NS, Some("why".to_owned())));
+        drop(tell);
+        let (to, _messages) = sync_channel(1);
+        let feed = Feed { to, lost: std::sync::Arc::default(), frequency_hz: 1 };
+        assert_eq!(ticks.run(&told, &feed).unreadable, [(7, "why".to_owned())]);
     }
 }

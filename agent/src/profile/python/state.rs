@@ -4,6 +4,7 @@
 use std::{fs::File, ops::Range, os::unix::fs::FileExt};
 
 use rustc_hash::FxHashMap;
+use rustix::process::{Resource, getrlimit};
 
 /// What a thread does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,8 +19,14 @@ pub enum State {
     Blocked,
 }
 
-/// Threads whose files are kept open.
-const FILES: usize = 512;
+/// Files of a thread.
+const FILES: usize = 2;
+
+/// How many threads may have their files kept open, of all processes together: with half of the files that may be open.
+pub fn room() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / 2;
+    usize::try_from(files).unwrap_or(usize::MAX) / FILES
+}
 
 /// What is kept of a thread.
 struct Thread {
@@ -27,43 +34,69 @@ struct Thread {
     /// What it has run so far, where the kernel tells it, and what that said the last time.
     ran: Option<File>,
     said: ([u8; 96], usize),
+    /// In this tick.
+    asked: bool,
 }
 
 /// The threads of one process.
 pub struct States {
     pid: u32,
     threads: FxHashMap<u32, Thread>,
+    /// How many of them may be kept.
+    room: usize,
 }
 
 impl States {
     /// Nothing is open yet.
     pub fn new(pid: u32) -> Self {
-        Self { pid, threads: FxHashMap::default() }
+        Self { pid, threads: FxHashMap::default(), room: 0 }
     }
 
-    fn thread(&mut self, tid: u32) -> Option<&mut Thread> {
-        if !self.threads.contains_key(&tid) {
-            if self.threads.len() >= FILES {
-                self.threads.clear();
-            }
-            let open = |name: &str| File::open(format!("/proc/{}/task/{tid}/{name}", self.pid));
-            let thread = Thread { call: open("syscall").ok()?, ran: open("schedstat").ok(), said: ([0; 96], 0) };
+    /// A tick begins; files of so many threads may be kept.
+    pub fn begin(&mut self, room: usize) {
+        self.room = room;
+    }
+
+    /// It ends: who was not asked about in it has ended, or runs no Python any more.
+    pub fn end(&mut self) {
+        self.threads.retain(|_, thread| std::mem::take(&mut thread.asked));
+    }
+
+    /// Threads whose files are kept.
+    #[cfg(test)]
+    pub fn kept(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Asks a thread's files, which are opened for this alone where there is no room to keep them. None: they are not there.
+    fn ask<T>(&mut self, tid: u32, question: impl FnOnce(&mut Thread) -> Option<T>) -> Option<T> {
+        if let Some(thread) = self.threads.get_mut(&tid) {
+            thread.asked = true;
+            return question(thread);
+        }
+        let open = |name: &str| File::open(format!("/proc/{}/task/{tid}/{name}", self.pid));
+        let (call, ran) = (open("syscall").ok()?, open("schedstat").ok());
+        let mut thread = Thread { call, ran, said: ([0; 96], 0), asked: true };
+        let answer = question(&mut thread);
+        if self.threads.len() < self.room {
             self.threads.insert(tid, thread);
         }
-        self.threads.get_mut(&tid)
+        answer
     }
 
     /// Whether a thread that was not on a CPU when this was asked before has not been since. To be asked before its
     /// memory is read: what it does after that is seen the next time.
     pub fn slept(&mut self, tid: u32) -> bool {
-        let Some(thread) = self.thread(tid) else { return false };
-        let mut now = ([0; 96], 0);
-        if let Some(Ok(bytes)) = thread.ran.as_ref().map(|file| file.read_at(&mut now.0, 0)) {
-            now.1 = bytes;
-        }
-        let same = now.1 != 0 && now == thread.said;
-        thread.said = now;
-        same
+        let slept = self.ask(tid, |thread| {
+            let mut now = ([0; 96], 0);
+            if let Some(Ok(bytes)) = thread.ran.as_ref().map(|file| file.read_at(&mut now.0, 0)) {
+                now.1 = bytes;
+            }
+            let same = now.1 != 0 && now == thread.said;
+            thread.said = now;
+            Some(same)
+        });
+        slept.unwrap_or(false)
     }
 
     /// The state of a thread; `gil` are the addresses at which one waits for it.
@@ -72,7 +105,7 @@ impl States {
             return State::Holds;
         }
         let mut text = [0; 128];
-        match self.thread(tid).and_then(|thread| thread.call.read_at(&mut text, 0).ok()) {
+        match self.ask(tid, |thread| thread.call.read_at(&mut text, 0).ok()) {
             Some(bytes) => state(&text[..bytes], gil),
             None => {
                 self.threads.remove(&tid);
@@ -112,6 +145,7 @@ mod tests {
         let (pid, mut to) = (child.id(), child.stdin.take().unwrap());
         let mut from = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut states = States::new(pid);
+        states.begin(1);
         assert!(!states.slept(pid), "never asked before");
         assert_eq!(from.next().unwrap().unwrap(), "first");
         // It may take a while until it waits for its line.
@@ -126,6 +160,43 @@ mod tests {
         drop(to);
         child.wait().unwrap();
         assert!(!states.slept(pid), "it has ended");
+    }
+
+    #[test]
+    fn files_of_a_thread_are_kept_only_while_it_is_asked_about() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            tell.send(rustix::thread::gettid().as_raw_nonzero().get() as u32).unwrap();
+            let _ = ended.recv();
+        });
+        let (pid, other) = (std::process::id(), told.recv().unwrap());
+        let mut states = States::new(pid);
+        let kept = |states: &States| {
+            let mut tids: Vec<u32> = states.threads.keys().copied().collect();
+            tids.sort_unstable();
+            tids
+        };
+        let mut both = [pid, other];
+        both.sort_unstable();
+        states.begin(2);
+        both.iter().for_each(|tid| _ = states.slept(*tid));
+        states.end();
+        assert_eq!(kept(&states), both);
+        states.begin(2);
+        assert_ne!(states.of(other, false, &(0..0)), State::Holds);
+        states.end();
+        assert_eq!(kept(&states), [other], "nobody asked about the first thread in this tick");
+        // Without room it is answered all the same.
+        states.begin(0);
+        let was = states.of(pid, false, &(0..0));
+        states.end();
+        assert!(kept(&states).is_empty());
+        states.begin(0);
+        assert!(!states.slept(pid) && !states.slept(pid), "what is not kept cannot be compared");
+        assert!(matches!(was, State::Runs | State::Blocked));
+        drop(end);
+        thread.join().unwrap();
     }
 
     #[test]

@@ -14,12 +14,14 @@ use super::{
 };
 use crate::probe::memory;
 
-/// Bounds: interpreters of a process, threads of it, frames of a thread.
+/// Threads of a process that are walked.
+pub const THREADS: usize = 4096;
+/// Bounds: interpreters of a process, frames of a thread.
 const INTERPRETERS: usize = 8;
-const THREADS: usize = 512;
 const FRAMES: usize = 128;
-/// Frames stand one behind the other: so much before the innermost one is read with it.
+/// Frames stand one behind the other: so much before the innermost one is read with it, of so many threads at once.
 const WINDOW: u64 = 8192;
+const GROUP: usize = 256;
 
 /// A thread at one tick, innermost function first.
 #[derive(Clone, Debug)]
@@ -49,6 +51,8 @@ pub struct Walker {
     asleep: FxHashMap<u64, Asleep>,
     /// Stacks that were cut or left out because they changed while they were read.
     pub torn: u64,
+    /// There were more threads than are walked: the oldest, the main one among them, are left out.
+    pub cut: bool,
 }
 
 /// Eight bytes of what was read; 0 where there are none.
@@ -77,6 +81,7 @@ impl Walker {
             rest: States::new(pid),
             asleep: FxHashMap::default(),
             torn: 0,
+            cut: false,
         }
     }
 
@@ -123,7 +128,7 @@ impl Walker {
         Ok((states, gil, holder))
     }
 
-    /// All states with one call, if the list has not changed.
+    /// All states with one call, if the list has not changed. Where it was cut, something follows the last of them.
     fn linked_as_before(&self, heads: &[u64]) -> Option<Vec<u8>> {
         let (layout, size) = (&self.layout, self.layout.thread_bytes());
         let (first, only) = (self.threads.first()?, heads.len() == 1);
@@ -134,13 +139,15 @@ impl Walker {
         let mut bytes = Vec::new();
         memory::read(self.pid, &pieces, &mut bytes).ok()?;
         let follows = |(index, state): (usize, &[u8])| {
-            word(state, layout.thread_next) == self.threads.get(index + 1).copied().unwrap_or(0)
+            let next = word(state, layout.thread_next);
+            self.threads.get(index + 1).map_or((next != 0) == self.cut, |known| *known == next)
         };
         bytes.chunks_exact(size).enumerate().all(follows).then_some(bytes)
     }
 
     fn walk(&mut self, heads: &[u64]) -> io::Result<Vec<u8>> {
         self.threads.clear();
+        self.cut = false;
         let size = self.layout.thread_bytes();
         let (mut all, mut state) = (Vec::new(), Vec::new());
         for head in heads {
@@ -151,6 +158,7 @@ impl Walker {
                 at = word(&state, self.layout.thread_next);
                 all.extend_from_slice(&state);
             }
+            self.cut |= at != 0;
         }
         Ok(all)
     }
@@ -195,15 +203,50 @@ impl Walker {
         (windows, bytes)
     }
 
-    /// Every thread that runs Python. Errors: the process cannot be read; it may have ended.
-    pub fn tick(&mut self) -> io::Result<Vec<ThreadStack>> {
+    /// Every thread that runs Python, of those that are walked; files of `room` threads may be kept open. Errors: the
+    /// process cannot be read; it may have ended.
+    pub fn tick(&mut self, room: usize) -> io::Result<Vec<ThreadStack>> {
+        self.rest.begin(room);
         let (states, gil, holder) = self.states()?;
         let gil = gil..gil + GIL_BYTES * u64::from(gil != 0);
         let mut innermost = self.innermost(&states)?;
         let tids = self.tids(&states);
         let threads = self.threads.clone();
+        let mut stacks = self.still_asleep(&threads, &tids, &mut innermost, holder);
+        let states = states.chunks(GROUP * self.layout.thread_bytes());
+        let groups = threads.chunks(GROUP).zip(tids.chunks(GROUP)).zip(innermost.chunks(GROUP));
+        for (((threads, tids), innermost), states) in groups.zip(states) {
+            let (windows, read) = self.windows(states, innermost);
+            for ((window, tid), thread) in windows.iter().zip(tids).zip(threads) {
+                let Some(tid) = tid.filter(|_| window.innermost != 0) else { continue };
+                let bytes = read.get(window.at..window.at + window.bytes).unwrap_or_default();
+                let torn = self.torn;
+                let functions = self.frames(window, bytes);
+                if functions.is_empty() {
+                    continue;
+                }
+                let state = self.rest.of(tid, *thread == holder, &gil);
+                let stack = ThreadStack { tid, state, functions: functions.into() };
+                if matches!(state, State::Waits | State::Blocked) && torn == self.torn {
+                    self.asleep.insert(*thread, Asleep { innermost: window.innermost, stack: stack.clone() });
+                }
+                stacks.push(stack);
+            }
+        }
+        self.rest.end();
+        Ok(stacks)
+    }
+
+    /// Stacks of threads that have not run since the last tick: nothing of them is read, and their frames become 0.
+    fn still_asleep(
+        &mut self,
+        threads: &[u64],
+        tids: &[Option<u32>],
+        innermost: &mut [u64],
+        holder: u64,
+    ) -> Vec<ThreadStack> {
         let (mut before, mut stacks) = (std::mem::take(&mut self.asleep), Vec::with_capacity(threads.len()));
-        for ((thread, tid), frame) in threads.iter().zip(&tids).zip(&mut innermost) {
+        for ((thread, tid), frame) in threads.iter().zip(tids).zip(innermost) {
             let slept = tid.is_some_and(|tid| *frame != 0 && self.rest.slept(tid));
             let known = before.remove(thread).filter(|known| {
                 slept && known.innermost == *frame && Some(known.stack.tid) == *tid && *thread != holder
@@ -211,32 +254,16 @@ impl Walker {
             if let Some(known) = known {
                 stacks.push(known.stack.clone());
                 self.asleep.insert(*thread, known);
-                // Nothing of it is read.
                 *frame = 0;
             }
         }
-        let (windows, read) = self.windows(&states, &innermost);
-        for ((window, tid), thread) in windows.iter().zip(tids).zip(threads) {
-            let Some(tid) = tid.filter(|_| window.innermost != 0) else { continue };
-            let bytes = read.get(window.at..window.at + window.bytes).unwrap_or_default();
-            let torn = self.torn;
-            let functions = self.frames(window, bytes);
-            if functions.is_empty() {
-                continue;
-            }
-            let state = self.rest.of(tid, thread == holder, &gil);
-            let stack = ThreadStack { tid, state, functions: functions.into() };
-            if matches!(state, State::Waits | State::Blocked) && torn == self.torn {
-                self.asleep.insert(thread, Asleep { innermost: window.innermost, stack: stack.clone() });
-            }
-            stacks.push(stack);
-        }
-        Ok(stacks)
+        stacks
     }
 
     fn tids(&mut self, states: &[u8]) -> Vec<Option<u32>> {
         let (size, pthread) = (self.layout.thread_bytes(), self.layout.thread_id);
-        self.tids.begin(self.layout.thread_native.is_none(), || {
+        // Of a list that was cut the last one is not the main thread.
+        self.tids.begin(self.layout.thread_native.is_none() && !self.cut, || {
             states.chunks_exact(size).next_back().map_or(0, |state| word(state, pthread))
         });
         let tid = |state: &[u8]| match self.layout.thread_native {
@@ -278,3 +305,7 @@ impl Walker {
         functions
     }
 }
+
+#[cfg(test)]
+#[path = "walk_test.rs"]
+mod tests;
