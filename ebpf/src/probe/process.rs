@@ -5,7 +5,9 @@ use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid,
     generated::{bpf_get_current_task, bpf_probe_read_kernel_str},
 };
-use inferscope_abi::{ExecEvent, ExitEvent, FILENAME_BYTES, ForkEvent, Kind, Lost, NEXT_ENDED, Process, THREAD_EXITED};
+use inferscope_abi::{
+    ExecEvent, ExitEvent, FILENAME_BYTES, ForkEvent, Kind, Lost, NEXT_ENDED, Process, STATE_ONCPU, THREAD_EXITED,
+};
 
 use crate::{
     config,
@@ -75,6 +77,28 @@ fn forked(parent_tgid: u32, child_tgid: u32) {
     }
 }
 
+/// A thread that is not the leader takes over the leader's id, and is on the CPU now: its old entry has no owner any more.
+/// Nor has the leader's, whose last switch came under the other's id, or is still to come under it.
+#[inline(always)]
+fn taken_over(tgid: u32, old_tid: u32, sums: watch::Sums) {
+    let now = now_ns();
+    // SAFETY: map values.
+    unsafe {
+        if let Some(thread) = THREAD.get_ptr_mut(old_tid) {
+            told::left(thread, tgid, old_tid, NEXT_ENDED, now);
+            state::close(thread, sums, now);
+            let _ = THREAD.remove(old_tid);
+        }
+        if let Some(leader) = THREAD.get_ptr_mut(tgid) {
+            state::close(leader, sums, now);
+            let _ = THREAD.remove(tgid);
+        }
+        if let Some(thread) = state::thread(tgid, tgid) {
+            state::open(thread, sums, STATE_ONCPU, now);
+        }
+    }
+}
+
 #[inline(always)]
 fn executed<R: Read>(task: *const u8, old_tid: u32, binprm: *const u8) {
     // SAFETY: the hook's pointers, map values.
@@ -84,22 +108,10 @@ fn executed<R: Read>(task: *const u8, old_tid: u32, binprm: *const u8) {
             return;
         }
         let mark = watch::mark(tgid);
-        // A thread that is not the leader takes over the leader's id: its old entry has no owner any more.
-        if let (Some(sums), Some(thread)) = (watch::sums(mark), THREAD.get_ptr_mut(old_tid))
+        if let Some(sums) = watch::sums(mark)
             && old_tid != tgid
         {
-            let now = now_ns();
-            told::left(thread, tgid, old_tid, NEXT_ENDED, now);
-            state::close(thread, sums, now);
-            let _ = THREAD.remove(old_tid);
-        }
-        // So has the leader's, whose last switch came under the other's id, or is still to come under it.
-        if mark != 0
-            && old_tid != tgid
-            && let Some(leader) = THREAD.get_ptr_mut(tgid)
-            && (*leader).flags & THREAD_EXITED != 0
-        {
-            let _ = THREAD.remove(tgid);
+            taken_over(tgid, old_tid, sums);
         }
         let mut event = ExecEvent {
             header: header(Kind::Exec, tgid, tgid, now_ns()),
