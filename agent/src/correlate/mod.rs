@@ -8,6 +8,7 @@ mod engine;
 mod gpu;
 mod host;
 mod request;
+mod seen;
 mod verdict;
 mod window;
 
