@@ -7,6 +7,7 @@ mod causes;
 mod engine;
 mod gpu;
 mod host;
+mod lesson;
 mod request;
 mod seen;
 mod verdict;

@@ -9,6 +9,7 @@ use super::{
     causes::{Beside, Cause, Causes},
     gpu::GpuWindow,
     host::HostShare,
+    lesson::{Lesson, Rarely, lesson},
     request::Request,
 };
 
@@ -94,7 +95,7 @@ const SEEN: f64 = 0.5;
 /// A slower request than this is slow, whatever it lost.
 const SLOW: f64 = 2.0;
 /// A faster one than this lost nothing that matters.
-const NOT_SLOW: f64 = 1.15;
+pub const NOT_SLOW: f64 = 1.15;
 /// Part of a slow request that a cause of the host must have taken more than usual.
 const EXCESS: f64 = 0.10;
 /// The same where it is not known whether the request was slow.
@@ -118,10 +119,6 @@ const GPU_BUSY: f64 = 0.9;
 const QUEUED: f64 = 3.0;
 /// What a lost segment costs a stream of small ones at least: the sender's timer (TCP_RTO_MIN).
 const RETRANSMIT_S: f64 = 0.2;
-/// Of requests that are slow for no reason that shows, one in so many is taken for usual: the work may have changed.
-const ADAPT: u64 = 4;
-/// The same of those that were all right among unusually many: a rush does not become usual by those that found a place.
-const ADAPT_CROWDED: u64 = 16;
 /// Services whose usual is kept.
 const SERVICES: usize = 1024;
 
@@ -129,8 +126,7 @@ const SERVICES: usize = 1024;
 #[derive(Default)]
 pub struct Judge {
     services: FxHashMap<String, Baseline>,
-    unexplained: u64,
-    crowded: u64,
+    rarely: Rarely,
 }
 
 /// A cause that may be the one, its part of the request, and from which part on it is.
@@ -165,23 +161,15 @@ impl Judge {
             slowdown = expected.map(|expected| request.duration_s / expected.uncrowded_s);
         }
         request.finding = Finding { verdict: Some(verdict), verdict_confidence: Some(confidence), slowdown, causes };
-        let sound = request.error_type.is_none();
-        let crowded = baseline.is_known() && baseline.is_crowded(request);
-        match (verdict, causes.total) {
-            (Verdict::HostOk, Some(total)) if sound && !crowded => baseline.learn(request, &total),
-            (Verdict::HostOk, Some(total)) if sound => {
-                self.crowded += 1;
-                if self.crowded.is_multiple_of(ADAPT_CROWDED) {
-                    baseline.learn(request, &total);
-                }
+        if request.error_type.is_none()
+            && let Some(total) = causes.total
+        {
+            let crowded = baseline.is_known() && baseline.is_crowded(request);
+            match lesson(verdict, slowdown).filter(|lesson| self.rarely.takes(*lesson, crowded)) {
+                Some(Lesson::Whole) => baseline.learn(request, &total),
+                Some(Lesson::Times) => baseline.learn_times(request),
+                None => {}
             }
-            (Verdict::CpuBound | Verdict::Unknown | Verdict::GpuBound, Some(_)) if sound => {
-                self.unexplained += 1;
-                if self.unexplained.is_multiple_of(ADAPT) {
-                    baseline.learn_times(request);
-                }
-            }
-            _ => {}
         }
     }
 }
