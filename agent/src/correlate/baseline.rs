@@ -19,7 +19,6 @@ const WEIGHT: f64 = 0.05;
 /// What a request would have taken.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Expected {
-    pub ttft_s: Option<f64>,
     pub duration_s: f64,
     /// The same with no more requests beside it than there were beside those that it is compared with.
     pub uncrowded_s: f64,
@@ -109,16 +108,27 @@ impl Baseline {
         of(others - 0.5, others + 0.5).map(|(plain, _)| (plain, plain)).or_else(|| of(0.0, others))
     }
 
-    /// What a request like this one takes when nothing is wrong; None if too few like it were seen.
+    /// When the first token of a request like this one usually comes, with no more beside it than those had that it is
+    /// compared with.
+    pub fn usual_ttft_s(&self, request: &Request) -> Option<f64> {
+        let length = length(request);
+        let (ttft_s, _) = self.usual(request, |seen| distance(seen.length, length), |seen| seen.ttft_s)?;
+        Some(ttft_s)
+    }
+
+    /// What a request like this one takes when nothing is wrong; None if too few like it were seen, or it is not known how
+    /// many tokens its time was for.
     pub fn expected(&self, request: &Request) -> Option<Expected> {
         if !request.stream && !is_counted(request.output_tokens) {
             return self.expected_whole(request);
         }
+        // One that failed before the first token has waited for that alone.
+        let none_came = || request.error_type.is_some() && request.ttft_s.is_none() && !request.gap;
+        let output = request.output_tokens.or_else(|| none_came().then_some(1))?.max(1);
         let length = length(request);
         let far = |seen: &Seen| distance(seen.length, length);
         let ttft = self.usual(request, far, |seen| seen.ttft_s);
         let tpot = self.usual(request, far, |seen| seen.tpot_s);
-        let output = request.output_tokens.unwrap_or(1).max(1);
         // A batch makes each of its requests slower, but not more than as if they took turns.
         let (uncrowded_s, duration_s) = match (ttft, tpot) {
             (Some(ttft), Some(tpot)) => {
@@ -135,15 +145,14 @@ impl Baseline {
                 self.usual(request, far, whole)?
             }
         };
-        let ttft_s = ttft.map(|(ttft_s, _)| ttft_s);
-        (uncrowded_s > 0.0).then_some(Expected { ttft_s, duration_s, uncrowded_s })
+        (uncrowded_s > 0.0).then_some(Expected { duration_s, uncrowded_s })
     }
 
     /// The same of a response in one piece whose tokens nobody counted.
     fn expected_whole(&self, request: &Request) -> Option<Expected> {
         let far = |seen: &Seen| seen.ratio(request).ln().abs();
         let (uncrowded_s, duration_s) = self.usual(request, far, |seen| seen.whole_s(request))?;
-        (uncrowded_s > 0.0).then_some(Expected { ttft_s: None, duration_s, uncrowded_s })
+        (uncrowded_s > 0.0).then_some(Expected { duration_s, uncrowded_s })
     }
 
     /// Takes a request for usual.

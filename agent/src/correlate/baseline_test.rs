@@ -124,6 +124,20 @@ fn a_text_whose_tokens_nobody_counted_is_compared_with_longer_ones() {
 }
 
 #[test]
+fn a_stream_whose_tokens_are_not_known_is_held_to_its_first_alone() {
+    let baseline = learned(&[request(0.1, 0.01, 11, 0.0)]);
+    let gap = Request { output_tokens: None, tpot_s: None, gap: true, ..request(0.12, 0.01, 300, 0.0) };
+    assert_eq!((expected_s(&baseline, &gap), baseline.usual_ttft_s(&gap)), (None, Some(0.1)));
+    // Nothing of it was taken for content.
+    let unread = Request { ttft_s: None, gap: false, ..gap };
+    assert_eq!(expected_s(&baseline, &unread), None);
+    // One that failed before the first token is as late as it is; what was not seen may have had some.
+    let failed = Request { error_type: Some("cancelled".into()), ..unread };
+    assert_eq!(expected_s(&baseline, &failed), Some(0.1));
+    assert_eq!(expected_s(&baseline, &Request { gap: true, ..failed }), None);
+}
+
+#[test]
 fn the_usual_spread_is_no_excess() {
     let mut baseline = Baseline::default();
     let causes = |run_queue: f64| {

@@ -79,7 +79,8 @@ pub struct Finding {
     pub verdict: Option<Verdict>,
     /// 0 to 1.
     pub verdict_confidence: Option<f64>,
-    /// The duration over what it would have been when nothing was wrong; None until the service's usual is known.
+    /// The duration over what it would have been when nothing was wrong; None until the usual of its service and model is
+    /// known, and where it is not known how many tokens it was for.
     pub slowdown: Option<f64>,
     /// Seconds of each phase by cause.
     pub causes: PhaseCauses,
@@ -187,10 +188,9 @@ fn late_in_a_crowd_s(request: &Request, baseline: &Baseline, expected: Option<Ex
         return 0.0;
     }
     let (took_s, usual_s) = match (request.ttft_s, expected) {
-        (Some(ttft_s), Some(Expected { ttft_s: Some(usual_s), .. })) => (ttft_s, usual_s),
+        // With nothing to compare with: a first token that takes longer than all the others together.
+        (Some(ttft_s), _) => (ttft_s, baseline.usual_ttft_s(request).unwrap_or(request.duration_s - ttft_s)),
         (None, Some(expected)) => (request.duration_s, expected.uncrowded_s),
-        // Nothing to compare with: a first token that takes longer than all the others together.
-        (Some(ttft_s), _) => (ttft_s, request.duration_s - ttft_s),
         (None, None) => return 0.0,
     };
     if took_s >= QUEUED * usual_s { took_s - usual_s } else { 0.0 }

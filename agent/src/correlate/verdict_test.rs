@@ -164,6 +164,28 @@ fn a_first_token_that_comes_late_in_a_crowd_has_queued() {
     };
     assert_eq!(verdict(late(30.0), None), Verdict::Queueing);
     assert_ne!(verdict(late(0.0), None), Verdict::Queueing);
+    // Where part of the response was not seen there are no tokens to hold the rest of its time to.
+    let unseen = Request { gap: true, output_tokens: None, tpot_s: None, duration_s: 4.0, ..late(30.0) };
+    assert_eq!(verdict(unseen, None), Verdict::Queueing);
+}
+
+#[test]
+fn a_long_stream_of_which_part_was_not_seen_is_not_slow_for_that() {
+    let gap = |runqueue| {
+        let mut long = Request { gap: true, output_tokens: None, tpot_s: None, duration_s: 3.0, ..quiet() };
+        let decode = request(1.0, 1.0, runqueue, &[]).host.decode.map(|host| HostShare {
+            wall_s: 2.9,
+            oncpu_s: 2.9,
+            runqueue_s: 2.9 * runqueue,
+            ..host
+        });
+        (long.host.decode, long.host.total) = (decode, None);
+        let mut judge = learned();
+        judge.judge(&mut long, None);
+        (long.finding.verdict.expect("given"), long.finding.slowdown)
+    };
+    assert_eq!(gap(0.05), (Verdict::HostOk, None));
+    assert_eq!(gap(0.9), (Verdict::CpuContention, None));
 }
 
 #[test]
