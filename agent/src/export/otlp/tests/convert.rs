@@ -31,7 +31,7 @@ pub fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
     }
 }
 
-fn int(attributes: &[KeyValue], key: &str) -> Option<i64> {
+pub fn int(attributes: &[KeyValue], key: &str) -> Option<i64> {
     match value(attributes, key)? {
         Value::IntValue(number) => Some(*number),
         other => panic!("{key} is {other:?}"),
