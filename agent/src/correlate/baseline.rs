@@ -1,47 +1,24 @@
 //! What a service is like when nothing is wrong: its last sound requests, and what a request like one of them would have
 //! taken. Bounded; medians, so that one odd request changes nothing.
 
-use std::collections::VecDeque;
-
 use super::{
     causes::{CAUSES, Cause, Causes},
     request::Request,
+    seen::{FEW_TOKENS, Kept, Seen, is_counted, length},
 };
 
-/// Requests that are kept.
-const KEPT: usize = 128;
 /// Fewer than this are no usual.
 const LEAST: usize = 5;
 /// Requests with the nearest prompts, of which the median is taken.
 const NEAREST: usize = 9;
 /// Requests beside one that an engine takes without a queue, while its usual is not known.
 const OTHERS: f64 = 3.0;
-/// Sizes of requests in bytes that are taken for the same: most of it is the head.
-const HEAD_BYTES: u64 = 256;
-/// The same in tokens.
-const FEW_TOKENS: u64 = 8;
 /// Weight of a new request in the usual shares.
 const WEIGHT: f64 = 0.05;
-
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    ttft_s: Option<f64>,
-    tpot_s: Option<f64>,
-    duration_s: f64,
-    length: Option<f64>,
-    output: Option<u64>,
-    others: f64,
-    rtt_s: f64,
-    operation: Option<&'static str>,
-    input: Option<u64>,
-    request_bytes: u64,
-    response_bytes: u64,
-}
 
 /// What a request would have taken.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Expected {
-    pub ttft_s: Option<f64>,
     pub duration_s: f64,
     /// The same with no more requests beside it than there were beside those that it is compared with.
     pub uncrowded_s: f64,
@@ -50,7 +27,7 @@ pub struct Expected {
 /// The usual of one service.
 #[derive(Clone, Debug, Default)]
 pub struct Baseline {
-    seen: VecDeque<Seen>,
+    seen: Kept,
     /// Requests in flight beside one, as of nine in ten, and the median round-trip time: of those seen.
     usual_others: Option<f64>,
     usual_rtt_s: Option<f64>,
@@ -64,11 +41,6 @@ fn median(values: &mut [f64]) -> Option<f64> {
     (values.len() >= LEAST).then(|| *values.select_nth_unstable_by(middle, f64::total_cmp).1)
 }
 
-/// Of a prompt, as the power of e that its tokens are.
-fn length(request: &Request) -> Option<f64> {
-    request.input_tokens.map(|tokens| (tokens.max(1) as f64).ln())
-}
-
 /// How many times as long the one prompt is as the other, in powers of e; what is not known is like anything.
 fn distance(a: Option<f64>, b: Option<f64>) -> f64 {
     let (Some(a), Some(b)) = (a, b) else { return 0.0 };
@@ -79,55 +51,6 @@ fn distance(a: Option<f64>, b: Option<f64>) -> f64 {
 fn alike(a: u64, b: u64) -> bool {
     let (a, b) = (a.max(FEW_TOKENS), b.max(FEW_TOKENS));
     a <= b.saturating_mul(2) && b <= a.saturating_mul(2)
-}
-
-/// Whether tokens came out of it: embeddings and the like have none, though some engines say 0.
-fn is_counted(output: Option<u64>) -> bool {
-    output.is_some_and(|tokens| tokens > 0)
-}
-
-/// Whether how much comes out is known from what is asked.
-fn is_settled(operation: Option<&str>) -> bool {
-    matches!(operation, Some("embeddings" | "rerank" | "score" | "classify"))
-}
-
-impl Seen {
-    fn of(request: &Request) -> Self {
-        Self {
-            ttft_s: request.ttft_s,
-            tpot_s: request.tpot_s,
-            duration_s: request.duration_s,
-            length: length(request),
-            output: request.output_tokens,
-            others: request.others_in_flight,
-            rtt_s: request.network.rtt_s,
-            operation: request.operation,
-            input: request.input_tokens,
-            request_bytes: request.request_bytes,
-            response_bytes: request.response_bytes,
-        }
-    }
-
-    /// How many times as much as of this one is asked: in tokens, or in bytes where they are not said.
-    fn ratio(&self, request: &Request) -> f64 {
-        let (own, other) = match (self.input, request.input_tokens) {
-            (Some(own), Some(other)) => (own.max(FEW_TOKENS), other.max(FEW_TOKENS)),
-            _ => (self.request_bytes.max(HEAD_BYTES), request.request_bytes.max(HEAD_BYTES)),
-        };
-        other as f64 / own as f64
-    }
-
-    /// What a response in one piece whose tokens nobody counted would have taken by this one, in seconds: more is asked,
-    /// more time. None if it is not like it: it does something else, is not of the same size within a factor of two, or
-    /// is a text and this one is not certain to be as long.
-    fn whole_s(&self, request: &Request) -> Option<f64> {
-        let same = self.operation == request.operation && self.ttft_s.is_none() && !is_counted(self.output);
-        // How long a text would have become that was cut off is not known.
-        let whole = request.http_error.is_none() && self.response_bytes >= request.response_bytes;
-        let enough = is_settled(request.operation) || whole;
-        let ratio = self.ratio(request);
-        (same && enough && (0.5..=2.0).contains(&ratio)).then(|| self.duration_s * ratio.max(1.0))
-    }
 }
 
 impl Baseline {
@@ -158,9 +81,9 @@ impl Baseline {
         self.usual_rtt_s
     }
 
-    /// The median of a figure over the sound requests that are most like this one: as many beside it, and then the least
-    /// far. Where none had as many beside it, those that had fewer stand for it; the second number is the median of
-    /// what they would have taken had so many taken turns.
+    /// The median of a figure over the sound requests that are most like this one: of the same model, as many beside it,
+    /// and then the least far. Where none had as many beside it, those that had fewer stand for it; the second number is
+    /// the median of what they would have taken had so many taken turns.
     fn usual(
         &self,
         request: &Request,
@@ -171,7 +94,7 @@ impl Baseline {
         // More than that are not usual, and no reason to expect less.
         let most_usual = 2.0 * self.usual_others()? + 2.0;
         let of = |least: f64, most: f64| {
-            let near = self.seen.iter().filter(|seen| (least..=most).contains(&seen.others));
+            let near = self.seen.of_its_model(request).filter(|seen| (least..=most).contains(&seen.others));
             let turns = |seen: &Seen| ((others.min(most_usual) + 1.0) / (seen.others + 1.0)).max(1.0);
             let mut like: Vec<(f64, f64, f64)> =
                 near.filter_map(|seen| figure(seen).map(|figure| (far(seen), figure, figure * turns(seen)))).collect();
@@ -185,16 +108,27 @@ impl Baseline {
         of(others - 0.5, others + 0.5).map(|(plain, _)| (plain, plain)).or_else(|| of(0.0, others))
     }
 
-    /// What a request like this one takes when nothing is wrong; None if too few like it were seen.
+    /// When the first token of a request like this one usually comes, with no more beside it than those had that it is
+    /// compared with.
+    pub fn usual_ttft_s(&self, request: &Request) -> Option<f64> {
+        let length = length(request);
+        let (ttft_s, _) = self.usual(request, |seen| distance(seen.length, length), |seen| seen.ttft_s)?;
+        Some(ttft_s)
+    }
+
+    /// What a request like this one takes when nothing is wrong; None if too few like it were seen, or it is not known how
+    /// many tokens its time was for.
     pub fn expected(&self, request: &Request) -> Option<Expected> {
         if !request.stream && !is_counted(request.output_tokens) {
             return self.expected_whole(request);
         }
+        // One that failed before the first token has waited for that alone.
+        let none_came = || request.error_type.is_some() && request.ttft_s.is_none() && !request.gap;
+        let output = request.output_tokens.or_else(|| none_came().then_some(1))?.max(1);
         let length = length(request);
         let far = |seen: &Seen| distance(seen.length, length);
         let ttft = self.usual(request, far, |seen| seen.ttft_s);
         let tpot = self.usual(request, far, |seen| seen.tpot_s);
-        let output = request.output_tokens.unwrap_or(1).max(1);
         // A batch makes each of its requests slower, but not more than as if they took turns.
         let (uncrowded_s, duration_s) = match (ttft, tpot) {
             (Some(ttft), Some(tpot)) => {
@@ -211,15 +145,14 @@ impl Baseline {
                 self.usual(request, far, whole)?
             }
         };
-        let ttft_s = ttft.map(|(ttft_s, _)| ttft_s);
-        (uncrowded_s > 0.0).then_some(Expected { ttft_s, duration_s, uncrowded_s })
+        (uncrowded_s > 0.0).then_some(Expected { duration_s, uncrowded_s })
     }
 
     /// The same of a response in one piece whose tokens nobody counted.
     fn expected_whole(&self, request: &Request) -> Option<Expected> {
         let far = |seen: &Seen| seen.ratio(request).ln().abs();
         let (uncrowded_s, duration_s) = self.usual(request, far, |seen| seen.whole_s(request))?;
-        (uncrowded_s > 0.0).then_some(Expected { ttft_s: None, duration_s, uncrowded_s })
+        (uncrowded_s > 0.0).then_some(Expected { duration_s, uncrowded_s })
     }
 
     /// Takes a request for usual.
@@ -237,15 +170,12 @@ impl Baseline {
 
     /// Takes its times for usual, and not what kept it: the service does other work by now.
     pub fn learn_times(&mut self, request: &Request) {
-        if self.seen.len() == KEPT {
-            self.seen.pop_front();
-        }
-        self.seen.push_back(Seen::of(request));
+        self.seen.push(request);
         if self.is_known() {
-            let mut others: Vec<f64> = self.seen.iter().map(|seen| seen.others).collect();
+            let mut others: Vec<f64> = self.seen.all().map(|seen| seen.others).collect();
             let at = (others.len() * 9 / 10).min(others.len() - 1);
             self.usual_others = Some(*others.select_nth_unstable_by(at, f64::total_cmp).1);
-            self.usual_rtt_s = median(&mut self.seen.iter().map(|seen| seen.rtt_s).collect::<Vec<_>>());
+            self.usual_rtt_s = median(&mut self.seen.all().map(|seen| seen.rtt_s).collect::<Vec<_>>());
         }
     }
 }

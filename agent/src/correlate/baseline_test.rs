@@ -37,6 +37,26 @@ fn a_request_is_compared_with_its_like() {
 }
 
 #[test]
+fn a_request_is_compared_with_those_of_its_model() {
+    let of = |model: Option<&str>, request| Request { request_model: model.map(str::to_owned), ..request };
+    let mut baseline = Baseline::default();
+    for number in 0..1_000 {
+        baseline.learn(&of(Some("small"), request(0.1, 0.01, 11, 0.0)), &Causes::default());
+        if number % 50 == 0 {
+            baseline.learn(&of(Some("large"), request(1.0, 0.1, 11, 0.0)), &Causes::default());
+        }
+    }
+    let usual_s = |model| expected_s(&baseline, &of(model, request(9.0, 9.0, 11, 0.0)));
+    assert_eq!((usual_s(Some("small")), usual_s(Some("large"))), (Some(0.2), Some(2.0)));
+    assert_eq!((usual_s(Some("other")), usual_s(None)), (None, None));
+    // With fewer than make a usual there is none, however many others have.
+    (0..LEAST - 1).for_each(|_| baseline.learn(&of(None, request(0.3, 0.03, 11, 0.0)), &Causes::default()));
+    assert_eq!(expected_s(&baseline, &request(9.0, 9.0, 11, 0.0)), None);
+    baseline.learn(&request(0.3, 0.03, 11, 0.0), &Causes::default());
+    assert_eq!(expected_s(&baseline, &request(9.0, 9.0, 11, 0.0)), Some(0.6));
+}
+
+#[test]
 fn whole_responses_are_compared_by_their_tokens() {
     let mut baseline = Baseline::default();
     for _ in 0..8 {
@@ -104,6 +124,20 @@ fn a_text_whose_tokens_nobody_counted_is_compared_with_longer_ones() {
 }
 
 #[test]
+fn a_stream_whose_tokens_are_not_known_is_held_to_its_first_alone() {
+    let baseline = learned(&[request(0.1, 0.01, 11, 0.0)]);
+    let gap = Request { output_tokens: None, tpot_s: None, gap: true, ..request(0.12, 0.01, 300, 0.0) };
+    assert_eq!((expected_s(&baseline, &gap), baseline.usual_ttft_s(&gap)), (None, Some(0.1)));
+    // Nothing of it was taken for content.
+    let unread = Request { ttft_s: None, gap: false, ..gap };
+    assert_eq!(expected_s(&baseline, &unread), None);
+    // One that failed before the first token is as late as it is; what was not seen may have had some.
+    let failed = Request { error_type: Some("cancelled".into()), ..unread };
+    assert_eq!(expected_s(&baseline, &failed), Some(0.1));
+    assert_eq!(expected_s(&baseline, &Request { gap: true, ..failed }), None);
+}
+
+#[test]
 fn the_usual_spread_is_no_excess() {
     let mut baseline = Baseline::default();
     let causes = |run_queue: f64| {
@@ -123,6 +157,6 @@ fn the_usual_spread_is_no_excess() {
 fn memory_is_bounded() {
     let mut baseline = Baseline::default();
     (0..10_000).for_each(|_| baseline.learn(&request(0.1, 0.01, 11, 3.0), &Causes::default()));
-    assert_eq!(baseline.seen.len(), KEPT);
+    assert_eq!(baseline.seen.len(), crate::correlate::seen::KEPT);
     assert_eq!(baseline.usual_others(), Some(3.0));
 }

@@ -7,7 +7,9 @@ mod causes;
 mod engine;
 mod gpu;
 mod host;
+mod lesson;
 mod request;
+mod seen;
 mod verdict;
 mod window;
 

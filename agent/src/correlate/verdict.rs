@@ -9,6 +9,7 @@ use super::{
     causes::{Beside, Cause, Causes},
     gpu::GpuWindow,
     host::HostShare,
+    lesson::{Lesson, Rarely, lesson},
     request::Request,
 };
 
@@ -78,7 +79,8 @@ pub struct Finding {
     pub verdict: Option<Verdict>,
     /// 0 to 1.
     pub verdict_confidence: Option<f64>,
-    /// The duration over what it would have been when nothing was wrong; None until the service's usual is known.
+    /// The duration over what it would have been when nothing was wrong; None until the usual of its service and model is
+    /// known, and where it is not known how many tokens it was for.
     pub slowdown: Option<f64>,
     /// Seconds of each phase by cause.
     pub causes: PhaseCauses,
@@ -94,7 +96,7 @@ const SEEN: f64 = 0.5;
 /// A slower request than this is slow, whatever it lost.
 const SLOW: f64 = 2.0;
 /// A faster one than this lost nothing that matters.
-const NOT_SLOW: f64 = 1.15;
+pub const NOT_SLOW: f64 = 1.15;
 /// Part of a slow request that a cause of the host must have taken more than usual.
 const EXCESS: f64 = 0.10;
 /// The same where it is not known whether the request was slow.
@@ -118,10 +120,6 @@ const GPU_BUSY: f64 = 0.9;
 const QUEUED: f64 = 3.0;
 /// What a lost segment costs a stream of small ones at least: the sender's timer (TCP_RTO_MIN).
 const RETRANSMIT_S: f64 = 0.2;
-/// Of requests that are slow for no reason that shows, one in so many is taken for usual: the work may have changed.
-const ADAPT: u64 = 4;
-/// The same of those that were all right among unusually many: a rush does not become usual by those that found a place.
-const ADAPT_CROWDED: u64 = 16;
 /// Services whose usual is kept.
 const SERVICES: usize = 1024;
 
@@ -129,8 +127,7 @@ const SERVICES: usize = 1024;
 #[derive(Default)]
 pub struct Judge {
     services: FxHashMap<String, Baseline>,
-    unexplained: u64,
-    crowded: u64,
+    rarely: Rarely,
 }
 
 /// A cause that may be the one, its part of the request, and from which part on it is.
@@ -165,23 +162,15 @@ impl Judge {
             slowdown = expected.map(|expected| request.duration_s / expected.uncrowded_s);
         }
         request.finding = Finding { verdict: Some(verdict), verdict_confidence: Some(confidence), slowdown, causes };
-        let sound = request.error_type.is_none();
-        let crowded = baseline.is_known() && baseline.is_crowded(request);
-        match (verdict, causes.total) {
-            (Verdict::HostOk, Some(total)) if sound && !crowded => baseline.learn(request, &total),
-            (Verdict::HostOk, Some(total)) if sound => {
-                self.crowded += 1;
-                if self.crowded.is_multiple_of(ADAPT_CROWDED) {
-                    baseline.learn(request, &total);
-                }
+        if request.error_type.is_none()
+            && let Some(total) = causes.total
+        {
+            let crowded = baseline.is_known() && baseline.is_crowded(request);
+            match lesson(verdict, slowdown).filter(|lesson| self.rarely.takes(*lesson, crowded)) {
+                Some(Lesson::Whole) => baseline.learn(request, &total),
+                Some(Lesson::Times) => baseline.learn_times(request),
+                None => {}
             }
-            (Verdict::CpuBound | Verdict::Unknown | Verdict::GpuBound, Some(_)) if sound => {
-                self.unexplained += 1;
-                if self.unexplained.is_multiple_of(ADAPT) {
-                    baseline.learn_times(request);
-                }
-            }
-            _ => {}
         }
     }
 }
@@ -199,10 +188,9 @@ fn late_in_a_crowd_s(request: &Request, baseline: &Baseline, expected: Option<Ex
         return 0.0;
     }
     let (took_s, usual_s) = match (request.ttft_s, expected) {
-        (Some(ttft_s), Some(Expected { ttft_s: Some(usual_s), .. })) => (ttft_s, usual_s),
+        // With nothing to compare with: a first token that takes longer than all the others together.
+        (Some(ttft_s), _) => (ttft_s, baseline.usual_ttft_s(request).unwrap_or(request.duration_s - ttft_s)),
         (None, Some(expected)) => (request.duration_s, expected.uncrowded_s),
-        // Nothing to compare with: a first token that takes longer than all the others together.
-        (Some(ttft_s), _) => (ttft_s, request.duration_s - ttft_s),
         (None, None) => return 0.0,
     };
     if took_s >= QUEUED * usual_s { took_s - usual_s } else { 0.0 }

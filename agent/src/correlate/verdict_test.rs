@@ -5,6 +5,9 @@ use inferscope_abi::{FIRST_OFFCPU_STATE, STATE_BLOCK_IO, STATE_LOCK, STATE_MEMOR
 use super::*;
 use crate::correlate::{HostPhases, NetworkShare};
 
+#[path = "verdict_gpu_test.rs"]
+mod gpu;
+
 /// A request that prefills for 100 ms and decodes 20 tokens in 400 ms, each slowed down `slow` times; what its threads
 /// did is a part of its time.
 fn request(slow: f64, oncpu: f64, runqueue: f64, states: &[(usize, f64)]) -> Request {
@@ -164,6 +167,28 @@ fn a_first_token_that_comes_late_in_a_crowd_has_queued() {
     };
     assert_eq!(verdict(late(30.0), None), Verdict::Queueing);
     assert_ne!(verdict(late(0.0), None), Verdict::Queueing);
+    // Where part of the response was not seen there are no tokens to hold the rest of its time to.
+    let unseen = Request { gap: true, output_tokens: None, tpot_s: None, duration_s: 4.0, ..late(30.0) };
+    assert_eq!(verdict(unseen, None), Verdict::Queueing);
+}
+
+#[test]
+fn a_long_stream_of_which_part_was_not_seen_is_not_slow_for_that() {
+    let gap = |runqueue| {
+        let mut long = Request { gap: true, output_tokens: None, tpot_s: None, duration_s: 3.0, ..quiet() };
+        let decode = request(1.0, 1.0, runqueue, &[]).host.decode.map(|host| HostShare {
+            wall_s: 2.9,
+            oncpu_s: 2.9,
+            runqueue_s: 2.9 * runqueue,
+            ..host
+        });
+        (long.host.decode, long.host.total) = (decode, None);
+        let mut judge = learned();
+        judge.judge(&mut long, None);
+        (long.finding.verdict.expect("given"), long.finding.slowdown)
+    };
+    assert_eq!(gap(0.05), (Verdict::HostOk, None));
+    assert_eq!(gap(0.9), (Verdict::CpuContention, None));
 }
 
 #[test]
@@ -181,15 +206,6 @@ fn a_rush_does_not_become_usual() {
         assert!(late.finding.slowdown.is_some_and(|slowdown| slowdown > 5.0), "{:?}", late.finding);
         judge.judge(&mut quiet(), None);
     }
-}
-
-#[test]
-fn the_gpu_is_it_only_when_the_host_was_ready() {
-    let busy = |busy, throttled| Some(GpuWindow { busy, throttled });
-    assert_eq!(verdict(quiet(), busy(0.99, false)), Verdict::GpuBound);
-    assert_eq!(verdict(quiet(), busy(0.5, true)), Verdict::GpuBound);
-    assert_eq!(verdict(quiet(), busy(0.3, false)), Verdict::HostOk);
-    assert_eq!(verdict(request(2.0, 1.0, 0.9, &[]), busy(0.99, false)), Verdict::CpuContention);
 }
 
 #[test]

@@ -5,12 +5,14 @@ use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value::Value},
     logs::v1::{LogRecord, ResourceLogs, ScopeLogs, SeverityNumber},
 };
+use prost::Message;
 
 use super::{
     attributes::{self, Attributes},
     content,
     resource::{Host, NAME, by_service, scope},
     spans::unix_ns,
+    split::split,
     trace::Finished,
 };
 use crate::events::{self, Event, Severity};
@@ -18,25 +20,29 @@ use crate::events::{self, Event, Severity};
 /// What kind of event a request's record is.
 pub const EVENT: &str = "inferscope.request";
 
-/// The log records of these requests and events, and how many they are. `offset_ns` makes Unix time of CLOCK_MONOTONIC,
-/// `now_ns` is Unix time. What is no service's is the agent's.
-pub fn export(
-    finished: &[Finished<'_>],
-    events: &[&Event],
+/// The log records of these requests and events in as many exports as they need, with how many are in each: contents make
+/// them long. `offset_ns` makes Unix time of CLOCK_MONOTONIC, `now_ns` is Unix time. What is no service's is the agent's.
+pub fn exports<'a>(
+    finished: &'a [Finished<'a>],
+    events: &'a [&'a Event],
     host: &Host,
     offset_ns: u64,
     now_ns: u64,
-) -> (ExportLogsServiceRequest, u64) {
-    let requests = finished.iter().map(|one| (one.request.service.as_str(), record(one, offset_ns, now_ns)));
-    let events = events.iter().map(|one| (one.service.as_deref().unwrap_or(NAME), event(one, now_ns)));
-    let (mut resource_logs, mut count) = (Vec::new(), 0);
-    for (service, log_records) in by_service(requests.chain(events)) {
-        count += log_records.len() as u64;
-        let scope_logs = vec![ScopeLogs { scope: Some(scope()), log_records, ..ScopeLogs::default() }];
-        let resource = Some(host.resource(service));
-        resource_logs.push(ResourceLogs { resource, scope_logs, ..ResourceLogs::default() });
-    }
-    (ExportLogsServiceRequest { resource_logs }, count)
+) -> impl Iterator<Item = (ExportLogsServiceRequest, u64)> {
+    let requests = finished.iter().map(move |one| (one.request.service.as_str(), record(one, offset_ns, now_ns)));
+    let events = events.iter().map(move |one| (one.service.as_deref().unwrap_or(NAME), event(one, now_ns)));
+    let records = requests.chain(events).map(|(service, record)| (record.encoded_len(), (service, record)));
+    split(records).map(|records| export(records, host))
+}
+
+fn export(records: Vec<(&str, LogRecord)>, host: &Host) -> (ExportLogsServiceRequest, u64) {
+    let count = records.len() as u64;
+    let one = |(service, log_records): (&str, Vec<LogRecord>)| ResourceLogs {
+        resource: Some(host.resource(service)),
+        scope_logs: vec![ScopeLogs { scope: Some(scope()), log_records, ..ScopeLogs::default() }],
+        ..ResourceLogs::default()
+    };
+    (ExportLogsServiceRequest { resource_logs: by_service(records).into_iter().map(one).collect() }, count)
 }
 
 /// Those of the span, and the contents that the mode lets a log have.

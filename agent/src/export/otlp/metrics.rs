@@ -100,7 +100,12 @@ fn metric(family: &MetricFamily, rows: &[&proto::Metric], span: Span) -> Metric 
 fn attributes(row: &proto::Metric) -> Attributes {
     let mut attributes = Attributes::default();
     for label in row.get_label().iter().filter(|label| label.name() != SERVICE) {
-        attributes.text(names::label(label.name()), Some(label.value()));
+        let (name, value) = (names::label(label.name()), label.value());
+        // What stands for several, or for one that is not known, is no number.
+        match value.parse() {
+            Ok(number) if names::is_integer(name) => attributes.number(name, number),
+            _ => attributes.text(name, Some(value)),
+        }
     }
     attributes
 }

@@ -16,6 +16,7 @@ mod metrics;
 mod names;
 mod resource;
 mod spans;
+mod split;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -43,6 +43,9 @@ const LABELS: &[(&str, &str)] = &[
     ("container", "k8s.container.name"),
 ];
 
+/// Attributes that are integers to OpenTelemetry, which labels cannot be.
+const INTEGERS: &[&str] = &["server.port", "http.response.status_code", "process.pid"];
+
 fn find<'a>(table: &[(&str, &'static str)], name: &'a str) -> &'a str {
     table.iter().find(|(known, _)| *known == name).map_or(name, |(_, theirs)| theirs)
 }
@@ -55,6 +58,11 @@ pub fn family(name: &str) -> &str {
 /// The name of a label.
 pub fn label(name: &str) -> &str {
     find(LABELS, name)
+}
+
+/// Whether an attribute of this name is an integer.
+pub fn is_integer(name: &str) -> bool {
+    INTEGERS.contains(&name)
 }
 
 #[cfg(test)]
@@ -71,6 +79,9 @@ mod tests {
         }
         for (name, _) in LABELS {
             assert!(METRICS.iter().any(|metric| metric.labels.contains(name)), "{name}");
+        }
+        for name in INTEGERS {
+            assert!(LABELS.iter().any(|(_, theirs)| theirs == name), "{name}");
         }
         assert_eq!((family("inferscope_connections"), label("reason")), ("inferscope_connections", "reason"));
     }

@@ -5,10 +5,12 @@ use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
     trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span::SpanKind, status::StatusCode},
 };
+use prost::Message;
 
 use super::{
     attributes::{self, Attributes, Phase},
     resource::{Host, by_service, scope},
+    split::split,
     trace::{Finished, span_id},
 };
 use crate::correlate::{Causes, HostShare};
@@ -18,22 +20,32 @@ pub fn unix_ns(at_ns: u64, offset_ns: u64, plus_s: f64) -> u64 {
     at_ns.saturating_add(offset_ns).saturating_add((plus_s * 1e9).round() as u64)
 }
 
-/// The spans of these requests and how many they are. `offset_ns` makes Unix time of CLOCK_MONOTONIC.
-pub fn export<'a>(
+/// The spans of these requests in as many exports as they need, with how many are in each; those of one request are in one.
+/// `offset_ns` makes Unix time of CLOCK_MONOTONIC.
+pub fn exports<'a>(
     finished: impl Iterator<Item = &'a Finished<'a>>,
     host: &Host,
     offset_ns: u64,
-) -> (ExportTraceServiceRequest, u64) {
-    let mut items = 0;
-    let mut resource_spans = Vec::new();
-    for (service, of_service) in by_service(finished.map(|one| (one.request.service.as_str(), one))) {
-        let spans: Vec<Span> = of_service.into_iter().flat_map(|one| spans(one, offset_ns)).collect();
-        items += spans.len() as u64;
-        let scope_spans = vec![ScopeSpans { scope: Some(scope()), spans, ..ScopeSpans::default() }];
-        let resource = Some(host.resource(service));
-        resource_spans.push(ResourceSpans { resource, scope_spans, ..ResourceSpans::default() });
-    }
-    (ExportTraceServiceRequest { resource_spans }, items)
+) -> impl Iterator<Item = (ExportTraceServiceRequest, u64)> {
+    let requests = finished.map(move |one| {
+        let spans = spans(one, offset_ns);
+        (spans.iter().map(Message::encoded_len).sum(), (one.request.service.as_str(), spans))
+    });
+    split(requests).map(|requests| export(requests, host))
+}
+
+fn export(requests: Vec<(&str, Vec<Span>)>, host: &Host) -> (ExportTraceServiceRequest, u64) {
+    let count = requests.iter().map(|(_, spans)| spans.len() as u64).sum();
+    let one = |(service, spans): (&str, Vec<Vec<Span>>)| ResourceSpans {
+        resource: Some(host.resource(service)),
+        scope_spans: vec![ScopeSpans {
+            scope: Some(scope()),
+            spans: spans.into_iter().flatten().collect(),
+            ..ScopeSpans::default()
+        }],
+        ..ResourceSpans::default()
+    };
+    (ExportTraceServiceRequest { resource_spans: by_service(requests).into_iter().map(one).collect() }, count)
 }
 
 fn spans(finished: &Finished<'_>, offset_ns: u64) -> Vec<Span> {

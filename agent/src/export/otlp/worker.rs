@@ -162,15 +162,17 @@ impl Gather<'_> {
         }
         if self.config.traces {
             let sampled = finished.iter().filter(|one| one.sampled());
-            let (message, items) = spans::export(sampled, self.host, offset_ns);
-            push(&self.backlogs.traces, &message, items);
+            for (message, items) in spans::exports(sampled, self.host, offset_ns) {
+                push(&self.backlogs.traces, &message, items);
+            }
             let unsampled = finished.iter().filter(|one| !one.sampled()).count();
             self.counts.unsampled.fetch_add(unsampled as u64, Ordering::Relaxed);
         }
         if self.config.logs {
             let now_ns = unix_ns(SystemTime::now());
-            let (message, items) = logs::export(&finished, &events, self.host, offset_ns, now_ns);
-            push(&self.backlogs.logs, &message, items);
+            for (message, items) in logs::exports(&finished, &events, self.host, offset_ns, now_ns) {
+                push(&self.backlogs.logs, &message, items);
+            }
         }
         batch.clear();
     }
@@ -190,9 +192,7 @@ impl Gather<'_> {
 }
 
 fn push(backlog: &Backlog, message: &impl Message, items: u64) {
-    if items != 0 {
-        backlog.push(Export { message: message.encode_to_vec().into(), items });
-    }
+    backlog.push(Export { message: message.encode_to_vec().into(), items });
 }
 
 fn unix_ns(time: SystemTime) -> u64 {

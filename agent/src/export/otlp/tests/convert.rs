@@ -31,7 +31,7 @@ pub fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
     }
 }
 
-fn int(attributes: &[KeyValue], key: &str) -> Option<i64> {
+pub fn int(attributes: &[KeyValue], key: &str) -> Option<i64> {
     match value(attributes, key)? {
         Value::IntValue(number) => Some(*number),
         other => panic!("{key} is {other:?}"),
@@ -76,9 +76,11 @@ pub fn streamed() -> Request {
 fn sent(request: &Request) -> (Vec<Span>, LogRecord) {
     let finished = [Finished::new(request, None)];
     let host = Host::named("h");
-    let (traces, items) = spans::export(finished.iter().filter(|one| one.sampled()), &host, OFFSET);
+    let mut exports = spans::exports(finished.iter().filter(|one| one.sampled()), &host, OFFSET);
+    let (traces, items) = exports.next().unwrap_or_default();
+    assert!(exports.next().is_none());
     let traces = ExportTraceServiceRequest::decode(traces.encode_to_vec().as_slice()).unwrap();
-    let (logs, _) = logs::export(&finished, &[], &host, OFFSET, OFFSET + 7);
+    let (logs, _) = logs::exports(&finished, &[], &host, OFFSET, OFFSET + 7).next().unwrap();
     let mut logs = ExportLogsServiceRequest::decode(logs.encode_to_vec().as_slice()).unwrap();
     let spans: Vec<Span> =
         traces.resource_spans.into_iter().flat_map(|of| of.scope_spans).flat_map(|scope| scope.spans).collect();
@@ -210,7 +212,7 @@ fn texts_of_any_length_are_cut() {
 fn requests_of_several_services_have_a_resource_each() {
     let requests = ["b", "a", "b"].map(|service| Request { service: service.into(), ..streamed() });
     let finished = requests.each_ref().map(|request| Finished::new(request, None));
-    let (export, items) = spans::export(finished.iter(), &Host::named("h"), OFFSET);
+    let (export, items) = spans::exports(finished.iter(), &Host::named("h"), OFFSET).next().unwrap();
     let seen: Vec<_> = export
         .resource_spans
         .iter()
@@ -306,8 +308,10 @@ fn an_event_is_a_log_record_of_its_own_name() {
     let exit = Event::new(Topic::Change, "exit", Severity::Error).of("vllm-qwen", 7);
     let exit = Event { unix_ns: 5, ..exit }.with("exit_code", 3_u64).with("oom_kill", false);
     let reload = Event::new(Topic::Change, "agent_config", Severity::Info).with("key", "listen");
-    let (logs, items) = logs::export(&[Finished::new(&request, None)], &[&exit, &reload], &Host::named("h"), OFFSET, 9);
-    assert_eq!((items, logs.resource_logs.len()), (3, 2));
+    let (finished, events) = ([Finished::new(&request, None)], [&exit, &reload]);
+    let exports: Vec<_> = logs::exports(&finished, &events, &Host::named("h"), OFFSET, 9).collect();
+    let [(logs, 3)] = exports.as_slice() else { panic!("{exports:?}") };
+    assert_eq!(logs.resource_logs.len(), 2);
     let of = |at: usize| &logs.resource_logs[at].scope_logs[0].log_records;
     // The agent's own resource comes first: "inferscope" before "vllm-qwen".
     assert_eq!((of(0).len(), of(1).len()), (1, 2));

@@ -5,6 +5,7 @@ mod bounds;
 mod collector;
 mod convert;
 mod delivery;
+mod long;
 mod rotel;
 mod series;
 mod tls;

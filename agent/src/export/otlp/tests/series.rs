@@ -66,7 +66,7 @@ fn each_kind_is_sent_as_it_is() {
     let named = |name: &str| service.iter().find(|metric| metric.name == name).unwrap_or_else(|| panic!("no {name}"));
     let Some(Data::Gauge(gauge)) = &named("http.server.active_requests").data else { panic!("no gauge") };
     assert_eq!(gauge.data_points[0].value, Some(Value::AsDouble(2.0)));
-    assert_eq!(convert::text(&gauge.data_points[0].attributes, "server.port").as_deref(), Some("8000"));
+    assert_eq!(convert::int(&gauge.data_points[0].attributes, "server.port"), Some(8000));
     assert_eq!(convert::text(&gauge.data_points[0].attributes, "service"), None);
 
     let ttft = named("gen_ai.server.time_to_first_token");
@@ -79,6 +79,33 @@ fn each_kind_is_sent_as_it_is() {
     assert_eq!(convert::text(&point.attributes, "gen_ai.operation.name").as_deref(), Some("chat"));
     assert_eq!(convert::text(&point.attributes, "error.type"), None, "an empty label is no attribute");
     named("gen_ai.server.request.duration");
+}
+
+#[test]
+fn what_is_a_number_on_spans_is_one_on_points() {
+    let mut durations = Family::new(&table::HTTP_DURATION);
+    let mut threads = Family::new(&table::PROCESS_THREADS);
+    let (buckets, counts) = (table::HTTP_DURATION.buckets, vec![1; table::HTTP_DURATION.buckets.len() + 1]);
+    durations.add_histogram(&["a", "GET", "/health", "404", "8000", ""], buckets, &counts, 1.0);
+    durations.add_histogram(&["b", "GET", "_other", "_other", "_other", "404"], buckets, &counts, 1.0);
+    threads.add(&["a", "77", "123"], 5.0);
+    let families: Vec<MetricFamily> = [durations, threads].into_iter().filter_map(Family::finish).collect();
+    let exports = sent(&families);
+    let [(export, 3)] = exports.as_slice() else { panic!("{exports:?}") };
+    let (a, b) = (of(export, "a"), of(export, "b"));
+    let Some(Data::Histogram(histogram)) = &a[0].data else { panic!("{a:?}") };
+    let point = &histogram.data_points[0].attributes;
+    assert_eq!(convert::int(point, "http.response.status_code"), Some(404));
+    assert_eq!(convert::int(point, "server.port"), Some(8000));
+    let Some(Data::Gauge(gauge)) = &a[1].data else { panic!("{a:?}") };
+    let point = &gauge.data_points[0].attributes;
+    assert_eq!(convert::int(point, "process.pid"), Some(77));
+    assert_eq!(convert::text(point, "comm").as_deref(), Some("123"), "a name that looks like one");
+    let Some(Data::Histogram(histogram)) = &b[0].data else { panic!("{b:?}") };
+    let point = &histogram.data_points[0].attributes;
+    for (key, wants) in [("http.response.status_code", "_other"), ("server.port", "_other"), ("error.type", "404")] {
+        assert_eq!(convert::text(point, key).as_deref(), Some(wants), "{key}");
+    }
 }
 
 #[test]
