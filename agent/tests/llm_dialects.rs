@@ -145,6 +145,8 @@ const EXPECTED: &[(&str, &str)] = &[
     ("other_root", "not an LLM's"),
     ("responses_error_event", "openai_responses chat - | gpt gpt-x | resp_1 | - - - | - | rate_limit_exceeded stream=0 ended"),
     ("responses_failed", "openai_responses chat - | gpt gpt-x | resp_1 | - - - | failed | server_error stream=0 ended"),
+    ("responses_failed_unnamed", "openai_responses chat - | gpt gpt-x | resp_1 | - - - | failed | failed stream=0 ended"),
+    ("responses_failed_whole", "openai_responses chat - | gpt gpt-x | resp_2 | - - - | failed | failed"),
     ("responses_stream", "openai_responses chat - | gpt gpt-x | resp_1 | 37 11 5 | completed | - stream=3 ended"),
     ("sglang_chat", "openai_chat chat sglang | m m | 6a2f0a4e | 37 4 - | stop | -"),
     ("sglang_classify", "classify classify sglang | - - | e1 | 7 - - | - | -"),

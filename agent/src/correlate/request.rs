@@ -141,8 +141,8 @@ fn http_error(exchange: &Exchange) -> Option<String> {
     }
 }
 
-/// What an error object without a type is called.
-const UNNAMED_ERROR: &str = "error";
+/// What an error object without a type is called, and a response that says only that it failed.
+const UNNAMED_ERRORS: [&str; 2] = ["error", "failed"];
 
 /// What went wrong, None if nothing did: what the response says of it is more exact than what became of it.
 fn error_type(http_error: Option<&str>, llm: Option<&LlmExchange>) -> Option<String> {
@@ -150,7 +150,7 @@ fn error_type(http_error: Option<&str>, llm: Option<&LlmExchange>) -> Option<Str
     let said = llm.and_then(|llm| llm.error.clone());
     let finish = || llm.and_then(|llm| llm.finish_reason.clone()).filter(failed);
     // An error without a type is called by the least exact word, of which the status is more.
-    let named = said.clone().filter(|word| word != UNNAMED_ERROR);
+    let named = said.clone().filter(|word| !UNNAMED_ERRORS.contains(&word.as_str()));
     named.or_else(|| http_error.map(str::to_owned)).or(said).or_else(finish)
 }
 

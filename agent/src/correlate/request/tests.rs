@@ -95,6 +95,19 @@ fn errors_are_named_by_what_is_most_exact() {
         }
     };
     assert_eq!(name(in_stream).as_deref(), Some("server_error"));
+    let failed = |e: &mut Exchange| {
+        if let Some(llm) = e.llm.as_mut() {
+            llm.error = Some("failed".into());
+        }
+    };
+    assert_eq!(name(failed).as_deref(), Some("failed"));
+    let failed_with_a_status = |e: &mut Exchange| {
+        e.status = 503;
+        if let Some(llm) = e.llm.as_mut() {
+            llm.error = Some("failed".into());
+        }
+    };
+    assert_eq!(name(failed_with_a_status).as_deref(), Some("503"));
     let finish = |e: &mut Exchange| {
         if let Some(llm) = e.llm.as_mut() {
             llm.finish_reason = Some("abort".into());

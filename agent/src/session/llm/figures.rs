@@ -29,6 +29,8 @@ pub struct Draft {
     finish: Option<(u64, String)>,
     status: Option<String>,
     error: bool,
+    /// The response says that it failed, with or without an error object.
+    failed: bool,
     error_type: Option<String>,
     error_code: Option<String>,
     object_type: Option<String>,
@@ -46,9 +48,9 @@ impl Draft {
 
     /// Whether the document had content, and nothing that one with other content would say again in other words.
     pub fn is_only_content(&self) -> bool {
-        let Self { model, id, stream, content, ended, choice_finish, finish, status, error, .. } = self;
+        let Self { model, id, stream, content, ended, choice_finish, finish, status, error, failed, .. } = self;
         let named = [model, id, choice_finish, status].into_iter().any(Option::is_some);
-        *content && !named && stream.is_none() && !ended && finish.is_none() && !error
+        *content && !named && stream.is_none() && !ended && finish.is_none() && !error && !failed
     }
 
     /// Marks the document as an error, whatever is in it.
@@ -63,7 +65,10 @@ impl Draft {
             Field::Finish if self.choice_finish.is_none() => {
                 self.choice_finish = name(raw).filter(|reason| reason != "none");
             }
-            Field::Status => self.status = name(raw).filter(|s| s != "in_progress" && s != "queued"),
+            Field::Status => {
+                self.status = name(raw).filter(|s| s != "in_progress" && s != "queued");
+                self.failed |= self.status.as_deref() == Some("failed");
+            }
             Field::ErrorType => {
                 self.error = true;
                 self.error_type = name(raw);
@@ -79,6 +84,7 @@ impl Draft {
                 let event = word(raw);
                 self.ended |= self.last_events.iter().any(|last| *last.as_bytes() == *event);
                 self.error |= *event == *b"error";
+                self.failed |= *event == *b"response.failed";
             }
             Field::Fingerprint => self.engine = self.engine.or(fingerprint(&word(raw))),
             _ => {}
@@ -106,11 +112,12 @@ impl Draft {
     }
 
     fn error_name(&mut self) -> Option<String> {
-        if !self.error {
+        if !self.error && !self.failed {
             return None;
         }
         let named = [self.error_type.take(), self.object_type.take(), self.error_code.take()];
-        Some(named.into_iter().flatten().next().unwrap_or_else(|| "error".to_owned()))
+        let unnamed = if self.failed { "failed" } else { "error" };
+        Some(named.into_iter().flatten().next().unwrap_or_else(|| unnamed.to_owned()))
     }
 }
 
