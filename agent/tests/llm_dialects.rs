@@ -156,6 +156,8 @@ const EXPECTED: &[(&str, &str)] = &[
     ("sglang_generate_abort", "sglang_generate text_completion sglang | - - | f0c9d2c3ae4f4d0c8e5f0e2d9b3c1a77 | 9 0 1 | abort | - stream=0 ended"),
     ("sglang_generate_batch", "sglang_generate text_completion sglang | - - | f0c9d2c3ae4f4d0c8e5f0e2d9b3c1a77 | 18 13 - | length | -"),
     ("sglang_generate_batch_stream", "sglang_generate text_completion sglang | - - | f0c9d2c3ae4f4d0c8e5f0e2d9b3c1a77 | - - - | stop | - stream=4 ended"),
+    ("sglang_generate_held_stream", "sglang_generate text_completion sglang | - - | f0c9d2c3ae4f4d0c8e5f0e2d9b3c1a77 | 3 3 1 | length | - stream=3 ended"),
+    ("sglang_generate_ids_stream", "sglang_generate text_completion sglang | - - | f0c9d2c3ae4f4d0c8e5f0e2d9b3c1a77 | 3 3 1 | length | - stream=3 ended"),
     ("sglang_generate_stream", "sglang_generate text_completion sglang | - - | f0c9d2c3ae4f4d0c8e5f0e2d9b3c1a77 | 9 3 1 | stop | - stream=3 ended"),
     ("sglang_stream_error", "sglang_generate text_completion - | - - | - | - - - | - | error stream=0 ended"),
     ("tgi_chat_stream", "openai_chat chat tgi | tgi meta-llama/Llama-3 | - | - - - | stop | - stream=2 ended"),

@@ -11,7 +11,7 @@ pub enum Field {
     Id,
     /// `stream` of a request.
     Stream,
-    /// Output for the client: a string that is not empty, or a container.
+    /// Output for the client: a string that is not empty, a container, or the number of a token.
     Content,
     /// One choice of several, with the two below in it.
     Choice,

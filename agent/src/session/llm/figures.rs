@@ -153,7 +153,8 @@ impl Sink for Draft {
             }
             (Field::Choice, Value::Open) => (self.choice, self.telling) = (0, true),
             (Field::Choice, Value::Close) => self.settle_finish(),
-            (Field::Content, Value::Open | Value::Filled(true)) => self.content = true,
+            // A number is a token's.
+            (Field::Content, Value::Open | Value::Filled(true) | Value::Uint(_)) => self.content = true,
             (Field::Error, Value::Open | Value::Filled(true)) => self.error = true,
             (Field::Stream, Value::Bool(stream)) => self.stream = Some(stream),
             (Field::Last, Value::Bool(true)) => self.ended = true,
