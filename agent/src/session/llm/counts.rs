@@ -18,6 +18,31 @@ pub struct Counts {
     several: bool,
     /// Parts of a whole are all that is known.
     partial: bool,
+    /// How many documents the input was added up of.
+    inputs: u64,
+}
+
+/// What a request asks for several of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    choices: Option<u64>,
+    /// Of each prompt another number of completions, maybe.
+    uneven: bool,
+}
+
+impl Asked {
+    /// A number at its place in the request.
+    pub fn number(&mut self, field: Field, number: u64) {
+        match field {
+            Field::Choices => self.choices = Some(number),
+            Field::ChoicesEach => self.uneven |= number > 1,
+            _ => {}
+        }
+    }
+
+    fn choices(&self) -> u64 {
+        self.choices.unwrap_or(1).max(1)
+    }
 }
 
 impl Counts {
@@ -33,7 +58,10 @@ impl Counts {
             Field::PromptComputed => self.prompt_computed = Some(number),
             Field::PromptCached => self.prompt_cached = Some(number),
             Field::Predicted => self.predicted = Some(number),
-            Field::InputEach => add(&mut self.input),
+            Field::InputEach => {
+                add(&mut self.input);
+                self.inputs = self.inputs.saturating_add(1);
+            }
             Field::OutputEach => add(&mut self.output),
             Field::BatchIndex => self.partial |= number > 0,
             Field::ChoiceIndex => self.several |= number > 0,
@@ -61,6 +89,19 @@ impl Counts {
         later(&mut self.predicted, new.predicted);
         self.several |= new.several;
         self.partial |= new.partial;
+        if new.any() {
+            self.inputs = new.inputs;
+        }
+    }
+
+    /// Sets right what the request tells the meaning of.
+    pub fn settle(&mut self, asked: &Asked) {
+        let choices = asked.choices();
+        if self.inputs > 0 && (asked.uneven || choices > 1) {
+            // Each completion says its prompt's tokens again.
+            let even = !asked.uneven && self.inputs.is_multiple_of(choices);
+            self.input = self.input.filter(|_| even).map(|input| input / choices);
+        }
     }
 
     pub fn any(&self) -> bool {

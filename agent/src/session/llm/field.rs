@@ -11,6 +11,10 @@ pub enum Field {
     Id,
     /// `stream` of a request.
     Stream,
+    /// How many completions of each prompt a request asks for.
+    Choices,
+    /// The same, of one prompt among several.
+    ChoicesEach,
     /// Output for the client: a string that is not empty, a container, or the number of a token.
     Content,
     /// One choice of several, with the two below in it.
@@ -113,6 +117,9 @@ impl Dialect {
 }
 
 pub const MODEL_AND_STREAM: Rows = &[("model", Field::Model), ("stream", Field::Stream)];
+
+/// How many completions OpenAI's requests ask for.
+pub const CHOICES: Rows = &[("n", Field::Choices)];
 
 /// All the ways in which servers spell an error.
 pub const ERRORS: Rows = &[

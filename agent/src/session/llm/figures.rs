@@ -1,7 +1,7 @@
 //! Collects what one exchange's documents say. A document's values go into a `Draft` first, so that a broken event
 //! leaves no trace; `Figures` adds the drafts up to the exchange's.
 
-use super::counts::Counts;
+use super::counts::{Asked, Counts};
 use super::field::Field;
 use super::json_value::{Raw, Sink, Value, plain, word};
 
@@ -14,6 +14,7 @@ pub struct Draft {
     pub model: Option<String>,
     pub id: Option<String>,
     pub stream: Option<bool>,
+    pub asked: Asked,
     pub content: bool,
     pub ended: bool,
     pub speaks: Option<&'static str>,
@@ -94,6 +95,7 @@ impl Draft {
     fn number(&mut self, field: Field, number: u64) {
         match field {
             Field::ErrorCode => self.error_code = Some(number.to_string()),
+            Field::Choices | Field::ChoicesEach => self.asked.number(field, number),
             _ => {
                 if field == Field::ChoiceIndex {
                     self.choice = number;

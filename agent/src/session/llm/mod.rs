@@ -245,6 +245,7 @@ impl LlmParser {
         let stream = self.streams();
         let dialect = self.grammar.dialect;
         let figures = &mut self.response.figures;
+        figures.counts.settle(&self.request.asked);
         LlmExchange {
             dialect: figures.speaks.or(self.request.speaks).unwrap_or(dialect.name),
             operation: dialect.operation,

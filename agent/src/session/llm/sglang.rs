@@ -12,7 +12,7 @@ pub const GENERATE: Dialect = Dialect {
     operation: "text_completion",
     paths: &["/generate"],
     certain: false,
-    request: &[MODEL_AND_STREAM, REQUEST, tgi::REQUEST],
+    request: &[MODEL_AND_STREAM, REQUEST, SEVERAL, tgi::REQUEST],
     response: &[REPLY, SPEAKS, BATCH, tgi::REPLY, ERRORS, TYPED_ERRORS],
     asks: &[ASKS, tgi::ASKS],
     says: &[BATCH, tgi::SAYS, &[("text", Field::SaidSoFar), ("[].text", Field::Said)], COMPLAINTS],
@@ -67,6 +67,10 @@ pub const REQUEST: Rows = &[
     ("input_ids", Field::Speaks(NAME, None)),
     ("sampling_params", Field::Speaks(NAME, None)),
 ];
+
+/// Several completions of each prompt.
+const SEVERAL: Rows =
+    &[("sampling_params.n", Field::Choices), ("sampling_params[].n", Field::ChoicesEach)];
 
 /// Streamed batches: each event is about one of the prompts.
 const BATCH: Rows = &[("index", Field::BatchIndex)];
