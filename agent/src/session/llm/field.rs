@@ -15,6 +15,8 @@ pub enum Field {
     Choices,
     /// The same, of one prompt among several.
     ChoicesEach,
+    /// One prompt of several, or a token of the only one.
+    PromptEach,
     /// Output for the client: a string that is not empty, a container, or the number of a token.
     Content,
     /// One choice of several, with the two below in it.
@@ -118,8 +120,9 @@ impl Dialect {
 
 pub const MODEL_AND_STREAM: Rows = &[("model", Field::Model), ("stream", Field::Stream)];
 
-/// How many completions OpenAI's requests ask for.
+/// What OpenAI's requests ask for several of.
 pub const CHOICES: Rows = &[("n", Field::Choices)];
+pub const PROMPTS: Rows = &[("prompt[]", Field::PromptEach)];
 
 /// All the ways in which servers spell an error.
 pub const ERRORS: Rows = &[

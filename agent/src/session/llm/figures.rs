@@ -59,6 +59,11 @@ impl Draft {
         self.error = true;
     }
 
+    /// Not all of the document was seen: it may have had a choice.
+    pub fn was_cut(&mut self) {
+        self.counts.of_choice = true;
+    }
+
     fn text(&mut self, field: Field, raw: Raw<'_>) {
         match field {
             Field::Model => self.model = plain(raw),
@@ -95,7 +100,7 @@ impl Draft {
     fn number(&mut self, field: Field, number: u64) {
         match field {
             Field::ErrorCode => self.error_code = Some(number.to_string()),
-            Field::Choices | Field::ChoicesEach => self.asked.number(field, number),
+            Field::Choices | Field::ChoicesEach | Field::PromptEach => self.asked.number(field, number),
             _ => {
                 if field == Field::ChoiceIndex {
                     self.choice = number;
@@ -153,7 +158,11 @@ impl Sink for Draft {
                 self.speaks = Some(dialect);
                 self.engine = engine.or(self.engine);
             }
-            (Field::Choice, Value::Open) => (self.choice, self.telling) = (0, true),
+            (Field::Choice, Value::Open) => {
+                (self.choice, self.telling) = (0, true);
+                self.counts.of_choice = true;
+            }
+            (Field::PromptEach, Value::Open | Value::Filled(_)) => self.asked.prompt(),
             (Field::Choice, Value::Close) => self.settle_finish(),
             // A number is a token's.
             (Field::Content, Value::Open | Value::Filled(true) | Value::Uint(_)) => self.content = true,

@@ -1,7 +1,7 @@
 //! llama.cpp's own API: completion, infill and embedding. One document, or an array for several prompts.
 
 use super::field::{
-    CHOICES, COMPLAINTS, Dialect, ERRORS, Field, LLAMA_TIMINGS, MODEL_AND_STREAM, OPENAI_REPLY, TYPED_ERRORS,
+    CHOICES, COMPLAINTS, Dialect, ERRORS, Field, LLAMA_TIMINGS, MODEL_AND_STREAM, OPENAI_REPLY, PROMPTS, TYPED_ERRORS,
 };
 use super::json_paths::Rows;
 use super::openai_completions;
@@ -12,7 +12,7 @@ pub const COMPLETION: Dialect = Dialect {
     name: "llama_cpp_completion",
     operation: "text_completion",
     paths: &["/completion", "/completions"],
-    request: &[MODEL_AND_STREAM, CHOICES, N_CMPL],
+    request: &[MODEL_AND_STREAM, CHOICES, N_CMPL, PROMPTS],
     // Other servers offer OpenAI's API without the `/v1`.
     response: &[REPLY, BATCH, OPENAI_REPLY, OPENAI_TEXT, LLAMA_TIMINGS, ERRORS, TYPED_ERRORS],
     asks: &[openai_completions::ASKS, ASKS],

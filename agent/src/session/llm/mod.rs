@@ -163,7 +163,10 @@ impl LlmParser {
         match piece {
             Piece::Bytes(bytes) => _ = self.request_body.push(bytes, &self.grammar.request, &mut self.request),
             Piece::Gap(0) => {}
-            Piece::Gap(_) => self.request_body.gap(),
+            Piece::Gap(_) => {
+                self.request_body.gap();
+                self.request.asked.unseen = true;
+            }
         }
     }
 
@@ -245,7 +248,7 @@ impl LlmParser {
         let stream = self.streams();
         let dialect = self.grammar.dialect;
         let figures = &mut self.response.figures;
-        figures.counts.settle(&self.request.asked);
+        figures.counts.settle(&self.request.asked, stream && !figures.ended);
         LlmExchange {
             dialect: figures.speaks.or(self.request.speaks).unwrap_or(dialect.name),
             operation: dialect.operation,

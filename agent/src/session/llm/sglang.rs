@@ -68,9 +68,13 @@ pub const REQUEST: Rows = &[
     ("sampling_params", Field::Speaks(NAME, None)),
 ];
 
-/// Several completions of each prompt.
-const SEVERAL: Rows =
-    &[("sampling_params.n", Field::Choices), ("sampling_params[].n", Field::ChoicesEach)];
+/// Several completions of each prompt, and several prompts.
+const SEVERAL: Rows = &[
+    ("sampling_params.n", Field::Choices),
+    ("sampling_params[].n", Field::ChoicesEach),
+    ("text[]", Field::PromptEach),
+    ("input_ids[]", Field::PromptEach),
+];
 
 /// Streamed batches: each event is about one of the prompts.
 const BATCH: Rows = &[("index", Field::BatchIndex)];
