@@ -193,6 +193,8 @@ const EXPECTED: &[(&str, &str)] = &[
     ("vllm_error_json", "openai_chat chat - | tiny - | - | - - - | - | BadRequestError"),
     ("vllm_error_length", "openai_chat chat - | tiny - | - | - - - | - | BadRequestError"),
     ("vllm_error_model", "openai_chat chat - | nope - | - | - - - | - | NotFoundError"),
+    ("vllm_generate", "vllm_generate text_completion vllm | - - | r-1 | 2 2 - | length | -"),
+    ("vllm_generate_stream", "vllm_generate text_completion vllm | - - | r-1 | 2 3 - | length | - stream=2 ended"),
     ("vllm_messages", "anthropic_messages chat - | tiny tiny | chatcmpl-92d98a95db52e405 | 32 6 - | max_tokens | -"),
     ("vllm_messages_stream", "anthropic_messages chat - | tiny tiny | chatcmpl-a5d18e10b366b3f3 | 32 6 - | max_tokens | - stream=6 ended"),
     ("vllm_rerank", "rerank rerank - | r r | rerank-1 | 56 - - | - | -"),

@@ -312,6 +312,8 @@ fn llm_paths() {
         ("/completions", Some("llama_cpp_completion")),
         ("/api/generate", Some("ollama_generate")),
         ("/generate", Some("generate")),
+        ("/inference/v1/generate", Some("vllm_generate")),
+        ("/v1/generate", Some("generate")),
         ("/v2/models/a/generate", Some("triton_generate")),
         ("/v2/models/a/versions/1/infer", Some("kserve_infer")),
         ("/v2/models//infer", None),

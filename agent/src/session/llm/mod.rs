@@ -25,6 +25,7 @@ mod texts;
 mod tgi;
 mod triton;
 mod unescape;
+mod vllm;
 
 use std::sync::LazyLock;
 
@@ -65,6 +66,7 @@ const DIALECTS: &[&Dialect] = &[
     &triton::GENERATE,
     &triton::STREAM,
     &triton::INFER,
+    &vllm::DIALECT,
     &admin::DIALECT,
 ];
 
