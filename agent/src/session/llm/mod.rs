@@ -10,6 +10,7 @@ mod embeddings;
 mod events;
 mod field;
 mod figures;
+mod invocations;
 mod json_body;
 mod json_paths;
 mod json_scan;
@@ -67,6 +68,7 @@ const DIALECTS: &[&Dialect] = &[
     &triton::STREAM,
     &triton::INFER,
     &vllm::DIALECT,
+    &invocations::DIALECT,
     &admin::DIALECT,
 ];
 
@@ -251,9 +253,10 @@ impl LlmParser {
         let dialect = self.grammar.dialect;
         let figures = &mut self.response.figures;
         figures.counts.settle(&self.request.asked, stream && !figures.ended);
+        let name = figures.speaks.or(self.request.speaks).unwrap_or(dialect.name);
         LlmExchange {
-            dialect: figures.speaks.or(self.request.speaks).unwrap_or(dialect.name),
-            operation: dialect.operation,
+            dialect: name,
+            operation: DIALECTS.iter().find(|known| known.name == name).unwrap_or(&dialect).operation,
             engine: figures.engine,
             request_model: self.request.model,
             response_model: figures.model.take(),
