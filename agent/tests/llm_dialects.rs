@@ -180,6 +180,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("triton_error", "kserve_infer infer - | nope - | - | - - - | - | error"),
     ("triton_generate", "triton_generate text_completion - | ensemble ensemble | - | - - - | - | -"),
     ("triton_infer", "kserve_infer infer - | resnet resnet | - | - - - | - | -"),
+    ("triton_infer_binary", "kserve_infer infer - | resnet resnet | 7 | - - - | - | -"),
     ("triton_stream", "triton_generate text_completion - | vllm_model vllm_model | - | - - - | - | - stream=2"),
     ("triton_stream_error", "triton_generate text_completion - | m m | - | - - - | - | error stream=1"),
     ("trtllm_completion", "openai_completions text_completion tensorrt_llm | m m | cmpl-1 | 6 16 - | length | -"),
