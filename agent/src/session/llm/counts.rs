@@ -134,6 +134,13 @@ impl Counts {
         }
     }
 
+    /// How many requests of an engine the exchange takes at least: one for each choice of each prompt.
+    pub fn parts(&self, asked: &Asked) -> u64 {
+        let prompts = if asked.is_batch() { asked.prompts } else { 1 };
+        let seen = if self.several || self.partial { 2 } else { 1 };
+        asked.choices().saturating_mul(prompts).max(self.inputs).max(seen)
+    }
+
     pub fn any(&self) -> bool {
         self.input.or(self.output).is_some()
     }

@@ -264,6 +264,7 @@ impl LlmParser {
             input_tokens: figures.counts.input_tokens(),
             output_tokens: figures.counts.output_tokens(),
             cached_tokens: figures.counts.cached_tokens(),
+            parts: figures.counts.parts(&self.request.asked),
             finish_reason: figures.take_finish(),
             error: figures.error.take(),
             telling: figures.telling,
