@@ -302,6 +302,49 @@ fn llm_escapes_in_names() {
 }
 
 #[test]
+fn llm_parts_are_the_choices_of_the_prompts() {
+    let parts = |path, asked: &str, said: &str| {
+        let mut parser = LlmParser::detect("POST", path).unwrap();
+        parser.request_body(Piece::Bytes(asked.as_bytes()));
+        parser.request_end();
+        head(&mut parser, "application/json");
+        parser.response_body(Piece::Bytes(said.as_bytes()));
+        parser.response_end();
+        parser.finish().parts
+    };
+    for (asked, is) in [
+        (r#"{"prompt":"a"}"#, 1),
+        (r#"{"prompt":["a","b"],"n":3}"#, 6),
+        (r#"{"prompt":[[1,2],[3]]}"#, 2),
+        (r#"{"prompt":[1,2,3],"n":2}"#, 2),
+        (r#"{"prompt":[1,"a","b"]}"#, 1),
+        (r#"{"prompt":"a","n":0}"#, 1),
+        (r#"{"prompt":["a","b"],"n":18446744073709551615}"#, u64::MAX),
+    ] {
+        assert_eq!(parts("/v1/completions", asked, "{}"), is, "{asked}");
+    }
+    assert_eq!(parts("/v1/chat/completions", "{}", r#"{"choices":[{"index":0},{"index":1}]}"#), 2);
+    let three =
+        r#"[{"meta_info":{"prompt_tokens":1}},{"meta_info":{"prompt_tokens":1}},{"meta_info":{"prompt_tokens":1}}]"#;
+    assert_eq!(parts("/generate", "{}", three), 3);
+}
+
+/// Of a stream that was given up, usage in an event of which bytes are missing may be one choice's.
+#[test]
+fn llm_usage_of_a_choice_is_not_told_after_a_gap() {
+    let event = r#"{"choices":[{"index":1,"delta":{"content":"a"}}]}"#;
+    let cut = r#"data: {"choices":[{"index":0,"delta":{"content":""#;
+    let rest = r#"b"}}],"usage":{"prompt_tokens":5,"completion_tokens":7}}"#;
+    let told = |end: &str| {
+        let (x, _) =
+            respond("text/event-stream", &[&format!("data: {event}\n\n"), cut, GAP, &format!("{rest}\n\n{end}")]);
+        (x.input_tokens, x.output_tokens)
+    };
+    assert_eq!(told(""), (None, None));
+    assert_eq!(told("data: [DONE]\n\n"), (Some(5), Some(7)));
+}
+
+#[test]
 fn llm_paths() {
     let dialect = |method, path| LlmParser::detect(method, path).map(|parser| parser.finish().dialect);
     for (path, expected) in [
@@ -312,6 +355,8 @@ fn llm_paths() {
         ("/completions", Some("llama_cpp_completion")),
         ("/api/generate", Some("ollama_generate")),
         ("/generate", Some("generate")),
+        ("/inference/v1/generate", Some("vllm_generate")),
+        ("/v1/generate", Some("generate")),
         ("/v2/models/a/generate", Some("triton_generate")),
         ("/v2/models/a/versions/1/infer", Some("kserve_infer")),
         ("/v2/models//infer", None),

@@ -10,7 +10,7 @@ use agent::session::exchange::LlmExchange;
 use agent::session::llm::{LlmParser, Piece};
 use libfuzzer_sys::fuzz_target;
 
-const PATHS: [&str; 20] = [
+const PATHS: [&str; 22] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/responses",
@@ -31,6 +31,8 @@ const PATHS: [&str; 20] = [
     "/",
     "/v2/models/m/generate_stream",
     "/v2/models/m/versions/1/infer",
+    "/inference/v1/generate",
+    "/invocations",
 ];
 const TYPES: [&str; 4] = ["application/json", "text/event-stream", "application/x-ndjson", ""];
 

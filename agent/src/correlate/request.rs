@@ -141,8 +141,8 @@ fn http_error(exchange: &Exchange) -> Option<String> {
     }
 }
 
-/// What an error object without a type is called.
-const UNNAMED_ERROR: &str = "error";
+/// What an error object without a type is called, and a response that says only that it failed.
+const UNNAMED_ERRORS: [&str; 2] = ["error", "failed"];
 
 /// What went wrong, None if nothing did: what the response says of it is more exact than what became of it.
 fn error_type(http_error: Option<&str>, llm: Option<&LlmExchange>) -> Option<String> {
@@ -150,15 +150,23 @@ fn error_type(http_error: Option<&str>, llm: Option<&LlmExchange>) -> Option<Str
     let said = llm.and_then(|llm| llm.error.clone());
     let finish = || llm.and_then(|llm| llm.finish_reason.clone()).filter(failed);
     // An error without a type is called by the least exact word, of which the status is more.
-    let named = said.clone().filter(|word| word != UNNAMED_ERROR);
+    let named = said.clone().filter(|word| !UNNAMED_ERRORS.contains(&word.as_str()));
     named.or_else(|| http_error.map(str::to_owned)).or(said).or_else(finish)
+}
+
+/// Whether what is known of the engine is about all that it was asked for: where the choices have ids of their own, the one
+/// in the response finds only one of them.
+fn engine_knows_all(exchange: &Exchange) -> bool {
+    let parts = exchange.llm.as_ref().map_or(0, |llm| llm.parts);
+    parts <= 1 || exchange.engine.as_deref().is_some_and(|trace| trace.requests >= parts)
 }
 
 /// Output tokens, and whether they are the number of chunks, or of what the engine had made when the request was given
 /// up, because the response did not say.
 fn output_tokens(exchange: &Exchange) -> (Option<u64>, bool) {
     let Some(llm) = &exchange.llm else { return (None, false) };
-    if let (None, Some((tokens, exact))) = (llm.output_tokens, engine::output_tokens(exchange)) {
+    let counted = engine::output_tokens(exchange).filter(|_| engine_knows_all(exchange));
+    if let (None, Some((tokens, exact))) = (llm.output_tokens, counted) {
         return (Some(tokens), !exact);
     }
     let chunks = Some(exchange.content_chunks).filter(|chunks| llm.stream && *chunks > 0 && !exchange.gap);
@@ -197,6 +205,9 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
     let (output_tokens, tokens_estimated) = output_tokens(&exchange);
     let tpot_s = tpot_s(&exchange, output_tokens);
     let engine_times = EngineTimes::of(&exchange);
+    let whole = engine_times.as_ref().filter(|_| engine_knows_all(&exchange));
+    let (engine_input, engine_cached) =
+        (whole.and_then(|engine| engine.input_tokens), whole.and_then(|engine| engine.cached_tokens));
     let llm = exchange.llm.map(clean);
     let is_llm = llm.is_some();
     let llm = llm.unwrap_or_default();
@@ -220,9 +231,9 @@ pub fn request(exchange: Exchange, labels: &Labels<'_>) -> Request {
         status: exchange.status,
         error_type,
         finish_reason: llm.finish_reason,
-        input_tokens: llm.input_tokens.or(engine_times.as_ref().and_then(|engine| engine.input_tokens)),
+        input_tokens: llm.input_tokens.or(engine_input),
         output_tokens,
-        cached_tokens: llm.cached_tokens.or(engine_times.as_ref().and_then(|engine| engine.cached_tokens)),
+        cached_tokens: llm.cached_tokens.or(engine_cached),
         tokens_estimated,
         start_ns: exchange.start.at_ns,
         ttfb_s: exchange.first_byte.as_ref().map(|first| seconds(&exchange.start, first)),

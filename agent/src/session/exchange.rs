@@ -210,6 +210,8 @@ pub struct LlmExchange {
     pub input_tokens: Option<u64>,
     pub output_tokens: Option<u64>,
     pub cached_tokens: Option<u64>,
+    /// Choices of prompts that it is about, at least: each is a request of its own to the engine. 0 if that is not known.
+    pub parts: u64,
     pub finish_reason: Option<String>,
     /// Type of an error object in the body or in the stream, e.g. `invalid_request_error`. Never its message.
     pub error: Option<String>,

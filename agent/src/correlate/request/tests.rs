@@ -1,6 +1,7 @@
 //! Exchanges made up here, and the record that each becomes.
 
 use super::*;
+use crate::session::exchange::EngineTrace;
 
 fn mark(at_ns: u64) -> Mark {
     Mark { at_ns, ..Mark::default() }
@@ -68,6 +69,31 @@ fn without_usage_chunks_are_counted_and_the_record_says_so() {
 }
 
 #[test]
+fn the_engine_counts_where_it_is_known_of_every_choice() {
+    let told = |parts, requests| {
+        let mut exchange = streamed();
+        let llm = exchange.llm.as_mut().expect("set");
+        (llm.output_tokens, llm.parts) = (None, parts);
+        let trace = EngineTrace {
+            requests,
+            added_ns: Some(1_010_000_000),
+            output_tokens: 9,
+            input_tokens: Some(31),
+            cached_tokens: Some(4),
+            finish: Some("stop"),
+            ..EngineTrace::default()
+        };
+        exchange.engine = Some(Box::new(trace));
+        let request = request(exchange, &LABELS);
+        (request.output_tokens, request.tokens_estimated, request.input_tokens, request.cached_tokens)
+    };
+    for (parts, requests) in [(0, 1), (1, 1), (2, 2), (2, 3)] {
+        assert_eq!(told(parts, requests), (Some(9), false, Some(31), Some(4)), "{parts} {requests}");
+    }
+    assert_eq!(told(2, 1), (Some(5), true, None, None), "the other choice's id is not known");
+}
+
+#[test]
 fn chunks_that_were_lost_are_no_count_of_tokens() {
     let mut exchange = streamed();
     exchange.gap = true;
@@ -95,6 +121,19 @@ fn errors_are_named_by_what_is_most_exact() {
         }
     };
     assert_eq!(name(in_stream).as_deref(), Some("server_error"));
+    let failed = |e: &mut Exchange| {
+        if let Some(llm) = e.llm.as_mut() {
+            llm.error = Some("failed".into());
+        }
+    };
+    assert_eq!(name(failed).as_deref(), Some("failed"));
+    let failed_with_a_status = |e: &mut Exchange| {
+        e.status = 503;
+        if let Some(llm) = e.llm.as_mut() {
+            llm.error = Some("failed".into());
+        }
+    };
+    assert_eq!(name(failed_with_a_status).as_deref(), Some("503"));
     let finish = |e: &mut Exchange| {
         if let Some(llm) = e.llm.as_mut() {
             llm.finish_reason = Some("abort".into());

@@ -18,6 +18,48 @@ pub struct Counts {
     several: bool,
     /// Parts of a whole are all that is known.
     partial: bool,
+    /// The document that gave the counts had a choice in it, whose counts they may be.
+    pub of_choice: bool,
+    /// How many documents the input was added up of.
+    inputs: u64,
+}
+
+/// What a request asks for several of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    choices: Option<u64>,
+    /// Of each prompt another number of completions, maybe.
+    uneven: bool,
+    prompts: u64,
+    /// The only prompt is a list with tokens in it.
+    tokens: bool,
+    /// Not all of the request was seen.
+    pub unseen: bool,
+}
+
+impl Asked {
+    /// A number at its place in the request.
+    pub fn number(&mut self, field: Field, number: u64) {
+        match field {
+            Field::Choices => self.choices = Some(number),
+            Field::ChoicesEach => self.uneven |= number > 1,
+            Field::PromptEach => self.tokens = true,
+            _ => {}
+        }
+    }
+
+    /// A prompt in a list of them.
+    pub fn prompt(&mut self) {
+        self.prompts = self.prompts.saturating_add(1);
+    }
+
+    fn choices(&self) -> u64 {
+        self.choices.unwrap_or(1).max(1)
+    }
+
+    fn is_batch(&self) -> bool {
+        self.prompts > 1 && !self.tokens
+    }
 }
 
 impl Counts {
@@ -33,9 +75,15 @@ impl Counts {
             Field::PromptComputed => self.prompt_computed = Some(number),
             Field::PromptCached => self.prompt_cached = Some(number),
             Field::Predicted => self.predicted = Some(number),
-            Field::InputEach => add(&mut self.input),
+            Field::InputEach => {
+                add(&mut self.input);
+                self.inputs = self.inputs.saturating_add(1);
+            }
             Field::OutputEach => add(&mut self.output),
-            Field::BatchIndex => self.partial |= number > 0,
+            Field::BatchIndex => {
+                self.partial |= number > 0;
+                self.of_choice = true;
+            }
             Field::ChoiceIndex => self.several |= number > 0,
             _ => {}
         }
@@ -61,6 +109,36 @@ impl Counts {
         later(&mut self.predicted, new.predicted);
         self.several |= new.several;
         self.partial |= new.partial;
+        if new.any() {
+            (self.of_choice, self.inputs) = (new.of_choice, new.inputs);
+        }
+    }
+
+    /// Sets right what the request tells the meaning of. `cut`: a stream that was not seen to its end.
+    pub fn settle(&mut self, asked: &Asked, cut: bool) {
+        let choices = asked.choices();
+        if self.inputs > 0 && (asked.uneven || choices > 1) {
+            // Each completion says its prompt's tokens again.
+            let even = !asked.uneven && self.inputs.is_multiple_of(choices);
+            self.input = self.input.filter(|_| even).map(|input| input / choices);
+        }
+        if cut && self.of_choice && (self.several || asked.uneven || choices > 1 || asked.is_batch()) {
+            // The usage that came last is one choice's, and of one prompt.
+            self.several = true;
+            (self.output, self.output_otherwise) = (None, None);
+            let one_prompt = choices > 1 && !asked.is_batch() && !asked.unseen;
+            if !one_prompt {
+                (self.input, self.input_otherwise) = (None, None);
+                (self.cached, self.cache_read) = (None, None);
+            }
+        }
+    }
+
+    /// How many requests of an engine the exchange takes at least: one for each choice of each prompt.
+    pub fn parts(&self, asked: &Asked) -> u64 {
+        let prompts = if asked.is_batch() { asked.prompts } else { 1 };
+        let seen = if self.several || self.partial { 2 } else { 1 };
+        asked.choices().saturating_mul(prompts).max(self.inputs).max(seen)
     }
 
     pub fn any(&self) -> bool {

@@ -90,6 +90,7 @@ impl EventReader {
     fn lost(&mut self, tree: &PathTree, figures: &mut Figures) {
         std::mem::take(&mut self.tail).read(tree, &mut self.draft);
         self.draft.content = false;
+        self.draft.was_cut();
         if self.named_error {
             self.draft.is_error();
         }

@@ -11,7 +11,13 @@ pub enum Field {
     Id,
     /// `stream` of a request.
     Stream,
-    /// Output for the client: a string that is not empty, or a container.
+    /// How many completions of each prompt a request asks for.
+    Choices,
+    /// The same, of one prompt among several.
+    ChoicesEach,
+    /// One prompt of several, or a token of the only one.
+    PromptEach,
+    /// Output for the client: a string that is not empty, a container, or the number of a token.
     Content,
     /// One choice of several, with the two below in it.
     Choice,
@@ -113,6 +119,10 @@ impl Dialect {
 }
 
 pub const MODEL_AND_STREAM: Rows = &[("model", Field::Model), ("stream", Field::Stream)];
+
+/// What OpenAI's requests ask for several of.
+pub const CHOICES: Rows = &[("n", Field::Choices)];
+pub const PROMPTS: Rows = &[("prompt[]", Field::PromptEach)];
 
 /// All the ways in which servers spell an error.
 pub const ERRORS: Rows = &[

@@ -1,7 +1,7 @@
 //! Collects what one exchange's documents say. A document's values go into a `Draft` first, so that a broken event
 //! leaves no trace; `Figures` adds the drafts up to the exchange's.
 
-use super::counts::Counts;
+use super::counts::{Asked, Counts};
 use super::field::Field;
 use super::json_value::{Raw, Sink, Value, plain, word};
 
@@ -14,6 +14,7 @@ pub struct Draft {
     pub model: Option<String>,
     pub id: Option<String>,
     pub stream: Option<bool>,
+    pub asked: Asked,
     pub content: bool,
     pub ended: bool,
     pub speaks: Option<&'static str>,
@@ -29,6 +30,8 @@ pub struct Draft {
     finish: Option<(u64, String)>,
     status: Option<String>,
     error: bool,
+    /// The response says that it failed, with or without an error object.
+    failed: bool,
     error_type: Option<String>,
     error_code: Option<String>,
     object_type: Option<String>,
@@ -46,14 +49,19 @@ impl Draft {
 
     /// Whether the document had content, and nothing that one with other content would say again in other words.
     pub fn is_only_content(&self) -> bool {
-        let Self { model, id, stream, content, ended, choice_finish, finish, status, error, .. } = self;
+        let Self { model, id, stream, content, ended, choice_finish, finish, status, error, failed, .. } = self;
         let named = [model, id, choice_finish, status].into_iter().any(Option::is_some);
-        *content && !named && stream.is_none() && !ended && finish.is_none() && !error
+        *content && !named && stream.is_none() && !ended && finish.is_none() && !error && !failed
     }
 
     /// Marks the document as an error, whatever is in it.
     pub fn is_error(&mut self) {
         self.error = true;
+    }
+
+    /// Not all of the document was seen: it may have had a choice.
+    pub fn was_cut(&mut self) {
+        self.counts.of_choice = true;
     }
 
     fn text(&mut self, field: Field, raw: Raw<'_>) {
@@ -63,7 +71,10 @@ impl Draft {
             Field::Finish if self.choice_finish.is_none() => {
                 self.choice_finish = name(raw).filter(|reason| reason != "none");
             }
-            Field::Status => self.status = name(raw).filter(|s| s != "in_progress" && s != "queued"),
+            Field::Status => {
+                self.status = name(raw).filter(|s| s != "in_progress" && s != "queued");
+                self.failed |= self.status.as_deref() == Some("failed");
+            }
             Field::ErrorType => {
                 self.error = true;
                 self.error_type = name(raw);
@@ -79,6 +90,7 @@ impl Draft {
                 let event = word(raw);
                 self.ended |= self.last_events.iter().any(|last| *last.as_bytes() == *event);
                 self.error |= *event == *b"error";
+                self.failed |= *event == *b"response.failed";
             }
             Field::Fingerprint => self.engine = self.engine.or(fingerprint(&word(raw))),
             _ => {}
@@ -88,6 +100,7 @@ impl Draft {
     fn number(&mut self, field: Field, number: u64) {
         match field {
             Field::ErrorCode => self.error_code = Some(number.to_string()),
+            Field::Choices | Field::ChoicesEach | Field::PromptEach => self.asked.number(field, number),
             _ => {
                 if field == Field::ChoiceIndex {
                     self.choice = number;
@@ -106,11 +119,12 @@ impl Draft {
     }
 
     fn error_name(&mut self) -> Option<String> {
-        if !self.error {
+        if !self.error && !self.failed {
             return None;
         }
         let named = [self.error_type.take(), self.object_type.take(), self.error_code.take()];
-        Some(named.into_iter().flatten().next().unwrap_or_else(|| "error".to_owned()))
+        let unnamed = if self.failed { "failed" } else { "error" };
+        Some(named.into_iter().flatten().next().unwrap_or_else(|| unnamed.to_owned()))
     }
 }
 
@@ -144,9 +158,14 @@ impl Sink for Draft {
                 self.speaks = Some(dialect);
                 self.engine = engine.or(self.engine);
             }
-            (Field::Choice, Value::Open) => (self.choice, self.telling) = (0, true),
+            (Field::Choice, Value::Open) => {
+                (self.choice, self.telling) = (0, true);
+                self.counts.of_choice = true;
+            }
+            (Field::PromptEach, Value::Open | Value::Filled(_)) => self.asked.prompt(),
             (Field::Choice, Value::Close) => self.settle_finish(),
-            (Field::Content, Value::Open | Value::Filled(true)) => self.content = true,
+            // A number is a token's.
+            (Field::Content, Value::Open | Value::Filled(true) | Value::Uint(_)) => self.content = true,
             (Field::Error, Value::Open | Value::Filled(true)) => self.error = true,
             (Field::Stream, Value::Bool(stream)) => self.stream = Some(stream),
             (Field::Last, Value::Bool(true)) => self.ended = true,

@@ -20,6 +20,8 @@ pub struct JsonBody {
     tail: Option<Tail>,
     /// The document is over, and a line of its own begins behind it.
     behind: bool,
+    /// What follows the document is none, and its end not the body's.
+    alone: bool,
 }
 
 /// The last bytes of a document with a gap, none of them missing. Holds no memory before the first one.
@@ -61,14 +63,22 @@ impl Tail {
 }
 
 impl JsonBody {
+    /// For a body of which only the beginning is JSON.
+    pub fn alone() -> Self {
+        Self { alone: true, ..Self::default() }
+    }
+
     /// Takes the next bytes. Gives them from where another document begins on a line behind the one that is over: then
     /// the body is JSON lines, whatever its type says.
     pub fn push<'b, S: Sink>(&mut self, bytes: &'b [u8], tree: &PathTree<S::Field>, draft: &mut S) -> Option<&'b [u8]> {
         let Some(tail) = &mut self.tail else {
             let used = self.scanner.push(bytes, tree, draft);
-            return if self.is_done() { self.next_line(&bytes[used..]) } else { None };
+            return if self.is_done() && !self.alone { self.next_line(&bytes[used..]) } else { None };
         };
-        tail.push(bytes);
+        // Where the document ended among bytes of any kind is not to be told.
+        if !self.alone {
+            tail.push(bytes);
+        }
         None
     }
 

@@ -1,6 +1,8 @@
 //! llama.cpp's own API: completion, infill and embedding. One document, or an array for several prompts.
 
-use super::field::{COMPLAINTS, Dialect, ERRORS, Field, LLAMA_TIMINGS, MODEL_AND_STREAM, OPENAI_REPLY, TYPED_ERRORS};
+use super::field::{
+    CHOICES, COMPLAINTS, Dialect, ERRORS, Field, LLAMA_TIMINGS, MODEL_AND_STREAM, OPENAI_REPLY, PROMPTS, TYPED_ERRORS,
+};
 use super::json_paths::Rows;
 use super::openai_completions;
 
@@ -10,6 +12,7 @@ pub const COMPLETION: Dialect = Dialect {
     name: "llama_cpp_completion",
     operation: "text_completion",
     paths: &["/completion", "/completions"],
+    request: &[MODEL_AND_STREAM, CHOICES, N_CMPL, PROMPTS],
     // Other servers offer OpenAI's API without the `/v1`.
     response: &[REPLY, BATCH, OPENAI_REPLY, OPENAI_TEXT, LLAMA_TIMINGS, ERRORS, TYPED_ERRORS],
     asks: &[openai_completions::ASKS, ASKS],
@@ -21,7 +24,7 @@ pub const INFILL: Dialect = Dialect {
     name: "llama_cpp_infill",
     paths: &["/infill"],
     certain: false,
-    request: &[MODEL_AND_STREAM, &[("input_prefix", Field::Speaks("llama_cpp_infill", None))]],
+    request: &[MODEL_AND_STREAM, CHOICES, N_CMPL, &[("input_prefix", Field::Speaks("llama_cpp_infill", None))]],
     response: &[REPLY, LLAMA_TIMINGS, ERRORS],
     ..COMPLETION
 };
@@ -36,6 +39,9 @@ pub const EMBEDDING: Dialect = Dialect {
     says: &[COMPLAINTS],
     ..Dialect::BASE
 };
+
+/// Its own name for OpenAI's `n`.
+const N_CMPL: Rows = &[("n_cmpl", Field::Choices)];
 
 /// Streamed batches: each event is about one of the prompts.
 const BATCH: Rows = &[("index", Field::BatchIndex)];

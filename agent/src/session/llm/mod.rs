@@ -10,6 +10,7 @@ mod embeddings;
 mod events;
 mod field;
 mod figures;
+mod invocations;
 mod json_body;
 mod json_paths;
 mod json_scan;
@@ -25,6 +26,7 @@ mod texts;
 mod tgi;
 mod triton;
 mod unescape;
+mod vllm;
 
 use std::sync::LazyLock;
 
@@ -65,6 +67,8 @@ const DIALECTS: &[&Dialect] = &[
     &triton::GENERATE,
     &triton::STREAM,
     &triton::INFER,
+    &vllm::DIALECT,
+    &invocations::DIALECT,
     &admin::DIALECT,
 ];
 
@@ -163,7 +167,10 @@ impl LlmParser {
         match piece {
             Piece::Bytes(bytes) => _ = self.request_body.push(bytes, &self.grammar.request, &mut self.request),
             Piece::Gap(0) => {}
-            Piece::Gap(_) => self.request_body.gap(),
+            Piece::Gap(_) => {
+                self.request_body.gap();
+                self.request.asked.unseen = true;
+            }
         }
     }
 
@@ -245,9 +252,11 @@ impl LlmParser {
         let stream = self.streams();
         let dialect = self.grammar.dialect;
         let figures = &mut self.response.figures;
+        figures.counts.settle(&self.request.asked, stream && !figures.ended);
+        let name = figures.speaks.or(self.request.speaks).unwrap_or(dialect.name);
         LlmExchange {
-            dialect: figures.speaks.or(self.request.speaks).unwrap_or(dialect.name),
-            operation: dialect.operation,
+            dialect: name,
+            operation: DIALECTS.iter().find(|known| known.name == name).unwrap_or(&dialect).operation,
             engine: figures.engine,
             request_model: self.request.model,
             response_model: figures.model.take(),
@@ -255,6 +264,7 @@ impl LlmParser {
             input_tokens: figures.counts.input_tokens(),
             output_tokens: figures.counts.output_tokens(),
             cached_tokens: figures.counts.cached_tokens(),
+            parts: figures.counts.parts(&self.request.asked),
             finish_reason: figures.take_finish(),
             error: figures.error.take(),
             telling: figures.telling,

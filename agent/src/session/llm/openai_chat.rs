@@ -1,12 +1,15 @@
 //! OpenAI chat completions, as vLLM, SGLang, llama.cpp, TGI, Ollama, TensorRT-LLM and mistral.rs serve it.
 
-use super::field::{CHAT_ASKS, COMPLAINTS, Dialect, ERRORS, Field, LLAMA_TIMINGS, OPENAI_REPLY, TYPED_ERRORS};
+use super::field::{
+    CHAT_ASKS, CHOICES, COMPLAINTS, Dialect, ERRORS, Field, LLAMA_TIMINGS, MODEL_AND_STREAM, OPENAI_REPLY, TYPED_ERRORS,
+};
 use super::json_paths::Rows;
 
 pub const DIALECT: Dialect = Dialect {
     name: "openai_chat",
     operation: "chat",
     paths: &["/chat/completions"],
+    request: &[MODEL_AND_STREAM, CHOICES],
     response: &[OPENAI_REPLY, DELTAS, LLAMA_TIMINGS, ERRORS, TYPED_ERRORS],
     asks: &[CHAT_ASKS],
     says: &[SAYS, COMPLAINTS],

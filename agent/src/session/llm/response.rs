@@ -19,6 +19,8 @@ pub enum Framing {
     #[default]
     Unknown,
     Json,
+    /// One JSON document, and behind it what is none (KServe's binary tensors).
+    Alone,
     Sse,
     Ndjson,
     /// Compressed: unreadable here.
@@ -30,6 +32,10 @@ impl Framing {
         let value = |name: &str| headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value);
         if value("content-encoding").is_some_and(is_coded) {
             return Self::Opaque;
+        }
+        let length = value("inference-header-content-length").map(<[u8]>::trim_ascii);
+        if length.is_some_and(|n| !n.is_empty() && n.iter().all(u8::is_ascii_digit)) {
+            return Self::Alone;
         }
         let kind = value("content-type").unwrap_or_default();
         let kind = kind.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
@@ -51,6 +57,8 @@ impl Framing {
         match (first, self) {
             (_, Self::Opaque) | (0x1f, _) => Self::Opaque,
             (b'{', Self::Ndjson) => Self::Ndjson,
+            (b'{', Self::Alone) => Self::Alone,
+            (_, Self::Alone) => Self::Opaque,
             (b'{' | b'[', _) => Self::Json,
             (_, Self::Sse) => Self::Sse,
             // `data:`, `event:` or a comment under another type; `id:`, `retry:` or a byte order mark under none that
@@ -249,6 +257,7 @@ impl Response {
         let draft = Draft::new(self.last_events);
         self.body = match framing {
             Framing::Json | Framing::Unknown => Body::Json(JsonBody::default(), Box::new(draft)),
+            Framing::Alone => Body::Json(JsonBody::alone(), Box::new(draft)),
             Framing::Sse => Body::Sse(SseSplitter::default(), EventReader::new(draft)),
             Framing::Ndjson => Body::Ndjson(NdjsonSplitter::default(), EventReader::new(draft)),
             Framing::Opaque => Body::Opaque,

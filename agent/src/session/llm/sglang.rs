@@ -12,7 +12,7 @@ pub const GENERATE: Dialect = Dialect {
     operation: "text_completion",
     paths: &["/generate"],
     certain: false,
-    request: &[MODEL_AND_STREAM, REQUEST, tgi::REQUEST],
+    request: &[MODEL_AND_STREAM, REQUEST, SEVERAL, tgi::REQUEST],
     response: &[REPLY, SPEAKS, BATCH, tgi::REPLY, ERRORS, TYPED_ERRORS],
     asks: &[ASKS, tgi::ASKS],
     says: &[BATCH, tgi::SAYS, &[("text", Field::SaidSoFar), ("[].text", Field::Said)], COMPLAINTS],
@@ -66,6 +66,14 @@ pub const REQUEST: Rows = &[
     ("text", Field::Speaks(NAME, None)),
     ("input_ids", Field::Speaks(NAME, None)),
     ("sampling_params", Field::Speaks(NAME, None)),
+];
+
+/// Several completions of each prompt, and several prompts.
+const SEVERAL: Rows = &[
+    ("sampling_params.n", Field::Choices),
+    ("sampling_params[].n", Field::ChoicesEach),
+    ("text[]", Field::PromptEach),
+    ("input_ids[]", Field::PromptEach),
 ];
 
 /// Streamed batches: each event is about one of the prompts.

@@ -97,6 +97,7 @@ impl ResponseBody {
     fn begin(&mut self, framing: Framing) {
         self.body = match framing {
             Framing::Json | Framing::Unknown => Body::Json(JsonBody::default()),
+            Framing::Alone => Body::Json(JsonBody::alone()),
             Framing::Sse => Body::Sse(SseSplitter::default(), Scanner::default()),
             Framing::Ndjson => Body::Ndjson(NdjsonSplitter::default(), Scanner::default()),
             Framing::Opaque => Body::Opaque,

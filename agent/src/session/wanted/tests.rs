@@ -84,6 +84,29 @@ fn of_a_stream_the_last_event_holds_that_says_it() {
 }
 
 #[test]
+fn of_a_document_with_tensors_behind_it_nothing_but_the_document_is_read() {
+    let wanted = wanted(&[told("outputs.#"), told("model_version")]);
+    let document = r#"{"model_version":2,"outputs":[{},{}]}"#;
+    let body = [document.as_bytes(), b"\0\n{\"model_version\":9}\n\n{"].concat();
+    let length = document.len().to_string();
+    let headers = [Header { name: "inference-header-content-length", value: length.as_bytes() }];
+    let read = |pieces: &[Piece<'_>]| {
+        let mut reader = Reader::begin(&wanted, HEAD.as_bytes()).unwrap();
+        reader.response_head(&headers, 200);
+        pieces.iter().for_each(|piece| reader.response_body(*piece));
+        reader.response_end();
+        numbers(&reader.finish())
+    };
+    for size in [1, 5, 1000] {
+        let pieces: Vec<_> = body.chunks(size).map(Piece::Bytes).collect();
+        assert_eq!(read(&pieces), [Some(2.0), Some(2.0)], "{size}");
+    }
+    // Bytes are missing before the document is over, and tensors may look like its end.
+    let cut = [Piece::Bytes(&body[..5]), Piece::Gap(8), Piece::Bytes(b"1,\"model_version\":9}")];
+    assert_eq!(read(&cut), [None, None]);
+}
+
+#[test]
 fn what_was_not_seen_whole_is_not_counted() {
     let wanted = wanted(&[asked("messages.#"), asked("max_tokens")]);
     let mut reader = Reader::begin(&wanted, HEAD.as_bytes()).unwrap();

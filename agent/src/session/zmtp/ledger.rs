@@ -252,7 +252,7 @@ mod tests {
 
     fn output<'a>(id: &'a str, tokens: u64, finish: Option<&'static str>) -> Reply<'a> {
         let outputs = vec![Output { id, tokens, finish, ..Output::default() }];
-        Reply { outputs, running: Some(1), waiting: Some(0), cut: false }
+        Reply { outputs, running: Some(1), waiting: Some(0), ..Reply::default() }
     }
 
     #[test]

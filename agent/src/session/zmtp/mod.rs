@@ -55,6 +55,8 @@ struct Reply<'a> {
     waiting: Option<u64>,
     /// Its end was not captured: it may tell of more requests.
     cut: bool,
+    /// It is a core's reply even where it tells of no request, as its answers to the front's own calls do.
+    sound: bool,
 }
 
 /// What the first frame of a message was.
@@ -190,7 +192,7 @@ fn replied(ledger: &mut Ledger, frame: &Frame<'_>, service: u32, at_ns: u64) -> 
     let Some(mut reply) = vllm::reply(frame.bytes).or_else(|| sglang::reply(frame.bytes)) else { return false };
     reply.cut |= !frame.whole;
     ledger.replied(service, &reply, at_ns);
-    !reply.outputs.is_empty() || reply.running.is_some()
+    !reply.outputs.is_empty() || reply.running.is_some() || reply.sound
 }
 
 /// For fuzzing: any bytes as frames of both directions; how many requests and outputs were read.

@@ -332,6 +332,35 @@ fn what_speaks_otherwise_is_let_go() {
     assert!(front.useless && front.engines.ledger.is_empty());
 }
 
+#[test]
+fn answers_to_the_calls_of_a_front_are_no_reason_to_let_go() {
+    let called = |result: Vec<u8>| {
+        let answer = array(&[int(9), NIL.to_vec(), result]);
+        message(&[array(&[int(0), array(&[]), NIL.to_vec(), float(7.0), answer])])
+    };
+    let (short, long) = (called(text("secret")), called(ints(200)));
+    // A wave of requests is over: without an instant, and to its end.
+    let wave = message(&[array(&[vec![int(0), array(&[])], nils(4), vec![int(3)]].concat())]);
+    let mut front = Front::known();
+    for _ in 0..=BARREN {
+        front.all(false, &short);
+        front.record(false, &long[..100], long.len());
+        front.all(false, &wave);
+    }
+    assert!(!front.useless);
+    let id = "chatcmpl-a-00000001";
+    front.all(true, &add(id, 3));
+    front.all(false, &reply(&[(id, 2, Some(1))]));
+    let trace = front.take("chatcmpl-a").expect("known");
+    assert_eq!((trace.output_tokens, trace.exact(), front.stats.engine_frames_lost), (2, true, 0));
+    // Each of them on its own would have to do.
+    for one in [&short[..], &wave[..]] {
+        let mut front = Front::known();
+        (0..=BARREN + 1).for_each(|_| front.all(false, one));
+        assert!(!front.useless);
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_survived(

@@ -76,11 +76,15 @@ pub fn reply(bytes: &[u8]) -> Option<Reply<'_>> {
         if let Some(pairs) = map(&mut stats) {
             scheduler(&mut stats, pairs, &mut reply);
         }
+        // When it was sent, which every core says.
+        let mut instant = at;
+        reply.sound |= seconds_to_ns(&mut instant).is_some();
         // What follows the stats is of no use.
         if reply.running.is_some() || skip(&mut at).is_none() {
-            break;
+            return Some(reply);
         }
     }
+    reply.sound |= fields > 1 && at.is_empty();
     Some(reply)
 }
 
