@@ -100,7 +100,7 @@ fn a_wait_that_was_stopped_has_its_reason_still() {
     let Some(_guard) = live::begin("a_wait_that_was_stopped_has_its_reason_still") else { return };
     let soon = std::time::Duration::from_secs(20);
     for (kind, reason) in [("lock", "lock"), ("sleep", "sleep"), ("poll", "poll")] {
-        let args = ["block", "--kind", kind, "--millis", "2000", "--rounds", "1", "--threads", "1"];
+        let args = ["block", "--kind", kind, "--millis", "6000", "--rounds", "1", "--threads", "1"];
         let mut block = Workload::start(&args).unwrap();
         let pid = block.pid();
         let agent = Agent::watch(&[pid]).unwrap();
@@ -115,7 +115,7 @@ fn a_wait_that_was_stopped_has_its_reason_still() {
         let grown =
             |reason| of(&m, OFFCPU, pid, &[("reason", reason)]) - of(&before, OFFCPU, pid, &[("reason", reason)]);
         let (waited, other) = (grown(reason), grown("other"));
-        // The stop ended a moment after `before`, and the rest of the two seconds was waited for.
+        // The stop ended a moment after `before`, and the rest of the six seconds was waited for.
         assert!(waited > other, "{kind}: {waited} s, and {other} s of nothing that is known");
         let errors = |call: &str| of(&m, "inferscope_syscall_errors_total", pid, &[("syscall", call)]);
         assert_eq!(errors("poll") + errors("nanosleep") + errors("restart_syscall"), 0.0, "{kind}");
