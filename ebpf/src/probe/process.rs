@@ -167,7 +167,6 @@ fn exited<R: Read>(task: *const u8) {
         if read::<u32>(signal, config!(offsets.signal_live)).unwrap_or(1) != 0 {
             return;
         }
-        let _ = THREAD.remove(tid);
         if LIVE.remove(tgid).is_err() {
             return;
         }
@@ -183,5 +182,8 @@ fn exited<R: Read>(task: *const u8) {
         });
         syscall::forget(tgid);
         watch::end(tgid, mark);
+        // Not before: as long as the process is watched, a wake-up on another CPU would make the thread a new entry, and
+        // open a state that nothing ends.
+        let _ = THREAD.remove(tid);
     }
 }

@@ -77,11 +77,15 @@ unsafe fn leave_cpu<R: Read>(prev: *const u8, tgid: u32, mark: u16, task_state: 
     // SAFETY: by contract; the rest are map values.
     unsafe {
         let tid = R::u32(prev, config!(offsets.task_pid));
+        let Some(sums) = watch::sums(mark) else { return };
         if task_state & TASK_DEAD != 0 {
+            // One that was first seen after its end has a state still.
+            if let Some(thread) = THREAD.get_ptr_mut(tid) {
+                state::close(thread, sums, now);
+            }
             let _ = THREAD.remove(tid);
             return;
         }
-        let Some(sums) = watch::sums(mark) else { return };
         let Some(thread) = state::thread(tid, tgid) else { return };
         if (*thread).flags & THREAD_EXITED != 0 {
             return;
