@@ -219,7 +219,7 @@ impl Pipeline {
                 next_closes = now + CLOSES_NS;
             }
             if now >= next_sweep {
-                self.watcher.sweep_threads();
+                self.watcher.sweep_threads(now);
                 self.watcher.sweep_connections(|socket| self.sessions.knows(socket));
                 next_sweep = now + SWEEP_NS;
             }

@@ -4,6 +4,7 @@
 
 use agent::decode::{Event, decode};
 use agent::probe::{LoadOptions, Loaded, load};
+use aya::programs::Program;
 use inferscope_abi::{DIR_RX, DIR_TX, ExitEvent, PayloadHeader, STATE_ONCPU, STATE_RUNQUEUE};
 use std::time::{Duration, Instant};
 use support::client::Request;
@@ -142,6 +143,44 @@ fn thread_states_agree_with_schedstat() {
         let (got, truth) = (now.state_ns[state] as f64, truth as f64);
         assert!((got - truth).abs() <= ratio * truth, "state {state}: {got} ns, truth {truth} ns");
     }
+}
+
+/// Thread-nanoseconds of a service in all states.
+fn total_ns(kernel: &Kernel, service: u32) -> u64 {
+    kernel.loaded.reader.service(service).unwrap().at(now_ns()).state_ns.iter().sum()
+}
+
+#[test]
+fn a_thread_whose_end_the_kernel_left_out_is_ended_by_the_sweep() {
+    let Some(_guard) = live::begin("a_thread_whose_end_the_kernel_left_out_is_ended_by_the_sweep") else { return };
+    let mut busy = Workload::start(&["busy", "--threads", "2", "--seconds", "1"]).unwrap();
+    let mut kernel = Kernel::watch(&[busy.pid()]);
+    let reader = kernel.loaded.reader.clone();
+    let running = || reader.service(0).unwrap().states[STATE_ONCPU].n > 0;
+    busy.running.tell("go").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !running() {
+        assert!(Instant::now() < deadline, "no thread ran in 30 s");
+        std::thread::yield_now();
+    }
+    for (name, program) in kernel.loaded.ebpf.programs_mut() {
+        if !name.starts_with("sched_") && !name.starts_with("process_exit") || program.fd().is_err() {
+            continue;
+        }
+        match program {
+            Program::BtfTracePoint(program) => program.unload().unwrap(),
+            Program::RawTracePoint(program) => program.unload().unwrap(),
+            Program::TracePoint(program) => program.unload().unwrap(),
+            _ => panic!("{name} is none of these"),
+        }
+    }
+    assert!(busy.finish().unwrap().success());
+    let before = total_ns(&kernel, 0);
+    assert!(total_ns(&kernel, 0) > before, "the state of a thread that is gone is open");
+    kernel.loaded.watcher.sweep_threads(now_ns());
+    let swept = total_ns(&kernel, 0);
+    assert_eq!(total_ns(&kernel, 0), swept);
+    assert!(kernel.loaded.reader.service(0).unwrap().states.iter().all(|state| state.n == 0));
 }
 
 #[test]

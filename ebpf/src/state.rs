@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 
-use inferscope_abi::{LOG_NONE, Lost, NO_SYSCALL, STATE_UNKNOWN, STATES, StateSum, Thread, WAIT_NONE, Wait};
+use inferscope_abi::{Counters, LOG_NONE, Lost, NO_SYSCALL, STATE_UNKNOWN, STATES, StateSum, Thread, WAIT_NONE, Wait};
 
 use crate::{
     config,
@@ -86,7 +86,9 @@ pub unsafe fn close(thread: *mut Thread, sums: Sums, now: u64) {
             return;
         }
         leave((&raw mut (*sums.process).counters.states).cast::<StateSum>().add(from), now);
-        close_late(thread, now);
+        // Its process may have become another service's meanwhile.
+        let Some(service) = SERVICE.get_ptr_mut((*thread).service) else { return };
+        close_for(service, thread, now);
     }
 }
 
@@ -99,13 +101,22 @@ pub unsafe fn close(thread: *mut Thread, sums: Sums, now: u64) {
 pub unsafe fn close_late(thread: *mut Thread, now: u64) {
     // SAFETY: by contract.
     unsafe {
+        let Some(service) = SERVICE.get_ptr_mut((*thread).service) else { return };
+        if (*thread).since_ns >= (*service).since_ns {
+            close_for(service, thread, now);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn close_for(service: *mut Counters, thread: *mut Thread, now: u64) {
+    // SAFETY: map values.
+    unsafe {
         let from = opaque((*thread).state as usize);
         if from >= STATES {
             return;
         }
         (*thread).state = STATE_UNKNOWN;
-        // Its process may have become another service's meanwhile.
-        let Some(service) = SERVICE.get_ptr_mut((*thread).service) else { return };
         leave((&raw mut (*service).states).cast::<StateSum>().add(from), now);
     }
 }

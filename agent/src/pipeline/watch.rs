@@ -71,7 +71,7 @@ impl Pipeline {
                 for service in self.registry.take_replaced() {
                     self.forget_series(service);
                 }
-                self.reader.clear_service(index);
+                self.reader.clear_service(index, monotonic_ns());
                 if let (Some(probes), Some((name, _))) = (&self.probes, self.registry.name(index)) {
                     probes.service(index, name);
                 }

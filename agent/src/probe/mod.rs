@@ -24,7 +24,7 @@ use aya::{
     maps::{MapData, RingBuf},
 };
 use custom::{CustomKernel, CustomRoom};
-use inferscope_abi::{Config, Counters, LogRow, PAYLOAD_BYTES, Process, WATCH_ROW};
+use inferscope_abi::{Config, Counters, LogRow, PAYLOAD_BYTES, Process, Thread, WATCH_ROW};
 
 pub use cpus::CpuEvents;
 pub use programs::{PROBES, ProbeReport, kernel_version, tells_listeners};
@@ -91,6 +91,22 @@ pub(crate) struct Arrays {
     pub process: SharedArray<Process>,
     pub service: SharedArray<Counters>,
     pub logs: SharedArray<LogRow>,
+}
+
+impl Arrays {
+    /// Ends the state of a thread that is gone, for its process and for its service: as far as they are those that it
+    /// began in.
+    fn close(&self, thread: &Thread, now_ns: u64) {
+        let state = thread.state as usize;
+        let service = thread.service as usize;
+        if self.service.get(service).is_some_and(|counters| thread.since_ns >= counters.since_ns) {
+            self.service.leave(service, state, now_ns);
+        }
+        let Some(slot) = self.watched.get(thread.tgid as usize).and_then(|mark| mark.checked_sub(1)) else { return };
+        if self.process.get(slot.into()).is_some_and(|process| thread.since_ns >= process.since_ns) {
+            self.process.leave(slot.into(), state, now_ns);
+        }
+    }
 }
 
 /// Everything that a load gives; dropping `ebpf` and `cpu_events` detaches all programs.

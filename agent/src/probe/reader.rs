@@ -90,9 +90,9 @@ impl CounterReader {
     }
 
     /// Starts a service's sums from zero. No process of it may be watched yet.
-    pub fn clear_service(&self, service: u32) {
+    pub fn clear_service(&self, service: u32, now_ns: u64) {
         self.arrays.logs.set(service as usize, LogRow::default());
-        self.arrays.service.set(service as usize, Counters::default());
+        self.arrays.service.set(service as usize, Counters { since_ns: now_ns, ..Counters::default() });
     }
 
     /// Every (process, system call) pair. One system call per pair: for scrapes only.

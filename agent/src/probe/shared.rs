@@ -4,9 +4,11 @@ use std::{
     marker::PhantomData,
     os::fd::{AsFd, AsRawFd, BorrowedFd},
     ptr::NonNull,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use anyhow::{Context, Result};
+use inferscope_abi::{Counters, Process, STATES, StateSum};
 
 /// Types of the ABI as aya and these arrays want them.
 #[repr(transparent)]
@@ -30,14 +32,14 @@ macro_rules! plain {
 plain!(
     inferscope_abi::Config,
     inferscope_abi::Connection,
-    inferscope_abi::Counters,
+    Counters,
     inferscope_abi::CustomCount,
     inferscope_abi::CustomKey,
     inferscope_abi::CustomRule,
     inferscope_abi::CustomSums,
     inferscope_abi::FileKey,
     inferscope_abi::LogRow,
-    inferscope_abi::Process,
+    Process,
     inferscope_abi::SyscallKey,
     inferscope_abi::SyscallStats,
     inferscope_abi::Thread
@@ -116,16 +118,47 @@ impl<T: Plain> SharedArray<T> {
     }
 }
 
-impl SharedArray<inferscope_abi::Process> {
+impl SharedArray<Process> {
     /// Makes a process another service's, with one store: its counters go on meanwhile.
     pub fn set_service(&self, index: usize, service: u32) -> bool {
         if index >= self.len {
             return false;
         }
-        let at = index * Self::STRIDE + std::mem::offset_of!(inferscope_abi::Process, service);
+        let at = index * Self::STRIDE + std::mem::offset_of!(Process, service);
         // SAFETY: within the mapping, and aligned as the field is.
         unsafe { self.base.as_ptr().add(at).cast::<u32>().write_volatile(service) };
         true
+    }
+}
+
+/// Holds the time of threads by state.
+pub trait States: Plain {
+    /// Where in it its [`Counters`] are.
+    const COUNTERS: usize;
+}
+
+impl States for Counters {
+    const COUNTERS: usize = 0;
+}
+
+impl States for Process {
+    const COUNTERS: usize = std::mem::offset_of!(Process, counters);
+}
+
+impl<T: States> SharedArray<T> {
+    /// A thread leaves a state for good, as the kernel side would count it. Nothing where there is no such state.
+    pub fn leave(&self, index: usize, state: usize, now_ns: u64) {
+        if index >= self.len || state >= STATES {
+            return;
+        }
+        let states = T::COUNTERS + std::mem::offset_of!(Counters, states);
+        let at = index * Self::STRIDE + states + state * size_of::<StateSum>();
+        let word = |offset: usize| {
+            // SAFETY: within the mapping, of which the kernel side too adds to these words only atomically.
+            unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(at + offset).cast()) }
+        };
+        word(std::mem::offset_of!(StateSum, packed)).fetch_add(StateSum::leaving(now_ns), Ordering::Relaxed);
+        word(std::mem::offset_of!(StateSum, n)).fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -230,12 +230,16 @@ impl Watcher {
         self.suspects = suspects;
     }
 
-    /// Takes out threads that are gone and whose last switch came when their process was not watched any more.
-    pub fn sweep_threads(&mut self) {
+    /// Takes out threads that are gone and whose last switch came when their process was not watched any more. Where
+    /// the kernel left out the run that would have ended a thread's state, it ends here.
+    pub fn sweep_threads(&mut self, now_ns: u64) {
         let gone = |tid: &u32| !std::path::Path::new(&format!("/proc/{tid}")).exists();
         let dead: Vec<u32> = self.threads.keys().filter_map(Result::ok).filter(gone).collect();
         for tid in dead {
-            let _ = self.threads.remove(&tid);
+            let Ok(Wire(thread)) = self.threads.get(&tid, 0) else { continue };
+            if self.threads.remove(&tid).is_ok() {
+                self.arrays.close(&thread, now_ns);
+            }
         }
     }
 }

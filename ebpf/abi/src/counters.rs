@@ -24,8 +24,10 @@ pub struct Counters {
     /// Time in [`STATE_RUNQUEUE`](crate::STATE_RUNQUEUE) in which threads of the same service ran on the CPU that was waited for; of waits that are
     /// over.
     pub own_wait_ns: u64,
+    /// Of a service: when its sums began. A state that a thread entered before was another's, who had the same place.
+    pub since_ns: u64,
     /// Fills the struct up to whole cache lines: services are written by different CPUs.
-    pub reserved: [u64; 2],
+    pub reserved: u64,
 }
 
 /// CPython waits for its interpreter lock 5 ms at a time (`sys.getswitchinterval()`), each a futex call that times out
