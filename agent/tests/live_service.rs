@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::agent::Agent;
 use support::live;
 use support::metrics::Metrics;
@@ -10,6 +10,7 @@ use support::workload::Workload;
 
 const SOON: Duration = Duration::from_secs(10);
 const ONCPU: &str = "inferscope_service_oncpu_seconds_total";
+const OFFCPU: &str = "inferscope_service_offcpu_seconds_total";
 
 #[test]
 fn a_service_keeps_the_time_of_its_ended_processes() {
@@ -22,7 +23,7 @@ fn a_service_keeps_the_time_of_its_ended_processes() {
     let (service, process) = (m.count(ONCPU, &[]), m.count("inferscope_process_oncpu_seconds_total", &[]));
     assert!(service > process && process > 0.0, "{service} s of the service, {process} s of the process that is left");
     assert!(m.sum("inferscope_service_runqueue_seconds_total", &[]).is_some());
-    assert!(m.count("inferscope_service_offcpu_seconds_total", &[]) > 0.0);
+    assert!(m.count(OFFCPU, &[]) > 0.0);
     let later = agent.scrape().unwrap();
     assert!(later.count(ONCPU, &[]) >= service);
     assert!(spawn.finish().unwrap().success());
@@ -37,14 +38,18 @@ fn processes_that_end_with_many_busy_threads_leave_nothing_running() {
     let agent = Agent::watch(&[spawn.pid()]).unwrap();
     spawn.work().unwrap();
     let alone = |m: &Metrics| m.count("inferscope_service_processes", &[]) == 1.0;
-    let before = agent.wait_metrics("the end of all children", SOON, alone).unwrap();
-    // The one thread that is left waits, and so is the clock.
+    agent.wait_metrics("the end of all children", SOON, alone).unwrap();
+    let begun = Instant::now();
+    let before = agent.scrape().unwrap();
     let grown = |m: &Metrics, name: &str| m.count(name, &[]) - before.count(name, &[]);
-    let second = |m: &Metrics| grown(m, "inferscope_service_offcpu_seconds_total") > 1.0;
+    let second = |m: &Metrics| grown(m, OFFCPU) > 1.0;
     let m = agent.wait_metrics("a second of waiting", SOON, second).unwrap();
-    let waited = grown(&m, "inferscope_service_offcpu_seconds_total");
+    // One thread is left, and has no more time than there was.
+    let there_was = begun.elapsed().as_secs_f64();
+    let waited = grown(&m, OFFCPU);
     let busy = grown(&m, ONCPU) + grown(&m, "inferscope_service_runqueue_seconds_total");
-    assert!(busy < 0.5 && waited < 1.5 + busy, "{busy} s of threads that are gone, {waited} s of one that waits");
+    let all = waited + busy;
+    assert!(all < 1.5 * there_was, "{busy} s busy and {waited} s off the CPU in {there_was} s of one thread");
 }
 
 /// Families with a series that is of no process.
