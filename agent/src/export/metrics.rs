@@ -240,6 +240,8 @@ metrics! {
         "Bytes that could not be followed, by cause; the connection is taken up again at its next request.";
     EXCHANGES_LOST = "inferscope_exchanges_lost_total", Counter, "{request}", &[], &[], "agent",
         "Requests seen whose record was given up.";
+    HOPS = "inferscope_hops_total", Counter, "{end}", &[], &[], "agent",
+        "Ends of LLM requests that a service sent to itself while it served another one (Ollama to its runner): part of that one, and not counted as requests.";
     CONNECTIONS = "inferscope_connections", Gauge, "{connection}", &[], &[], "agent", "HTTP connections that are followed.";
     UNSUPPORTED = "inferscope_unsupported_connections_total", Counter, "{connection}", &["protocol"], &[], "agent",
         "Connections whose payload is not parsed: http2, upgraded, tls.";

@@ -230,6 +230,7 @@ impl Sources {
             unsupported,
             overflow,
             single(&metrics::EXCHANGES_LOST, snapshot.stats.exchanges_lost as f64),
+            single(&metrics::HOPS, snapshot.stats.hops as f64),
             single(&metrics::CONNECTIONS, snapshot.connections as f64),
             single(&metrics::BYTES_LEFT_OUT, snapshot.stats.bytes_left_out as f64),
             single(&metrics::RING_FILL, self.live.batch.load(Ordering::Relaxed) as f64),

@@ -125,7 +125,7 @@ impl Connection {
         if let Some(mut open) = self.pop_front() {
             let last_byte = open.exchange.end;
             open.response_end(last_byte, cx.limits.chunk_times);
-            (cx.out)(open.finish(Ending::Complete));
+            self.hand_on(open, Ending::Complete, None, cx);
         }
     }
 
@@ -134,7 +134,7 @@ impl Connection {
             cx.stats.fault(Fault::HeadCutShort);
         }
         while let Some(open) = self.pop_front() {
-            (cx.out)(open.cut_off(ending, at_ns));
+            self.hand_on(open, ending, Some(at_ns), cx);
         }
         self.ignore(cx);
     }

@@ -9,7 +9,8 @@ use inferscope_abi::{DIR_RX, FAMILY_UNIX, Network, PAYLOAD_FIRST, PayloadHeader,
 use super::Limits;
 use super::closing::Gone;
 use super::crowd::Crowds;
-use super::exchange::{Exchange, Mark, Role};
+use super::exchange::{Ending, Exchange, Mark, Role};
+use super::hops::{Ends, Hops};
 use super::http1::{self, Begins};
 use super::open::Open;
 use super::request::RequestSide;
@@ -28,6 +29,7 @@ pub(super) struct Context<'a> {
     /// Sockets whose payload is of no more use.
     pub useless: &'a mut Useless,
     pub crowds: &'a mut Crowds,
+    pub hops: &'a mut Hops,
     /// What may be kept of texts.
     pub guard: &'a Guard,
     pub out: &'a mut dyn FnMut(Exchange),
@@ -90,6 +92,7 @@ pub(super) struct Connection {
     socket: u64,
     pub role: Role,
     pub server_port: u16,
+    pub ends: Option<Ends>,
     /// Who moved the last bytes.
     pub tgid: u32,
     pub last_ns: u64,
@@ -125,6 +128,7 @@ impl Connection {
             socket: p.head.socket,
             role,
             server_port: if p.head.family == FAMILY_UNIX { 0 } else { port },
+            ends: Ends::of(&p.head),
             tgid: p.head.header.tgid,
             last_ns: p.head.header.at_ns,
             step: Step::In,
@@ -311,6 +315,22 @@ impl Connection {
     pub fn give_up(&mut self, cx: &mut Context<'_>) {
         self.ignore(cx);
         cx.useless.add(self.socket);
+    }
+
+    /// Ends a request, at an instant of its own if it was cut off. A hop was part of another request, and is only counted.
+    pub fn hand_on(&self, open: Box<Open>, ending: Ending, cut_off_ns: Option<u64>, cx: &mut Context<'_>) {
+        if open.is_hop || open.within && self.leads_home(open.exchange.service, cx) {
+            cx.stats.hops += 1;
+            return;
+        }
+        (cx.out)(match cut_off_ns {
+            Some(at_ns) => open.cut_off(ending, at_ns),
+            None => open.finish(ending),
+        });
+    }
+
+    pub fn leads_home(&self, service: u32, cx: &Context<'_>) -> bool {
+        self.ends.is_some_and(|ends| cx.hops.lead_home(ends, service))
     }
 
     /// Takes the oldest request off; a request body that still comes belongs to nobody then.

@@ -1,9 +1,11 @@
 //! How many LLM requests a service has in flight, and how many a request had beside it on average: the integral of their
 //! number over time, which costs two additions per request.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::FxHashMap;
+
+use super::hops::Ends;
 
 #[derive(Clone, Copy, Default)]
 struct Sum {
@@ -28,26 +30,41 @@ impl Sum {
 
 /// The requests in flight of one service. Only the session layer writes it.
 #[derive(Default)]
-pub(super) struct InFlight(Mutex<Sum>);
+pub(super) struct InFlight {
+    sum: Mutex<Sum>,
+    /// The connections that they came on, in no order.
+    ends: Mutex<Vec<Option<Ends>>>,
+}
 
 impl InFlight {
     fn update(&self, change: impl FnOnce(Sum) -> Sum) -> Sum {
-        let mut sum = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sum = self.sum.lock().unwrap_or_else(PoisonError::into_inner);
         *sum = change(*sum);
         *sum
+    }
+
+    fn ends(&self) -> MutexGuard<'_, Vec<Option<Ends>>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether one of them came on such a connection.
+    pub fn has_any(&self, is_meant: impl Fn(Option<Ends>) -> bool) -> bool {
+        self.ends().iter().any(|ends| is_meant(*ends))
     }
 }
 
 /// Stands for one request in flight, from its begin until it is dropped.
 pub(super) struct Counted {
     all: Arc<InFlight>,
+    ends: Option<Ends>,
     begin: Sum,
 }
 
 impl Counted {
-    pub fn new(all: &Arc<InFlight>, at_ns: u64) -> Self {
+    pub fn new(all: &Arc<InFlight>, ends: Option<Ends>, at_ns: u64) -> Self {
         let begin = all.update(|sum| Sum { now: sum.now + 1, ..sum.moved_to(at_ns) });
-        Self { all: Arc::clone(all), begin }
+        all.ends().push(ends);
+        Self { all: Arc::clone(all), ends, begin }
     }
 
     /// Requests beside this one, on average from its begin to `at_ns`.
@@ -64,6 +81,10 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.all.update(|sum| Sum { now: sum.now.saturating_sub(1), ..sum });
+        let mut all = self.all.ends();
+        if let Some(at) = all.iter().position(|ends| *ends == self.ends) {
+            all.swap_remove(at);
+        }
     }
 }
 
@@ -85,16 +106,16 @@ mod tests {
     fn others_are_those_that_were_there_meanwhile() {
         let mut crowds = Crowds::default();
         let all = Arc::clone(crowds.of(1));
-        let first = Counted::new(&all, 1_000);
-        let second = Counted::new(&all, 1_500);
+        let first = Counted::new(&all, None, 1_000);
+        let second = Counted::new(&all, None, 1_500);
         assert_eq!(first.others(2_000), 0.5);
         drop(first);
         assert_eq!(second.others(3_500), 0.25);
         drop(second);
-        let alone = Counted::new(&all, 9_000);
+        let alone = Counted::new(&all, None, 9_000);
         assert_eq!(alone.others(9_500), 0.0);
         // Its end was seen before its begin's neighbours were.
-        assert_eq!(Counted::new(&all, 9_400).others(9_400), 1.0);
+        assert_eq!(Counted::new(&all, None, 9_400).others(9_400), 1.0);
         assert_eq!(crowds.of(1).update(|sum| sum).now, 1);
     }
 }

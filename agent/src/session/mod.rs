@@ -9,6 +9,7 @@ mod connection;
 mod crowd;
 pub mod exchange;
 mod head;
+mod hops;
 mod http1;
 pub mod llm;
 pub mod ndjson;
@@ -32,6 +33,7 @@ use crate::privacy::Guard;
 use connection::{Connection, Context, Useless};
 use crowd::Crowds;
 use exchange::{Exchange, Role};
+use hops::Hops;
 pub use stats::{FAULTS, Fault, Stats};
 use wanted::Wanted;
 use zmtp::Engines;
@@ -87,13 +89,14 @@ struct Shared {
     stats: Stats,
     useless: Useless,
     crowds: Crowds,
+    hops: Hops,
     guard: Arc<Guard>,
 }
 
 impl Shared {
     fn context<'a>(&'a mut self, out: &'a mut dyn FnMut(Exchange)) -> Context<'a> {
-        let Self { limits, stats, useless, crowds, guard } = self;
-        Context { limits, stats, useless, crowds, guard, out }
+        let Self { limits, stats, useless, crowds, hops, guard } = self;
+        Context { limits, stats, useless, crowds, hops, guard, out }
     }
 }
 
@@ -122,6 +125,7 @@ impl Sessions {
                 stats: Stats::default(),
                 useless: Useless::default(),
                 crowds: Crowds::default(),
+                hops: Hops::default(),
                 guard: Arc::default(),
             },
             connections: FxHashMap::default(),
@@ -226,6 +230,7 @@ impl Sessions {
             }
             keep
         });
+        self.shared.hops.keep(self.connections.values().filter_map(|connection| connection.ends));
         if self.connections.capacity() > 1024 && self.connections.len() * 8 < self.connections.capacity() {
             self.connections.shrink_to(self.connections.len() * 2);
         }
@@ -282,7 +287,7 @@ impl Sessions {
                 tgid: open.exchange.tgid,
                 role: open.exchange.role,
                 server_port: open.exchange.server_port,
-                is_llm: open.is_llm(),
+                is_llm: open.is_llm() && !open.is_hop,
                 streams: open.streams(),
                 start_ns: open.exchange.start.at_ns,
                 first_content_ns: open.exchange.first_content.map(|mark| mark.at_ns),
@@ -295,7 +300,7 @@ impl Sessions {
     pub fn flying(&self, service: u32) -> impl Iterator<Item = (u64, Option<&str>)> {
         let open = self.connections.values().flat_map(|connection| &connection.in_flight);
         let theirs = open.filter(move |open| {
-            open.exchange.service == service && open.exchange.role == exchange::Role::Server && open.is_llm()
+            open.exchange.service == service && open.exchange.role == Role::Server && open.is_llm() && !open.is_hop
         });
         theirs.map(|open| (open.exchange.start.at_ns, open.exchange.request_id.as_deref()))
     }

@@ -6,6 +6,7 @@ use inferscope_abi::{Network, PayloadHeader};
 
 use super::crowd::{Counted, InFlight};
 use super::exchange::{Ending, Exchange, GapCounts, Mark, Role, Sending, Subject};
+use super::hops::Ends;
 use super::http1::{RequestHead, ResponseHead};
 use super::llm::{LlmParser, Piece};
 use super::wanted::{Reader, Wanted};
@@ -30,6 +31,10 @@ pub(super) struct Open {
     /// When the last call that wrote returned.
     sent_ns: u64,
     counted: Option<Counted>,
+    /// It began while its service served an LLM request that came from elsewhere.
+    pub within: bool,
+    /// It is that request, on its way through the service: see [`hops`](super::hops).
+    pub is_hop: bool,
     /// The bodies were seen to their ends and could be read.
     requested: bool,
     answered: bool,
@@ -93,6 +98,8 @@ impl Open {
             retransmits_before: 0,
             sent_ns: 0,
             counted: None,
+            within: false,
+            is_hop: false,
             requested: false,
             answered: false,
         }
@@ -104,9 +111,10 @@ impl Open {
     }
 
     /// Where the connection stands; counts the request among those of the service if it is an LLM's.
-    pub fn began(&mut self, network: &Network, in_flight: &Arc<InFlight>) {
+    pub fn began(&mut self, network: &Network, in_flight: &Arc<InFlight>, ends: Option<Ends>) {
         self.retransmits_before = network.retransmits;
-        self.counted = self.is_llm().then(|| Counted::new(in_flight, self.exchange.start.at_ns));
+        let counts = self.is_llm() && !self.is_hop;
+        self.counted = counts.then(|| Counted::new(in_flight, ends, self.exchange.start.at_ns));
     }
 
     /// A call wrote bytes of the response; its first record stands for it.

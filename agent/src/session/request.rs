@@ -1,5 +1,7 @@
 //! The request direction of a connection: heads open exchanges, bodies go to the newest one.
 
+use inferscope_abi::CANDIDATES;
+
 use super::body::Body;
 use super::connection::{Connection, Context, Moment};
 use super::exchange::Role;
@@ -118,8 +120,9 @@ impl Connection {
             head,
             cx.guard,
         ));
+        self.look_for_hop(&mut open, cx);
         if self.role == Role::Server {
-            open.began(moment.network, cx.crowds.of(moment.service));
+            open.began(moment.network, cx.crowds.of(moment.service), self.ends);
         }
         open.read(&cx.limits.wanted, found.bytes());
         open.exchange.request_bytes = bytes;
@@ -129,6 +132,15 @@ impl Connection {
             None => open.request_end(Some(moment.end())),
         }
         self.in_flight.push_back(open);
+    }
+
+    /// Whether an LLM request goes from its service to itself. The record of the other end may be still to come.
+    fn look_for_hop(&self, open: &mut Open, cx: &mut Context<'_>) {
+        let service = open.exchange.service;
+        let Some(ends) = self.ends.filter(|_| open.is_llm() && service != CANDIDATES) else { return };
+        cx.hops.saw(ends, service);
+        open.within = cx.crowds.of(service).has_any(|from| !from.is_some_and(|from| cx.hops.lead_home(from, service)));
+        open.is_hop = open.within && self.leads_home(service, cx);
     }
 
     fn request_body<'d>(&mut self, data: &'d [u8], moment: &Moment<'_>) -> Result<&'d [u8], Fault> {

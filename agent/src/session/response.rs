@@ -116,7 +116,7 @@ impl Connection {
         }
         if let Some(mut open) = self.pop_front() {
             open.exchange.gap = true;
-            (cx.out)(open.finish(Ending::Complete));
+            self.hand_on(open, Ending::Complete, None, cx);
         }
         self.response.state = ResponseState::Head;
         Ok(())
@@ -182,7 +182,7 @@ impl Connection {
         if let Some(mut open) = self.pop_front() {
             self.barren = 0;
             open.response_end(moment.begin(), cx.limits.chunk_times);
-            (cx.out)(open.finish(Ending::Complete));
+            self.hand_on(open, Ending::Complete, None, cx);
         }
     }
 

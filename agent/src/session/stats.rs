@@ -75,6 +75,8 @@ pub struct Stats {
     pub resyncs: u64,
     /// Requests seen whose record was given up, by whatever cause.
     pub exchanges_lost: u64,
+    /// Ends of LLM requests that a service sent to itself while it served another one: part of that one.
+    pub hops: u64,
     /// Connections forgotten for want of room or for being idle too long.
     pub evictions: u64,
     /// Stream bytes of followed connections that were not captured.

@@ -3,6 +3,7 @@
 mod any_bytes;
 mod bounds;
 mod endings;
+mod hops;
 mod instants;
 mod loss;
 mod messages;
@@ -35,8 +36,27 @@ pub(super) struct Wire {
     pub record_bytes: usize,
     /// Most bytes captured of one call.
     pub call_bytes: usize,
+    /// The client's port.
+    pub client_port: u16,
+    pub server_port: u16,
     offsets: [u64; 2],
     first: bool,
+}
+
+/// A connection that another one's [`Wire`] can go on with.
+pub(super) struct Elsewhere {
+    role: Role,
+    socket: u64,
+    client_port: u16,
+    server_port: u16,
+    offsets: [u64; 2],
+    first: bool,
+}
+
+impl Elsewhere {
+    pub fn new(role: Role, socket: u64, [client_port, server_port]: [u16; 2]) -> Self {
+        Elsewhere { role, socket, client_port, server_port, offsets: [0, 0], first: true }
+    }
 }
 
 impl Wire {
@@ -50,6 +70,8 @@ impl Wire {
             now: 1_000_000,
             record_bytes: 8192,
             call_bytes: usize::MAX,
+            client_port: 50_000,
+            server_port: PORT,
             offsets: [0, 0],
             first: true,
         }
@@ -66,6 +88,17 @@ impl Wire {
     /// A connection on the same agent; the one so far is left as it is.
     pub fn switch(&mut self, socket: u64) {
         (self.socket, self.offsets, self.first) = (socket, [0, 0], true);
+    }
+
+    /// Goes on with another connection of the same agent, and keeps where it was with this one in its place.
+    pub fn swap(&mut self, other: &mut Elsewhere) {
+        use std::mem::swap;
+        swap(&mut self.role, &mut other.role);
+        swap(&mut self.socket, &mut other.socket);
+        swap(&mut self.client_port, &mut other.client_port);
+        swap(&mut self.server_port, &mut other.server_port);
+        swap(&mut self.offsets, &mut other.offsets);
+        swap(&mut self.first, &mut other.first);
     }
 
     /// Forgets that the first record is still to come: capture began in mid-connection and that record was lost.
@@ -130,8 +163,8 @@ impl Wire {
             direction: self.direction(request),
             family: FAMILY_INET,
             flags: flags | first,
-            local_port: if server { PORT } else { 50_000 },
-            remote_port: if server { 50_000 } else { PORT },
+            local_port: if server { self.server_port } else { self.client_port },
+            remote_port: if server { self.client_port } else { self.server_port },
             remote_address: [0; 16],
             network: Network::default(),
             snapshot: Snapshot { at_ns: self.now, ..Snapshot::default() },
