@@ -9,14 +9,15 @@ use inferscope_abi::{Header, Kind, Lost};
 use crate::{
     config,
     maps::{LOST, RING},
+    state,
 };
 
 /// Counts one loss.
 #[inline(always)]
 pub fn lost(place: Lost) {
     if let Some(count) = LOST.get_ptr_mut(place as u32) {
-        // SAFETY: this CPU's own counter.
-        unsafe { *count += 1 };
+        // SAFETY: a map value; this CPU's own, but of programs that can come between one another.
+        unsafe { state::add(count, 1) };
     }
 }
 

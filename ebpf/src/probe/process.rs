@@ -7,6 +7,7 @@ use aya_ebpf::helpers::{
 };
 use inferscope_abi::{
     ExecEvent, ExitEvent, FILENAME_BYTES, ForkEvent, Kind, Lost, NEXT_ENDED, Process, STATE_ONCPU, THREAD_EXITED,
+    THREAD_RECLAIMS,
 };
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     emit::{self, header},
     kernel::{Read, Untyped, now_ns, read},
     maps::{LIVE, THREAD},
-    probe::{sched::told, syscall},
+    probe::{reclaim, sched::told, syscall},
     state, watch,
 };
 
@@ -94,6 +95,8 @@ fn taken_over(tgid: u32, old_tid: u32, sums: watch::Sums) {
             let _ = THREAD.remove(tgid);
         }
         if let Some(thread) = state::thread(tgid, tgid) {
+            // A switch may have come between (7.0 and later).
+            state::close(thread, sums, now);
             state::open(thread, sums, STATE_ONCPU, now);
         }
     }
@@ -159,8 +162,12 @@ fn exited<R: Read>(task: *const u8) {
         // The entry stays until the thread's last switch: without it that switch would make a new one for good.
         if let Some(thread) = THREAD.get_ptr_mut(tid) {
             told::left(thread, tgid, tid, NEXT_ENDED, now);
-            state::close(thread, sums, now);
+            if (*thread).flags & THREAD_RECLAIMS != 0 {
+                reclaim::forgotten(thread, mark);
+            }
+            // First: a switch that comes between opens no state then.
             (*thread).flags = THREAD_EXITED;
+            state::close(thread, sums, now);
         }
         // The count of live threads is brought down just before this hook; 0 means that the process ends here.
         let signal = R::u64(task, config!(offsets.task_signal));

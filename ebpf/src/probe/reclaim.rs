@@ -2,7 +2,7 @@
 //! it asked for. What it sleeps meanwhile is the state `memory` in `sched`.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use inferscope_abi::{Kind, Lost, STALL_CGROUP, STALL_HOST, STATE_ONCPU, StallEvent, THREAD_RECLAIMS};
+use inferscope_abi::{Kind, Lost, STALL_CGROUP, STALL_HOST, STATE_ONCPU, StallEvent, THREAD_RECLAIMS, Thread};
 
 use crate::{
     config,
@@ -36,6 +36,22 @@ fn begins() {
         state::reclaim_begins(thread, sums, now);
         state::add(&raw mut (*sums.process).counters.reclaims, 1);
         state::add(&raw mut (*sums.service).reclaims, 1);
+    }
+}
+
+/// A thread that is where none makes room in memory has come to the end of it: the kernel left out the run that would have
+/// told so (7.0 and later can).
+///
+/// # Safety
+/// `thread` is a map value.
+#[inline(always)]
+pub unsafe fn forgotten(thread: *mut Thread, mark: u16) {
+    // SAFETY: by contract, and map values.
+    unsafe {
+        (*thread).flags &= !THREAD_RECLAIMS;
+        if let Some(sums) = watch::sums(mark) {
+            state::reclaim_ends(thread, sums, now_ns());
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::{
 use inferscope_abi::{
     INTERPRETER_TIMEOUTS, INTERPRETER_WAIT_NS, Kind, Lost, NO_FD, NO_SYSCALL, SYS_CLOSE, SYS_DUP, SYS_FUTEX, SYS_OTHER,
     SYS_READ, SYS_RESTART, SYS_SENDMMSG, SYS_SHUTDOWN, SYSCALL_NUMBERS, SyscallEvent, SyscallKey, SyscallStats,
-    THREAD_FOUND, THREAD_RESTARTS, TRAIT_PYTHON, Thread,
+    THREAD_FOUND, THREAD_RECLAIMS, THREAD_RESTARTS, TRAIT_PYTHON, Thread,
 };
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     emit::{self, header, lost},
     kernel::{Read, Typed, Untyped, now_ns},
     maps::{CONFIG, SYSCALL},
-    probe::{log, socket},
+    probe::{log, reclaim, socket},
     state, watch,
 };
 
@@ -157,6 +157,9 @@ fn entered<R: Read>(current: u64, mark: u16, number: u32, arguments: impl Argume
     // SAFETY: a map value.
     unsafe {
         let goes_on = class == SYS_RESTART && (*thread).flags & THREAD_RESTARTS != 0;
+        if (*thread).flags & THREAD_RECLAIMS != 0 {
+            reclaim::forgotten(thread, mark);
+        }
         (*thread).flags &= !(THREAD_FOUND | THREAD_RESTARTS);
         (*thread).syscall_since_ns = now_ns();
         if goes_on {
