@@ -38,6 +38,8 @@ pub struct Registry {
     last: HashMap<u32, Last>,
     /// Processes that were left by their service's root, until they are asked for.
     orphans: Vec<u32>,
+    /// Processes that were gone when that was asked the last time.
+    gone: Vec<u32>,
     dirty: bool,
     identities: Option<Identities>,
 }
@@ -222,10 +224,13 @@ impl Registry {
         crate::discover::descendants(root).into_iter().filter(|pid| !self.by_pid.contains_key(pid)).collect()
     }
 
-    /// Pids that are gone without an exit event (it was lost).
-    pub fn vanished(&self) -> Vec<u32> {
+    /// Pids that are gone without an exit event (it was lost): now, and when this was asked the last time. Until then the
+    /// event may have been on its way, and what the process did before it.
+    pub fn vanished(&mut self) -> Vec<u32> {
         let gone = |pid: &&u32| !Path::new(&format!("/proc/{pid}")).exists();
-        self.by_pid.keys().filter(gone).copied().collect()
+        let gone: Vec<u32> = self.by_pid.keys().filter(gone).copied().collect();
+        let before = std::mem::replace(&mut self.gone, gone.clone());
+        gone.into_iter().filter(|pid| before.contains(pid)).collect()
     }
 
     /// Names of ended services whose series are due to go.

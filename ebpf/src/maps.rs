@@ -3,7 +3,7 @@
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf, Stack},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, Queue, RingBuf},
 };
 use inferscope_abi::{
     BlockIssue, CUSTOM_SLOTS, Config, Connection, Counters, CustomCount, CustomKey, CustomRule, CustomSums, FileKey,
@@ -47,9 +47,10 @@ pub static WATCHED: Array<WatchRow> = Array::with_max_entries(131_072, BPF_F_MMA
 #[map]
 pub static PROCESS: Array<Process> = Array::with_max_entries(4096, BPF_F_MMAPABLE);
 
-/// Slots of PROCESS that are free.
+/// Slots of PROCESS that are free. The longest free one goes first: a program on another CPU may be about to write to one
+/// whose process has just ended.
 #[map]
-pub static FREE_SLOTS: Stack<u32> = Stack::with_max_entries(4096, 0);
+pub static FREE_SLOTS: Queue<u32> = Queue::with_max_entries(4096, 0);
 
 /// Watched processes that have not ended. Two last threads can both see that none is left: the one that takes the entry
 /// out ends the watch.

@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 
-use inferscope_abi::{Counters, LOG_NONE, Lost, NO_SYSCALL, STATE_UNKNOWN, STATES, StateSum, Thread, WAIT_NONE, Wait};
+use inferscope_abi::{LOG_NONE, Lost, NO_SYSCALL, STATE_UNKNOWN, STATES, StateSum, Thread, WAIT_NONE, Wait};
 
 use crate::{
     config,
@@ -86,14 +86,12 @@ pub unsafe fn close(thread: *mut Thread, sums: Sums, now: u64) {
             return;
         }
         leave((&raw mut (*sums.process).counters.states).cast::<StateSum>().add(from), now);
-        // Its process may have become another service's meanwhile.
-        let Some(service) = SERVICE.get_ptr_mut((*thread).service) else { return };
-        close_for(service, thread, now);
+        close_late(thread, now);
     }
 }
 
-/// Ends the state that a thread is in for its service alone: its process has ended before it, and its sums may be
-/// another's by now.
+/// Ends the state that a thread is in for its service alone, which may have been another one than its process's is now, or
+/// have gone and left its place to another: its process may have ended before it, and its sums be another's by now.
 ///
 /// # Safety
 /// As for [`close`].
@@ -101,23 +99,15 @@ pub unsafe fn close(thread: *mut Thread, sums: Sums, now: u64) {
 pub unsafe fn close_late(thread: *mut Thread, now: u64) {
     // SAFETY: by contract.
     unsafe {
-        let Some(service) = SERVICE.get_ptr_mut((*thread).service) else { return };
-        if (*thread).since_ns >= (*service).since_ns {
-            close_for(service, thread, now);
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn close_for(service: *mut Counters, thread: *mut Thread, now: u64) {
-    // SAFETY: map values.
-    unsafe {
         let from = opaque((*thread).state as usize);
         if from >= STATES {
             return;
         }
         (*thread).state = STATE_UNKNOWN;
-        leave((&raw mut (*service).states).cast::<StateSum>().add(from), now);
+        let Some(service) = SERVICE.get_ptr_mut((*thread).service) else { return };
+        if (*thread).since_ns >= (*service).since_ns {
+            leave((&raw mut (*service).states).cast::<StateSum>().add(from), now);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who is watched: tgid to slot, and slots handed out and taken back.
 
+use aya_ebpf::bindings::BPF_NOEXIST;
 use inferscope_abi::{CANDIDATES, Counters, Lost, Process, WATCH_ROW};
 
 use crate::{
@@ -97,8 +98,11 @@ pub fn begin(tgid: u32, service: u32) -> bool {
         (*process).service = service;
         (*process).since_ns = now_ns();
     }
-    if LIVE.insert(tgid, slot, 0).is_err() {
-        lost(Lost::MapProcess);
+    if LIVE.insert(tgid, slot, u64::from(BPF_NOEXIST)).is_err() {
+        // Or the agent watches it already: it found the child before this hook came.
+        if LIVE.get_ptr(tgid).is_none() {
+            lost(Lost::MapProcess);
+        }
         let _ = FREE_SLOTS.push(slot, 0);
         return false;
     }

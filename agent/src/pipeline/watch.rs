@@ -71,6 +71,8 @@ impl Pipeline {
                 for service in self.registry.take_replaced() {
                     self.forget_series(service);
                 }
+                // What is left of the one that had this place before: a child of which nobody heard.
+                self.unwatch_all(index);
                 self.reader.clear_service(index, monotonic_ns());
                 if let (Some(probes), Some((name, _))) = (&self.probes, self.registry.name(index)) {
                     probes.service(index, name);
@@ -219,8 +221,9 @@ impl Pipeline {
         for pid in self.candidates.given_up() {
             // Children that it made since, and that listen on nothing themselves, are what it is.
             let theirs = |child: &u32| registry.service_of(*child).is_none() && !self.candidates.has(*child);
-            workers(pid, usize::MAX).into_iter().filter(theirs).for_each(|child| watcher.unwatch(child));
+            // First: what it makes from here on is not watched.
             watcher.unwatch(pid);
+            workers(pid, usize::MAX).into_iter().filter(theirs).for_each(|child| watcher.unwatch(child));
         }
         for service in registry.take_expired(now) {
             self.forget_series(service);

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, MapData, Stack},
+    maps::{Array, HashMap, MapData, Queue},
 };
 use inferscope_abi::{
     CONNECTION_IGNORED, Connection, FileKey, LOG_MARK_FILE, LOG_MARK_OTHER, NO_SYSCALL, Process, STATE_UNKNOWN,
@@ -20,11 +20,15 @@ use super::{
     shared::{Plain, Wire},
 };
 
+/// Of an update of a map: only where there is no entry, or only where there is one.
+const BPF_NOEXIST: u64 = 1;
+const BPF_EXIST: u64 = 2;
+
 /// The writing side of the maps that say who is watched.
 pub struct Watcher {
     arrays: Arc<Arrays>,
     reader: CounterReader,
-    free_slots: Stack<MapData, u32>,
+    free_slots: Queue<MapData, u32>,
     live: HashMap<MapData, u32, u32>,
     threads: HashMap<MapData, u32, Wire<Thread>>,
     connections: HashMap<MapData, u64, Wire<Connection>>,
@@ -77,8 +81,8 @@ impl Watcher {
         if slots > u32::from(u16::MAX) {
             bail!("limits.processes is {slots}: the kernel side has marks for {} at most", u16::MAX);
         }
-        let mut free_slots: Stack<MapData, u32> = take(ebpf, "FREE_SLOTS")?;
-        for slot in (0..slots).rev() {
+        let mut free_slots: Queue<MapData, u32> = take(ebpf, "FREE_SLOTS")?;
+        for slot in 0..slots {
             free_slots.push(slot, 0).context("cannot fill the map FREE_SLOTS")?;
         }
         Ok(Self {
@@ -131,6 +135,14 @@ impl Watcher {
             Err(_) => bail!("no room to watch process {tgid}: raise limits.processes in the configuration"),
         };
         self.arrays.process.set(slot as usize, Process { tgid, service, since_ns: now_ns, ..zeroed() });
+        // Whoever has the entry watches the process: the kernel side may have seen it begin meanwhile.
+        if let Err(error) = self.live.insert(tgid, slot, BPF_NOEXIST) {
+            let _ = self.free_slots.push(slot, 0);
+            return match self.live.get(&tgid, 0) {
+                Ok(_) => Ok(()),
+                Err(_) => Err(error).with_context(|| format!("no room to watch process {tgid}")),
+            };
+        }
         for tid in threads_of(tgid) {
             let (syscall, descriptor) = current_syscall(tgid, tid).unzip();
             if let Some(found) = &mut self.found {
@@ -148,10 +160,6 @@ impl Watcher {
             };
             // The kernel side makes an entry by itself where this one does not fit, and counts it.
             let _ = self.threads.insert(tid, Wire(thread), 0);
-        }
-        if let Err(error) = self.live.insert(tgid, slot, 0) {
-            let _ = self.free_slots.push(slot, 0);
-            return Err(error).with_context(|| format!("no room to watch process {tgid}"));
         }
         self.arrays.watched.set(tgid as usize, slot as u16 + 1);
         self.watched.insert(tgid, service);
@@ -206,7 +214,9 @@ impl Watcher {
     /// The kernel side need not copy this connection any more.
     pub fn ignore_connection(&mut self, socket: u64) {
         if let Ok(Wire(connection)) = self.connections.get(&socket, 0) {
-            let _ = self.connections.insert(socket, Wire(Connection { state: CONNECTION_IGNORED, ..connection }), 0);
+            let ignored = Connection { state: CONNECTION_IGNORED, ..connection };
+            // Not one that has been closed meanwhile.
+            let _ = self.connections.insert(socket, Wire(ignored), BPF_EXIST);
         }
     }
 
