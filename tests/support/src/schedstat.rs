@@ -40,6 +40,16 @@ pub fn read(pid: u32) -> Result<SchedStat> {
     Ok(sum)
 }
 
+/// Seconds that interrupts and the hypervisor took of all CPUs so far: irq, softirq and steal of /proc/stat. Where the
+/// kernel accounts for them, it leaves them out of [`SchedStat::oncpu_ns`], which a clock does not.
+pub fn taken_s() -> Result<f64> {
+    // Linux gives these in hundredths of a second on every architecture.
+    const TICKS_PER_S: f64 = 100.0;
+    let text = std::fs::read_to_string("/proc/stat").context("/proc/stat")?;
+    let fields = text.lines().next().unwrap_or_default().split_whitespace().skip(6).take(3);
+    Ok(fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_S)
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

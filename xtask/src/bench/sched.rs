@@ -1,6 +1,6 @@
 //! On-CPU time and run-queue delay of a process with more busy threads than CPUs, against the kernel's own books.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use support::agent::Agent;
 use support::schedstat;
 use support::workload::Workload;
@@ -13,9 +13,9 @@ pub fn run(context: &Context) -> Result<Vec<Row>> {
     let mut busy = Workload::start(&["busy", "--threads", "4", "--seconds", seconds])?;
     let agent = Agent::watch(&[busy.pid()])?;
     let (truth, metrics) = (schedstat::read(busy.pid())?, agent.scrape()?);
-    let stolen = stolen_s()?;
+    let taken = schedstat::taken_s()?;
     busy.work()?;
-    let stolen = stolen_s()? - stolen;
+    let taken = schedstat::taken_s()? - taken;
     // Every thread is blocked now: nothing moves between the two readings.
     let (truth, after) = (schedstat::read(busy.pid())? - truth, agent.scrape()?);
     let pid = busy.pid().to_string();
@@ -30,15 +30,6 @@ pub fn run(context: &Context) -> Result<Vec<Row>> {
     Ok(vec![
         row("on-CPU", "inferscope_process_oncpu_seconds_total", truth.oncpu_ns, 0.01),
         row("run-queue", "inferscope_process_runqueue_seconds_total", truth.runqueue_ns, 0.05),
-        Row::told(interrupts, format!("{stolen:.2} s")),
+        Row::told(interrupts, format!("{taken:.2} s")),
     ])
-}
-
-/// irq, softirq and steal of /proc/stat, over all CPUs.
-fn stolen_s() -> Result<f64> {
-    // Linux gives these in hundredths of a second on every architecture.
-    const TICKS_PER_S: f64 = 100.0;
-    let text = std::fs::read_to_string("/proc/stat").context("/proc/stat")?;
-    let fields = text.lines().next().unwrap_or_default().split_whitespace().skip(6).take(3);
-    Ok(fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_S)
 }

@@ -6,7 +6,6 @@ use super::*;
 
 #[test]
 fn whatever_is_answered_the_pods_are_known_in_the_end() {
-    let hang = Pace { answer: Duration::from_millis(200), ..EAGER.pods };
     for (fault, kind) in [
         (Fault::Status(500, None), Kind::Server),
         (Fault::Status(503, Some(0)), Kind::Server),
@@ -25,14 +24,19 @@ fn whatever_is_answered_the_pods_are_known_in_the_end() {
         if !is_cut {
             api.watch_faults(std::slice::from_ref(&fault));
         }
-        let pace = worker::Pace { pods: hang, ..EAGER };
+        let hangs = matches!(fault, Fault::Hang);
+        // Short only where an answer has to be given up: a busy machine may be late with the others.
+        let answer = if hangs { Duration::from_millis(200) } else { EAGER.pods.answer };
+        let pace = worker::Pace { pods: Pace { answer, ..EAGER.pods }, ..EAGER };
         let settings = settings(&api.address.to_string(), api.account().to_owned(), "/nonexistent.sock".into());
         let started = start_at(settings, pace);
         wait(&format!("{fault:?}: a watch"), || api.watches() == 1);
         api.put(&Pod::new("b", "c", "c1"));
         wait(&format!("{fault:?}: its event"), || started.of("c1").is_some());
         assert!(started.is_up() && started.of("c0").is_some(), "{fault:?}");
-        assert_eq!(started.errors(kind), if is_cut { 2 } else { 3 }, "{fault:?}");
+        let (errors, wants) = (started.errors(kind), if is_cut { 2 } else { 3 });
+        // Other answers than the hanging ones may take longer than so short a time too.
+        assert!(errors == wants || hangs && errors > wants, "{fault:?}: {errors} errors, not {wants}");
     }
 }
 

@@ -219,7 +219,10 @@ mod tests {
     fn a_zombie_is_read_and_a_reaped_process_is_none() {
         let mut child = std::process::Command::new("true").spawn().expect("true");
         let pid = child.id();
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        // Until it has ended, and stays to be waited for.
+        let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+        let id = rustix::process::WaitId::Pid(rustix::process::Pid::from_child(&child));
+        assert!(rustix::process::waitid(id, options).expect("waitid").is_some_and(|status| status.exited()));
         let mut reader = ProcReader::new();
         let zombie = reader.read(pid).expect("readable");
         assert!(zombie.is_none_or(|reading| reading.resident_bytes == 0));

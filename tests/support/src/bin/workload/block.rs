@@ -42,16 +42,20 @@ pub struct Block {
 
 impl Block {
     pub fn run(&self) -> Result<Value> {
-        // The main thread is one of them: waiting for the others would be a wait of its own.
+        // The main thread is one of them: waiting for the others would be a wait of its own. What it still waits for
+        // them at the end is told.
+        let mut own_end_ns = 0;
         let blocked: u64 = std::thread::scope(|scope| {
             let others: Vec<_> = (1..self.threads).map(|_| scope.spawn(|| self.wait_often())).collect();
             let own = self.wait_often();
+            own_end_ns = now_ns();
             let others = others.into_iter().map(|t| t.join().expect("a waiting thread does not panic"));
             others.chain([own]).sum::<Result<u64>>()
         })?;
+        let joined = now_ns() - own_end_ns;
         Ok(json!({
             "load": "block", "kind": format!("{:?}", self.kind).to_lowercase(), "threads": self.threads,
-            "waits": self.threads as u64 * self.rounds, "blocked_ns": blocked,
+            "waits": self.threads as u64 * self.rounds, "blocked_ns": blocked, "joined_ns": joined,
         }))
     }
 
