@@ -13,6 +13,8 @@ pub(super) struct Summary {
     errors: u64,
     input_tokens: u64,
     output_tokens: u64,
+    /// Chunks that stand for the tokens of responses that do not say them.
+    estimated_tokens: u64,
     ttft: Vec<f64>,
     tpot: Vec<f64>,
     duration: Vec<f64>,
@@ -30,7 +32,8 @@ impl Summary {
         self.requests += 1;
         self.errors += u64::from(request.error_type.is_some());
         self.input_tokens += request.input_tokens.unwrap_or(0);
-        self.output_tokens += request.output_tokens.unwrap_or(0);
+        let output = if request.tokens_estimated { &mut self.estimated_tokens } else { &mut self.output_tokens };
+        *output += request.output_tokens.unwrap_or(0);
         if self.duration.len() < KEPT {
             self.ttft.extend(request.ttft_s);
             self.tpot.extend(request.tpot_s);
@@ -82,6 +85,7 @@ pub(super) fn summary_text(summary: &mut Summary, beside: &Beside, json: bool) -
         let value = serde_json::json!({ "summary": {
             "requests": summary.requests, "errors": summary.errors, "in_flight": in_flight,
             "input_tokens": summary.input_tokens, "output_tokens": summary.output_tokens,
+            "output_tokens_estimated": summary.estimated_tokens,
             "ttft_p50_s": ttft50, "ttft_p95_s": ttft95, "tpot_p50_s": tpot50,
             "duration_p50_s": d50, "duration_p95_s": d95,
             "lost": lost.iter().copied().collect::<BTreeMap<_, _>>(),
@@ -90,13 +94,17 @@ pub(super) fn summary_text(summary: &mut Summary, beside: &Beside, json: bool) -
         return format!("{value}\n");
     }
     let mut text = format!(
-        "\n{} requests, {} errors, {} tokens in, {} out\n\
+        "\n{} requests, {} errors, {} tokens in, {} out{}\n\
          ttft p50 {} p95 {}, tpot p50 {}, duration p50 {} p95 {}\n\
          host during requests (thread time, overlapping requests each count it): on-CPU {}, run queue {}\n",
         summary.requests,
         summary.errors,
         summary.input_tokens,
         summary.output_tokens,
+        match summary.estimated_tokens {
+            0 => String::new(),
+            estimated => format!(" and an estimated {estimated}"),
+        },
         seconds(ttft50),
         seconds(ttft95),
         seconds(tpot50),
@@ -158,6 +166,20 @@ mod tests {
         let text = summary_text(&mut summary, &beside, false);
         assert!(text.starts_with("\n1 requests, ") && !text.contains("no requests were seen"), "{text}");
         assert!(text.contains("no request that it served ended; what its threads did:"), "{text}");
+    }
+
+    #[test]
+    fn estimated_tokens_stand_apart() {
+        let mut summary = Summary::default();
+        for (output_tokens, tokens_estimated) in [(Some(5), false), (Some(7), true), (None, false)] {
+            summary.add(&Request { output_tokens, tokens_estimated, ..Request::default() });
+        }
+        let text = summary_text(&mut summary, &Beside::default(), false);
+        assert!(text.contains("0 tokens in, 5 out and an estimated 7\n"), "{text}");
+        let json: serde_json::Value =
+            serde_json::from_str(&summary_text(&mut summary, &Beside::default(), true)).unwrap();
+        let summary = &json["summary"];
+        assert_eq!((&summary["output_tokens"], &summary["output_tokens_estimated"]), (&5.into(), &7.into()));
     }
 
     #[test]

@@ -35,7 +35,8 @@ fn notes(request: &Request) -> Vec<Note> {
     let mut all = vec![("status", Value::Count(request.status.into()))];
     let texts = [("id", &request.id), ("error_type", &request.error_type), ("finish_reason", &request.finish_reason)];
     all.extend(texts.into_iter().filter_map(|(name, text)| Some((name, Value::Text(text.clone()?)))));
-    let counts = [("input_tokens", request.input_tokens), ("output_tokens", request.output_tokens)];
+    let output = if request.tokens_estimated { "output_tokens_estimated" } else { "output_tokens" };
+    let counts = [("input_tokens", request.input_tokens), (output, request.output_tokens)];
     all.extend(counts.into_iter().filter_map(|(name, count)| Some((name, Value::Count(count?)))));
     all.push(("chunks", Value::Count(request.chunks)));
     let times = [("ttfb_s", request.ttfb_s), ("ttft_s", request.ttft_s), ("tpot_s", request.tpot_s)];
