@@ -25,21 +25,28 @@ const POINTS: usize = 2000;
 const SERVICE: &str = "service";
 const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
 
-/// When the sums began and when they were read, Unix nanoseconds.
+/// A series, and when it was read and began, Unix nanoseconds.
 #[derive(Debug, Clone, Copy)]
-pub struct Span {
-    pub began_ns: u64,
-    pub read_ns: u64,
+struct Row<'a> {
+    series: &'a proto::Metric,
+    start_ns: u64,
+    read_ns: u64,
 }
 
 /// These families in as many exports as they need, with the points in each. What has no service is the agent's own.
-pub fn exports(families: &[MetricFamily], host: &Host, span: Span) -> Vec<(ExportMetricsServiceRequest, u64)> {
+/// `starts`: what [`Starts::turn`](super::starts::Starts::turn) says of them, and `read_ns` what it was told.
+pub fn exports(
+    families: &[MetricFamily],
+    starts: &[Vec<u64>],
+    read_ns: u64,
+    host: &Host,
+) -> Vec<(ExportMetricsServiceRequest, u64)> {
     let mut exports = Vec::new();
     let (mut services, mut points) = (BTreeMap::new(), 0);
-    for family in families {
-        let mut rows: BTreeMap<&str, Vec<&proto::Metric>> = BTreeMap::new();
-        for row in family.get_metric() {
-            rows.entry(service(row)).or_default().push(row);
+    for (family, starts) in families.iter().zip(starts) {
+        let mut rows: BTreeMap<&str, Vec<Row<'_>>> = BTreeMap::new();
+        for (series, &start_ns) in family.get_metric().iter().zip(starts) {
+            rows.entry(service(series)).or_default().push(Row { series, start_ns, read_ns });
         }
         for (service, rows) in &rows {
             for rows in rows.chunks(POINTS) {
@@ -48,7 +55,7 @@ pub fn exports(families: &[MetricFamily], host: &Host, span: Span) -> Vec<(Expor
                     points = 0;
                 }
                 points += rows.len();
-                services.entry((*service).to_owned()).or_insert_with(Vec::new).push(metric(family, rows, span));
+                services.entry((*service).to_owned()).or_insert_with(Vec::new).push(metric(family, rows));
             }
         }
     }
@@ -58,8 +65,8 @@ pub fn exports(families: &[MetricFamily], host: &Host, span: Span) -> Vec<(Expor
     exports
 }
 
-fn service(row: &proto::Metric) -> &str {
-    let label = row.get_label().iter().find(|label| label.name() == SERVICE);
+fn service(series: &proto::Metric) -> &str {
+    let label = series.get_label().iter().find(|label| label.name() == SERVICE);
     label.map(proto::LabelPair::value).filter(|service| !service.is_empty()).unwrap_or(NAME)
 }
 
@@ -72,21 +79,21 @@ fn export(services: BTreeMap<String, Vec<Metric>>, host: &Host) -> ExportMetrics
     ExportMetricsServiceRequest { resource_metrics: services.into_iter().map(one).collect() }
 }
 
-fn metric(family: &MetricFamily, rows: &[&proto::Metric], span: Span) -> Metric {
-    let unit = METRICS.iter().find(|metric| metric.name == family.name()).map_or("", |metric| metric.unit);
-    let numbers = |value: fn(&proto::Metric) -> f64| rows.iter().map(|row| number(row, value(row), span)).collect();
+fn metric(family: &MetricFamily, rows: &[Row<'_>]) -> Metric {
+    let unit = METRICS.iter().find(|metric| metric.name == family.name()).map_or("", |metric| names::unit(metric));
+    let numbers = |value: fn(&proto::Metric) -> f64| rows.iter().map(|row| number(row, value(row.series))).collect();
     let data = match family.get_field_type() {
         MetricType::COUNTER => Data::Sum(Sum {
-            data_points: numbers(|row| row.get_counter().get_value()),
+            data_points: numbers(|series| series.get_counter().get_value()),
             aggregation_temporality: CUMULATIVE,
             is_monotonic: true,
         }),
         MetricType::HISTOGRAM => Data::Histogram(Histogram {
-            data_points: rows.iter().map(|row| histogram(row, span)).collect(),
+            data_points: rows.iter().map(histogram).collect(),
             aggregation_temporality: CUMULATIVE,
         }),
         // The agent has no summaries and nothing untyped.
-        _ => Data::Gauge(Gauge { data_points: numbers(|row| row.get_gauge().get_value()) }),
+        _ => Data::Gauge(Gauge { data_points: numbers(|series| series.get_gauge().get_value()) }),
     };
     Metric {
         name: names::family(family.name()).to_owned(),
@@ -97,9 +104,9 @@ fn metric(family: &MetricFamily, rows: &[&proto::Metric], span: Span) -> Metric 
     }
 }
 
-fn attributes(row: &proto::Metric) -> Attributes {
+fn attributes(series: &proto::Metric) -> Attributes {
     let mut attributes = Attributes::default();
-    for label in row.get_label().iter().filter(|label| label.name() != SERVICE) {
+    for label in series.get_label().iter().filter(|label| label.name() != SERVICE) {
         let (name, value) = (names::label(label.name()), label.value());
         // What stands for several, or for one that is not known, is no number.
         match value.parse() {
@@ -110,26 +117,26 @@ fn attributes(row: &proto::Metric) -> Attributes {
     attributes
 }
 
-fn number(row: &proto::Metric, value: f64, span: Span) -> NumberDataPoint {
+fn number(row: &Row<'_>, value: f64) -> NumberDataPoint {
     NumberDataPoint {
-        attributes: attributes(row).0,
-        start_time_unix_nano: span.began_ns,
-        time_unix_nano: span.read_ns,
+        attributes: attributes(row.series).0,
+        start_time_unix_nano: row.start_ns,
+        time_unix_nano: row.read_ns,
         value: Some(Value::AsDouble(value)),
         ..NumberDataPoint::default()
     }
 }
 
-fn histogram(row: &proto::Metric, span: Span) -> HistogramDataPoint {
-    let histogram = row.get_histogram();
+fn histogram(row: &Row<'_>) -> HistogramDataPoint {
+    let histogram = row.series.get_histogram();
     let buckets = histogram.get_bucket();
     let upto: Vec<u64> =
         buckets.iter().map(proto::Bucket::cumulative_count).chain([histogram.get_sample_count()]).collect();
     let below = std::iter::once(0).chain(upto.iter().copied());
     HistogramDataPoint {
-        attributes: attributes(row).0,
-        start_time_unix_nano: span.began_ns,
-        time_unix_nano: span.read_ns,
+        attributes: attributes(row.series).0,
+        start_time_unix_nano: row.start_ns,
+        time_unix_nano: row.read_ns,
         count: histogram.get_sample_count(),
         sum: Some(histogram.get_sample_sum()),
         bucket_counts: upto.iter().zip(below).map(|(upto, below)| upto.saturating_sub(below)).collect(),

@@ -17,6 +17,7 @@ mod names;
 mod resource;
 mod spans;
 mod split;
+mod starts;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -100,8 +101,8 @@ impl Exporter {
         Arc::clone(&self.queue.counts)
     }
 
-    /// Starts the thread, which has `held` until it ends; sums are told to have begun at `began`. Errors: the system
-    /// refuses a thread.
+    /// Starts the thread, which has `held` until it ends; the agent's sums begin at `began`. Errors: the system refuses a
+    /// thread.
     pub fn start(self, scrape: Scrape, began: SystemTime, held: Guard) -> io::Result<Running> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = watch::channel(());

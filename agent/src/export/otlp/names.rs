@@ -1,5 +1,7 @@
 //! OpenTelemetry's names of families and labels, where it has them. All others keep the name that `/metrics` has.
 
+use crate::export::metrics::{Kind, Metric};
+
 /// Families, by the name that they have in the table of metrics.
 const FAMILIES: &[(&str, &str)] = &[
     ("gen_ai_server_request_duration_seconds", "gen_ai.server.request.duration"),
@@ -55,6 +57,13 @@ pub fn family(name: &str) -> &str {
     find(FAMILIES, name)
 }
 
+/// The unit of a family. A gauge in ones is a ratio to Prometheus, which puts that behind its name: what is none has no
+/// unit.
+pub fn unit(metric: &Metric) -> &'static str {
+    let is_number = metric.unit == "1" && metric.kind == Kind::Gauge && !metric.name.ends_with("_ratio");
+    if is_number { "" } else { metric.unit }
+}
+
 /// The name of a label.
 pub fn label(name: &str) -> &str {
     find(LABELS, name)
@@ -68,14 +77,63 @@ pub fn is_integer(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::metrics::METRICS;
+    use crate::export::metrics::{self as table, METRICS};
+
+    /// Families that have another name in Prometheus if they come over OTLP: OpenTelemetry's says what is counted.
+    const OTHERS: &[(&str, &str)] = &[
+        (table::PROCESS_THREADS.name, "process_thread_count"),
+        (table::PROCESS_FDS.name, "process_unix_file_descriptor_count"),
+    ];
+    /// What Prometheus writes for a unit, word by word.
+    const WORDS: &[(&str, &[&str])] = &[
+        ("", &[]),
+        ("1", &[]),
+        ("s", &["seconds"]),
+        ("By", &["bytes"]),
+        ("By/s", &["bytes", "per", "second"]),
+        ("W", &["watts"]),
+        ("J", &["joules"]),
+        ("Cel", &["celsius"]),
+        ("Hz", &["hertz"]),
+    ];
+
+    /// The name that Prometheus gives to a family: the unit behind it if it is not in it, then what the kind wants there.
+    fn in_prometheus(name: &str, unit: &str, kind: Kind) -> String {
+        let mut words: Vec<&str> = name.split(['.', '_']).collect();
+        if !unit.starts_with('{') {
+            let (_, of_unit) = WORDS.iter().find(|(known, _)| *known == unit).unwrap_or_else(|| panic!("{unit}"));
+            let missing: Vec<&str> = of_unit.iter().copied().filter(|word| !words.contains(word)).collect();
+            let end = words.len() - usize::from(words.ends_with(&["total"]));
+            words.splice(end..end, missing);
+        }
+        let last = match kind {
+            Kind::Counter => Some("total"),
+            Kind::Gauge => Some("ratio").filter(|_| unit == "1"),
+            Kind::Histogram => None,
+        };
+        if let Some(last) = last {
+            words.retain(|word| *word != last);
+            words.push(last);
+        }
+        words.join("_")
+    }
+
+    #[test]
+    fn prometheus_makes_the_names_of_the_table_of_them() {
+        assert_eq!(in_prometheus("a_up", "1", Kind::Gauge), "a_up_ratio");
+        assert_eq!(in_prometheus("a.time", "s", Kind::Counter), "a_time_seconds_total");
+        for metric in METRICS {
+            let other = OTHERS.iter().find(|(name, _)| *name == metric.name).map(|(_, other)| *other);
+            let theirs = in_prometheus(family(metric.name), unit(metric), metric.kind);
+            assert_eq!(theirs, other.unwrap_or(metric.name), "{}", metric.name);
+        }
+        assert_eq!((unit(&table::GPU_UP), unit(&table::GPU_UTILIZATION)), ("", "1"));
+    }
 
     #[test]
     fn every_name_is_one_of_the_table_of_metrics() {
-        for (name, theirs) in FAMILIES {
+        for (name, _) in FAMILIES {
             assert!(METRICS.iter().any(|metric| metric.name == *name), "{name}");
-            // What Prometheus makes of their name is ours.
-            assert!(name.starts_with(&theirs.replace('.', "_")) || theirs.ends_with(".count"), "{name} {theirs}");
         }
         for (name, _) in LABELS {
             assert!(METRICS.iter().any(|metric| metric.labels.contains(name)), "{name}");

@@ -20,6 +20,7 @@ use super::{
     logs, metrics,
     resource::Host,
     spans,
+    starts::Starts,
     trace::Finished,
     transport::Transport,
 };
@@ -112,7 +113,7 @@ impl Gather<'_> {
         began: SystemTime,
         mut stop: watch::Receiver<()>,
     ) {
-        let mut batch = Vec::with_capacity(BATCH);
+        let (mut batch, mut starts) = (Vec::with_capacity(BATCH), Starts::new(unix_ns(began)));
         let mut ticks = interval_at(Instant::now() + self.config.interval, self.config.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut open, mut due) = (true, Instant::now());
@@ -132,7 +133,7 @@ impl Gather<'_> {
                     next = Instant::now() + if taken == room { Duration::ZERO } else { PAUSE };
                 }
                 () = sleep_until(due), if !batch.is_empty() => self.records(&mut batch),
-                _ = ticks.tick() => self.metrics(scrape, began),
+                _ = ticks.tick() => self.metrics(scrape, &mut starts),
                 _ = stop.changed() => break,
             }
             if batch.len() == BATCH {
@@ -144,7 +145,7 @@ impl Gather<'_> {
             self.records(&mut batch);
         }
         self.records(&mut batch);
-        self.metrics(scrape, began);
+        self.metrics(scrape, &mut starts);
         for backlog in [&self.backlogs.traces, &self.backlogs.metrics, &self.backlogs.logs] {
             backlog.close();
         }
@@ -178,14 +179,15 @@ impl Gather<'_> {
     }
 
     /// Puts what the metrics say now in place of what they said before.
-    fn metrics(&self, scrape: &Scrape, began: SystemTime) {
+    fn metrics(&self, scrape: &Scrape, starts: &mut Starts) {
         if !self.config.metrics {
             return;
         }
         self.backlogs.metrics.clear();
         let families = scrape();
-        let span = metrics::Span { began_ns: unix_ns(began), read_ns: unix_ns(SystemTime::now()) };
-        for (message, points) in metrics::exports(&families, self.host, span) {
+        let read_ns = unix_ns(SystemTime::now());
+        let starts = starts.turn(&families, read_ns);
+        for (message, points) in metrics::exports(&families, &starts, read_ns, self.host) {
             push(&self.backlogs.metrics, &message, points);
         }
     }

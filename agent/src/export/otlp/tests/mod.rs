@@ -8,6 +8,7 @@ mod delivery;
 mod long;
 mod rotel;
 mod series;
+mod starts;
 mod tls;
 
 use std::{

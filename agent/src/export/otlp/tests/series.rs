@@ -11,7 +11,7 @@ use super::*;
 use crate::export::{
     family::Family,
     metrics::{self as table, Kind, METRICS},
-    otlp::{metrics, resource::Host},
+    otlp::{metrics, resource::Host, starts::Starts},
     requests::RequestMetrics,
     routes::Routes,
 };
@@ -31,17 +31,27 @@ pub fn families() -> Vec<MetricFamily> {
     all
 }
 
-const SPAN: metrics::Span = metrics::Span { began_ns: 5, read_ns: 9 };
-
+/// What is sent of these families, read at 9 by an agent that began at 5.
 fn sent(families: &[MetricFamily]) -> Vec<(ExportMetricsServiceRequest, u64)> {
+    sent_after(&mut Starts::new(5), families, 9)
+}
+
+/// What is sent of these families, read at `read_ns`, after those that `starts` has seen.
+pub fn sent_after(
+    starts: &mut Starts,
+    families: &[MetricFamily],
+    read_ns: u64,
+) -> Vec<(ExportMetricsServiceRequest, u64)> {
     let again = |export: ExportMetricsServiceRequest| {
         ExportMetricsServiceRequest::decode(export.encode_to_vec().as_slice()).unwrap()
     };
-    metrics::exports(families, &Host::named("h"), SPAN).into_iter().map(|(one, points)| (again(one), points)).collect()
+    let starts = starts.turn(families, read_ns);
+    let exports = metrics::exports(families, &starts, read_ns, &Host::named("h"));
+    exports.into_iter().map(|(one, points)| (again(one), points)).collect()
 }
 
 /// The metrics of a service.
-fn of(export: &ExportMetricsServiceRequest, service: &str) -> Vec<Metric> {
+pub fn of(export: &ExportMetricsServiceRequest, service: &str) -> Vec<Metric> {
     let name = Some(Value::AsDouble(0.0)).map(|_| service);
     let found = export
         .resource_metrics
@@ -65,7 +75,8 @@ fn each_kind_is_sent_as_it_is() {
     let service = of(export, "vllm-qwen");
     let named = |name: &str| service.iter().find(|metric| metric.name == name).unwrap_or_else(|| panic!("no {name}"));
     let Some(Data::Gauge(gauge)) = &named("http.server.active_requests").data else { panic!("no gauge") };
-    assert_eq!(gauge.data_points[0].value, Some(Value::AsDouble(2.0)));
+    let point = &gauge.data_points[0];
+    assert_eq!((point.value, point.start_time_unix_nano, point.time_unix_nano), (Some(Value::AsDouble(2.0)), 0, 9));
     assert_eq!(convert::int(&gauge.data_points[0].attributes, "server.port"), Some(8000));
     assert_eq!(convert::text(&gauge.data_points[0].attributes, "service"), None);
 
@@ -73,6 +84,7 @@ fn each_kind_is_sent_as_it_is() {
     let Some(Data::Histogram(histogram)) = &ttft.data else { panic!("no histogram") };
     let point = &histogram.data_points[0];
     assert_eq!((point.count, point.explicit_bounds.as_slice()), (3, table::REQUEST_TTFT.buckets));
+    assert_eq!((point.start_time_unix_nano, point.time_unix_nano), (5, 9));
     let filled: Vec<usize> = (0..point.bucket_counts.len()).filter(|at| point.bucket_counts[*at] != 0).collect();
     assert_eq!((filled, point.bucket_counts.len()), (vec![0, 4, 16], 17));
     assert!((point.sum.unwrap() - 60.0305).abs() < 1e-9 && ttft.unit == "s");
@@ -106,6 +118,17 @@ fn what_is_a_number_on_spans_is_one_on_points() {
     for (key, wants) in [("http.response.status_code", "_other"), ("server.port", "_other"), ("error.type", "404")] {
         assert_eq!(convert::text(point, key).as_deref(), Some(wants), "{key}");
     }
+}
+
+#[test]
+fn a_gauge_in_ones_has_a_unit_only_if_it_is_a_ratio() {
+    let (mut up, mut part) = (Family::new(&table::GPU_UP), Family::new(&table::GPU_UTILIZATION));
+    up.add(&["0", "GPU-1", "name"], 1.0);
+    part.add(&["0", "GPU-1", "name", "general"], 0.5);
+    let families: Vec<MetricFamily> = [up, part].into_iter().filter_map(Family::finish).collect();
+    let exports = sent(&families);
+    let units: Vec<_> = of(&exports[0].0, "inferscope").into_iter().map(|metric| (metric.name, metric.unit)).collect();
+    assert_eq!(units, [("hw_gpu_up".into(), "".into()), ("hw.gpu.utilization".into(), "1".into())]);
 }
 
 #[test]
