@@ -1,6 +1,7 @@
 //! The dashboards of deploy/grafana against the agent they are written for: every query parses and asks for metrics and
 //! labels that exist, every metric is shown, and each dashboard is whole in itself.
-//! That the queries give something is for a real Prometheus to say: `cargo xtask test`.
+//! That the queries give something is for a real Prometheus to say, and what they give in the cases of
+//! deploy/grafana/tests for promtool: `cargo xtask test`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use agent::export::metrics::METRICS;
 use promql::{Asked, files, labels_of, read, series};
-use promql_parser::label::MatchOp;
+use promql_parser::label::{MatchOp, Matchers};
 use serde::Deserialize;
 
 /// Metrics that no panel shows, each with the reason.
@@ -243,6 +244,68 @@ fn every_metric_is_shown() {
         let is_shown = ends.iter().any(|end| shown.contains(&format!("{}{end}", metric.name)));
         let left_out = NOT_SHOWN.iter().any(|(name, _)| *name == metric.name);
         assert!(is_shown != left_out, "{}: shown {is_shown}, in NOT_SHOWN {left_out}", metric.name);
+    }
+}
+
+#[derive(Deserialize)]
+struct TestFile {
+    tests: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    promql_expr_test: Vec<QueryCase>,
+}
+
+#[derive(Deserialize)]
+struct QueryCase {
+    expr: String,
+}
+
+/// Of responses that say their tokens.
+const EXACT: &str = "gen_ai_client_token_usage_sum";
+const ESTIMATED: &str = "inferscope_tokens_estimated_total";
+
+/// Whether a query is of tokens that were generated, and not of the prompts' beside them.
+fn of_output(asked: &Asked) -> bool {
+    let output = |matchers: &Matchers| matchers.matchers.iter().any(|matcher| matcher.value == "output");
+    asked.selectors.iter().any(|(name, matchers)| name == EXACT && output(matchers))
+}
+
+#[test]
+fn output_tokens_are_exact_and_estimated_ones() {
+    let mut found = 0;
+    for (dashboard, _) in dashboards() {
+        for (title, expression) in dashboard.expressions() {
+            let asked = Asked::by(&substituted(expression));
+            if of_output(&asked) {
+                let estimated = asked.selectors.iter().any(|(name, _)| name == ESTIMATED);
+                assert!(estimated, "{}, {title} leaves out what is estimated: {expression}", dashboard.title);
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 0, "no query is of output tokens");
+}
+
+#[test]
+fn cases_are_of_the_queries_that_there_are() {
+    let all = dashboards();
+    let queries: BTreeSet<String> =
+        all.iter().flat_map(|(dashboard, _)| dashboard.expressions()).map(|(_, query)| substituted(query)).collect();
+    // Each case of tokens says what all of them give.
+    let of_tokens: BTreeSet<&String> = queries.iter().filter(|query| of_output(&Asked::by(query))).collect();
+    for path in files("deploy/grafana/tests", ".test.yaml") {
+        for case in read::<TestFile>(&path).tests {
+            let asked: BTreeSet<&String> = case.promql_expr_test.iter().map(|of| &of.expr).collect();
+            for query in &asked {
+                assert!(queries.contains(*query), "{}: no dashboard asks {query}", case.name);
+            }
+            let left_out: Vec<_> = of_tokens.difference(&asked).collect();
+            let whole = left_out.is_empty() || !path.ends_with("tokens.test.yaml");
+            assert!(whole, "{} leaves out {left_out:?}", case.name);
+        }
     }
 }
 

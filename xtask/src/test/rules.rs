@@ -1,7 +1,8 @@
-//! The Prometheus rules of deploy/ by promtool: that they load, and that each of their cases comes true.
+//! The Prometheus rules of deploy/ by promtool: that they load, and that each of their cases comes true; so do those of
+//! the dashboards' queries.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -19,10 +20,13 @@ pub fn run() -> Result<Verdict> {
         Ok(promtool) => promtool,
         Err(error) => return Ok(Verdict::skipped(&format!("the rules are tested by promtool: {error:#}"))),
     };
-    let rules = paths::workspace().join("deploy/prometheus");
     let mut verdict = Verdict::done();
-    for (verb, dir, end) in [("check", rules.clone(), ".rules.yaml"), ("test", rules.join("tests"), ".test.yaml")] {
-        for file in files(&dir, end)? {
+    for (verb, dir, end) in [
+        ("check", "deploy/prometheus", ".rules.yaml"),
+        ("test", "deploy/prometheus/tests", ".test.yaml"),
+        ("test", "deploy/grafana/tests", ".test.yaml"),
+    ] {
+        for file in files(&paths::workspace().join(dir), end)? {
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let mut command = Command::new(&promtool);
             let done =
@@ -36,7 +40,7 @@ pub fn run() -> Result<Verdict> {
     Ok(verdict)
 }
 
-fn files(dir: &PathBuf, end: &str) -> Result<Vec<PathBuf>> {
+fn files(dir: &Path, end: &str) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
     let mut files: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     files.retain(|file| file.to_string_lossy().ends_with(end));
