@@ -111,3 +111,35 @@ fn unpack(image: &oci::Image, root: &Path) -> Result<()> {
     let tar = readback::layer(&image.archive)?;
     tar::Archive::new(tar.as_slice()).unpack(root).context("the layer cannot be unpacked")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Settings that close devices, and GPUs with them; before systemd 252 the last one does, for it implies the first.
+    const CLOSING: [&str; 4] = ["DeviceAllow", "DevicePolicy", "PrivateDevices", "ProtectClock"];
+
+    fn settings(unit: &str) -> Vec<(&str, &str)> {
+        let lines = unit.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+        lines.filter_map(|line| line.split_once('=')).map(|(name, value)| (name.trim(), value)).collect()
+    }
+
+    #[test]
+    fn the_unit_leaves_devices_open_and_the_clock_alone() {
+        let unit = fs::read_to_string(paths::workspace().join("deploy/inferscope.service")).unwrap();
+        let settings = settings(&unit);
+        let closing: Vec<_> = settings.iter().filter(|(name, _)| CLOSING.contains(name)).collect();
+        assert!(closing.is_empty(), "{closing:?}");
+        // What ProtectClock= would take is not given in the first place.
+        for (wanted, given) in [
+            ("CapabilityBoundingSet", &["CAP_SYS_TIME", "CAP_WAKE_ALARM"][..]),
+            ("SystemCallFilter", &["@clock", "adjtimex", "clock_adjtime", "clock_settime", "settimeofday"]),
+        ] {
+            let values: Vec<_> = settings.iter().filter(|(name, _)| *name == wanted).map(|(_, value)| *value).collect();
+            assert!(!values.is_empty(), "without {wanted}= everything is given");
+            let words = values.iter().flat_map(|value| value.split_whitespace());
+            let over: Vec<_> = words.filter(|word| word.starts_with('~') || given.contains(word)).collect();
+            assert!(over.is_empty(), "{wanted}= gives {over:?}");
+        }
+    }
+}
