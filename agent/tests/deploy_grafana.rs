@@ -24,6 +24,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("inferscope_web_config_stale", "only with a web configuration; an alert tells"),
     ("inferscope_web_certificate_expires_timestamp_seconds", "only with TLS; an alert tells"),
     ("inferscope_web_certificate_begins_timestamp_seconds", "only with TLS; an alert tells"),
+    ("inferscope_hops_total", "only where a server asks a process of its own, as Ollama its runner"),
     ("inferscope_changes_total", "charts are marked with the instant of each change, not with their number"),
 ];
 

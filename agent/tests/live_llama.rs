@@ -2,8 +2,14 @@
 //! each request of each of its dialects has one record, with the client's figures.
 #![allow(clippy::unwrap_used)]
 
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use support::agent::Agent;
+use support::child::{Lines, Running};
 use support::client::{Client, Request};
 use support::live::{self, assert_exact};
 use support::outcome::Outcome;
@@ -130,4 +136,66 @@ fn llama_errors_and_leavers() {
     assert_eq!((&r.id, r.status, r.error_type.as_deref()), (&o.id, 200, Some("cancelled")), "{r:?}");
     let (o, r) = recorded(&agent, &llama, &Request::chat("any", "Hello.", 5, true));
     assert_eq!((&r.id, r.output_tokens, r.chunks), (&o.id, o.output_tokens, o.content_chunks));
+}
+
+/// Another server by the same program, which has no model itself and hands each request on to a child that has; with the
+/// directory of its models. None if the program is one that cannot.
+fn router(llama: &Llama) -> Option<(Running, Target, tempfile::TempDir)> {
+    let proc = PathBuf::from(format!("/proc/{}", llama.pid));
+    let program = std::fs::read_link(proc.join("exe")).unwrap();
+    let help = Command::new(&program).arg("--help").output().unwrap().stdout;
+    if !String::from_utf8_lossy(&help).contains("--models-dir") {
+        return None;
+    }
+    let line = std::fs::read_to_string(proc.join("cmdline")).unwrap();
+    let model = line.split('\0').skip_while(|word| *word != "-m").nth(1).unwrap();
+    let models = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(model, models.path().join("small.gguf")).unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let mut command = Command::new(program);
+    command.args(["--host", "127.0.0.1", "--port", &port, "-c", "2048", "--device", "none", "--models-dir"]);
+    let router = Running::start(
+        {
+            command.arg(models.path());
+            command
+        },
+        Lines::Stderr,
+    )
+    .unwrap();
+    let target = Target::parse(&format!("http://127.0.0.1:{port}")).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !support::page::get(&target, "/health").is_ok_and(|(status, _)| status == 200) {
+        assert!(Instant::now() < deadline, "not ready in 60 s: {}", router.lines().join("\n"));
+        std::thread::yield_now();
+    }
+    Some((router, target, models))
+}
+
+#[test]
+fn llama_that_hands_on_to_its_children_serves_each_request_once() {
+    let name = "llama_that_hands_on_to_its_children_serves_each_request_once";
+    let Some(_guard) = live::begin(name) else { return };
+    let Some(llama) = server(name) else { return };
+    let Some((mut router, target, _models)) = router(&llama) else {
+        return live::skip(name, "this llama.cpp has no --models-dir");
+    };
+    let agent = Agent::watch(&[router.pid()]).unwrap();
+    let mut client = Client::new(&target);
+    let send = |i: u64| client.send(&Request::chat("small", "Count upwards, please.", 4 + i, i.is_multiple_of(2)));
+    let outcomes: Vec<Outcome> = (0..6).map(send).collect::<Result<_, _>>().unwrap();
+    assert!(outcomes.iter().all(|o| o.complete() && o.status == 200), "{outcomes:?}");
+    agent.wait_records(outcomes.len(), |_| true).unwrap();
+    let m = agent
+        .wait_metrics("both ends of each", Duration::from_secs(10), |m| m.count("inferscope_hops_total", &[]) == 12.0);
+    let m = m.unwrap();
+    let all = agent.records().unwrap();
+    assert_eq!(
+        all.iter().map(|r| (&r.id, r.pid)).collect::<Vec<_>>(),
+        outcomes.iter().map(|o| (&o.id, router.pid())).collect::<Vec<_>>()
+    );
+    assert_eq!(m.count("gen_ai_server_request_duration_seconds_count", &[]), 6.0);
+    let tokens: u64 = outcomes.iter().filter_map(|o| o.output_tokens).sum();
+    assert_eq!(m.count("gen_ai_client_token_usage_sum", &[("gen_ai_token_type", "output")]), tokens as f64);
+    assert_eq!(m.count("inferscope_exchanges_lost_total", &[]), 0.0);
+    router.stop(libc::SIGTERM, Duration::from_secs(20)).unwrap();
 }
