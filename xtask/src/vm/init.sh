@@ -25,13 +25,13 @@ ifconfig lo 127.0.0.1 up
 stty raw -echo < /dev/ttyS1
 exec > /dev/ttyS1 2>&1 < /dev/null
 echo "@@inferscope release=$(uname -r)"
-# A sign of life each second on the console; after five minutes, what every processor and every blocked task is at.
+# A sign of life each second on the console; after fifteen minutes, what every processor and every blocked task is at.
 (
     beats=0
     while sleep 1; do
         echo "@@inferscope beat" >/dev/ttyS0
         beats=$((beats + 1))
-        if [ $beats -eq 300 ]; then
+        if [ $beats -eq 900 ]; then
             echo 8 >/proc/sys/kernel/printk
             echo l >/proc/sysrq-trigger
             echo w >/proc/sysrq-trigger
